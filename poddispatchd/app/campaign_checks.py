@@ -1,6 +1,6 @@
 """What a check says of campaigns."""
 
-from poddispatchd.app.findings import CheckResult, note, problem
+from poddispatchd.app.findings import CheckResult, note, problem, unseen
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError
@@ -15,8 +15,8 @@ async def campaign_findings(database: Database) -> list[CheckResult]:
             if await migration.current_version(connection) != migration.LATEST:
                 return []
             known = await campaigns.campaigns(connection)
-    except DatabaseError:
-        return []  # what keeps us from looking is told already
+    except DatabaseError as error:
+        return unseen("campaigns", error)
     found = []
     for campaign in known:
         ended = campaign.videos - campaign.left

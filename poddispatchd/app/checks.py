@@ -16,7 +16,7 @@ from poddispatchd.app.database_checks import (
     server_finding,
     set_aside_findings,
 )
-from poddispatchd.app.findings import CheckLevel, CheckResult, fine, note, problem
+from poddispatchd.app.findings import CheckLevel, CheckResult, fine, note, problem, unseen
 from poddispatchd.app.go_live_checks import (
     configuration_findings,
     listener_findings,
@@ -83,9 +83,15 @@ async def run_checks(
         yield problem("database", str(error))
         return
     try:
+        said: set[CheckResult] = set()
         async with aclosing(_on_database(settings, database, tree)) as findings:
             async for finding in findings:
-                yield finding
+                if finding not in said:  # several looks meet the same
+                    said.add(finding)
+                    yield finding
+    except DatabaseError as error:
+        for finding in unseen("database", error) or [problem("database", str(error))]:
+            yield finding
     finally:
         await database.close()
 
@@ -137,8 +143,8 @@ async def _waiting(settings: Settings, database: Database) -> list[CheckResult]:
     """Why tasks wait, as far as rows tell."""
     try:
         found = await pending_findings(settings, database)
-    except DatabaseError:
-        return []  # what keeps us from looking is told already
+    except DatabaseError as error:
+        return unseen("pending tasks", error)
     findings = [_told("pending tasks", finding) for finding in found]
     return findings or [fine("pending tasks", "Nothing is known that keeps them.")]
 

@@ -1,13 +1,13 @@
 """What a check finds in Pod's database and in our schema there."""
 
-from poddispatchd.app.findings import CheckResult, fine, note, problem
+from poddispatchd.app.findings import CheckResult, fine, note, problem, unseen
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import StaleTasks, TaskStatus
-from poddispatchd.errors import DatabaseError, SchemaError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError, SchemaError
 from poddispatchd.journal import observations
 from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod.lock_holders import held_tasks
@@ -64,17 +64,24 @@ async def pooler_finding(database: Database) -> CheckResult:
 async def held_rows_finding(database: Database) -> CheckResult:
     """Tasks that wait because a session left a transaction open."""
     try:
-        held, holder = await held_tasks(database)
+        held = await held_tasks(database)
     except DatabaseError as error:
         return problem("held rows", str(error))
-    if not holder:
+    if held.is_whole_table:
+        return problem(
+            "held rows",
+            f"A transaction that is left open holds Pod's whole task table, by {held.by}: nobody can read "
+            "it. End it there.",
+        )
+    if not held.by:
         return fine("held rows", "No database session holds Pod's tasks for long.")
-    if not held:
-        return note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
-    shown = ", ".join(str(pk) for pk in held[:_SHOWN]) + (" and more" if len(held) > _SHOWN else "")
+    if not held.tasks:
+        return note("held rows", f"A transaction on Pod's task table is open for long: {held.by}.")
+    more = " and more" if len(held.tasks) > _SHOWN else ""
     return problem(
         "held rows",
-        f"Task {shown} waits: a transaction that is left open holds its row, by {holder}. End it there.",
+        f"Task {', '.join(map(str, held.tasks[:_SHOWN]))}{more} waits: a transaction that is left open holds "
+        f"its row, by {held.by}. End it there.",
     )
 
 
@@ -105,6 +112,8 @@ async def schema_findings(database: Database) -> list[CheckResult]:
             )
     except SchemaError as error:
         return [problem("own schema", str(error))]
+    except (DatabaseUnavailableError, RowLockedError) as error:
+        return unseen("own schema", error)
     except DatabaseError as error:
         return [problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
     if version == migration.LATEST:
@@ -129,8 +138,8 @@ async def set_aside_findings(database: Database) -> list[CheckResult]:
                 return []
             counts = await queue_tables.set_aside_counts(connection)
             items = await queue_tables.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
-    except DatabaseError:
-        return []  # told by the findings about the schema
+    except DatabaseError as error:
+        return unseen("queues", error)
     found = [
         note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
         for name, several in items.items()
@@ -149,8 +158,8 @@ async def running_findings(settings: Settings, database: Database) -> list[Check
             told = await observations.stale_tasks(connection, limit=_MOST_STALE)
             found = [await tasks.get_task(connection, pk) for pk in told]
             waiting = await duplicates.waiting_behind(connection, told, limit=_MOST_STALE)
-    except DatabaseError:
-        return []  # what keeps us from looking is told already
+    except DatabaseError as error:
+        return unseen("running tasks", error)
     running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)
     stale = StaleTasks(tuple(task.pk for task in running), tuple(waiting))
     if not stale.tasks:
@@ -165,6 +174,6 @@ async def restored_findings(database: Database, tree: MediaTree) -> list[CheckRe
             if await migration.current_version(connection) != migration.LATEST:
                 return []
         done = await done_before(database, tree)
-    except DatabaseError:
-        return []  # what keeps us from looking is told already
+    except DatabaseError as error:
+        return unseen("restored database", error)
     return [problem("restored database", restored_words(done))] if done else []

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, SchemaError
+
 
 class CheckLevel(StrEnum):
     """How serious a finding is."""
@@ -34,3 +36,15 @@ def note(subject: str, words: str) -> CheckResult:
 def problem(subject: str, words: str) -> CheckResult:
     """To be mended."""
     return CheckResult(CheckLevel.PROBLEM, subject, words)
+
+
+def unseen(subject: str, error: DatabaseError) -> list[CheckResult]:
+    """That something could not be looked at: nobody may take that for nothing found.
+
+    Tables and rights that are missing are told by the findings about them, each with what to do.
+    """
+    if isinstance(error, SchemaError):
+        return []
+    if isinstance(error, DatabaseUnavailableError):
+        return [problem("database", str(error))]
+    return [problem(subject, f"This could not be looked at. {error}")]

@@ -190,8 +190,10 @@ def _reason(error: Exception) -> str:
             return "this machine does not know the name"
         case aiohttp.ClientConnectorCertificateError():
             return "its TLS certificate is not trusted here"
+        case aiohttp.ClientConnectorSSLError():
+            return error.strerror or "TLS fails"
         case aiohttp.ClientConnectorError():
-            return error.strerror or "no connection"
+            return "no connection" if error.errno is None else os.strerror(error.errno).lower()
         case TimeoutError():
             return "no answer in time"
         case UnicodeError() | aiohttp.InvalidURL():

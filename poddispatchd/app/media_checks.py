@@ -1,6 +1,6 @@
 """What ``check`` finds about the media tree: access, an import rehearsed, free space, known files."""
 
-from poddispatchd.app.findings import CheckResult, fine, note, problem
+from poddispatchd.app.findings import CheckResult, fine, note, problem, unseen
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import format_size, rounded_size
@@ -28,8 +28,8 @@ async def known_files_findings(settings: Settings, database: Database, tree: Med
     try:
         evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)
         words = await evidence.check()
-    except DatabaseError:
-        return []  # what keeps us from looking is told already
+    except DatabaseError as error:
+        return unseen(_SUBJECT, error)
     if words is not None:
         return [problem(_SUBJECT, words)]
     return [fine(_SUBJECT, "Files that the database knows are there.")]

@@ -22,6 +22,7 @@ from poddispatchd.cli.common import (
 )
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
+from poddispatchd.cli.moments import within_reach
 from poddispatchd.cli.tables import print_table
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
@@ -64,6 +65,13 @@ def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> s
     return value
 
 
+def _day(_context: click.Context, _parameter: click.Parameter, value: datetime | None) -> datetime | None:
+    try:
+        return None if value is None else within_reach(value)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
 _name_argument = click.argument("name", callback=_name)
 
 
@@ -78,6 +86,7 @@ _name_argument = click.argument("name", callback=_name)
 @click.option(
     "--encoded-before",
     type=click.DateTime(["%Y-%m-%d"]),
+    callback=_day,
     help="Every video that was encoded, and last before this date.",
 )
 @click.option(

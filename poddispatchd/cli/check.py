@@ -18,6 +18,7 @@ from poddispatchd.cli.common import (
     print_json,
     run_async,
 )
+from poddispatchd.cli.endings import exit_status
 from poddispatchd.cli.situation import daemon_state
 from poddispatchd.cli.tables import say
 from poddispatchd.cli.unit import Unit, run_as
@@ -40,7 +41,9 @@ def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     def look() -> int:
         return run_async(_check(settings, context.config_path, unit, as_json=as_json))
 
-    status = look() if account is None or account.pw_uid == 0 else run_as(account, look)
+    if account is not None and account.pw_uid == 0:
+        account = None
+    status = look() if account is None else run_as(account, lambda: exit_status(look))
     if status:
         sys.exit(status)
 

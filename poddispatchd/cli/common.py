@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from poddispatchd.config.model import Settings
     from poddispatchd.database.pool import Database
 
+OLDER_SCHEMA = "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_FINDINGS = 3
@@ -93,15 +95,31 @@ def run_async(coroutine: Coroutine[None, None, _R]) -> _R:
 
 @asynccontextmanager
 async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
-    """Pod's database, for one command."""
+    """Pod's database, for one command.
+
+    Raises:
+        SchemaError: the command wants something that our schema, made by an older release, does not have.
+    """
     from poddispatchd.database.pool import Database
+    from poddispatchd.errors import SchemaChangedError, SchemaError
 
     database = Database(settings.database.dsn, pool_size=2)
     await database.open()
     try:
         yield database
+    except SchemaChangedError:
+        if not await _is_of_older_release(database):
+            raise
+        raise SchemaError(OLDER_SCHEMA) from None
     finally:
         await database.close()
+
+
+async def _is_of_older_release(database: "Database") -> bool:
+    from poddispatchd.database import migration
+
+    async with database.connection() as connection:
+        return 0 < await migration.current_version(connection) < migration.LATEST
 
 
 def person() -> str:

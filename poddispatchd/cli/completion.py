@@ -1,5 +1,6 @@
 """What the shell completes beyond commands and options: the names of runner managers."""
 
+import asyncio
 import os
 import re
 from contextlib import suppress
@@ -13,6 +14,9 @@ from poddispatchd.domain.display import escaped
 
 if TYPE_CHECKING:
     from poddispatchd.config.model import Settings
+
+_PATIENCE = 1.0
+"""Seconds that somebody who has pressed the tabulator key waits for the daemon, and for the database."""
 
 _PLAIN = re.compile(r"[\w.@%+-]+")
 """A name that no shell takes for more than one word, or for more than its letters."""
@@ -53,7 +57,7 @@ def _managers(context: click.Context) -> dict[str, str]:
         # Not everybody may read it; where the daemon listens is mostly the default.
         settings = Settings()
     try:
-        state = ask_daemon(settings.ops.listen)
+        state = ask_daemon(settings.ops.listen, seconds=_PATIENCE)
     except DaemonAwayError:
         return _from_database(settings)
     return {manager["name"]: str(manager["id"]) for manager in state["managers"]}
@@ -64,7 +68,7 @@ def _from_database(settings: "Settings") -> dict[str, str]:
     from poddispatchd.pod.managers import runner_managers
 
     async def read() -> dict[str, str]:
-        async with open_database(settings) as database:
+        async with asyncio.timeout(_PATIENCE), open_database(settings) as database:
             return {manager.name: str(manager.id) for manager in await runner_managers(database)}
 
     return run_async(read())

@@ -48,11 +48,13 @@ def import_(settings_file: Path, output: Path | None) -> None:
     """
     path = settings_file.absolute()
     try:
-        imported = import_pod_settings(path.read_text(encoding="utf-8"), PurePosixPath(path))
+        imported = import_pod_settings(path.read_bytes(), PurePosixPath(path))
     except OSError as error:
         raise ConfigurationError(f"{settings_file}: it cannot be read: {error.strerror}.") from None
-    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
-        line = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
+    except (RecursionError, MemoryError):
+        raise ConfigurationError(f"{settings_file}: it is nested too deeply to be read.") from None
+    except (SyntaxError, ValueError) as error:
+        line = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
         raise ConfigurationError(f"{settings_file}: it is no Python file{line}.") from None
     notes = list(imported.notes)
     if output is None:
@@ -72,9 +74,14 @@ def _yaml(tree: object) -> str:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a file for its owner only; one that is not whole would be in the way of the next try."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise ConfigurationError(f"{path}: it cannot be written: {error.strerror}.") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
+    except OSError as error:
+        path.unlink()
+        raise ConfigurationError(f"{path}: it cannot be written: {error.strerror}.") from None

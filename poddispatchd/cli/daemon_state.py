@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from poddispatchd.cli.local_http import ask
 from poddispatchd.config.units import Address
@@ -77,7 +77,7 @@ class ManagerEntry(TypedDict):
     state: str
     retry_in: float | None
     full_for: dict[str, float]
-    paced_for: float | None
+    paced_for: NotRequired[float | None]
     error: str | None
     site: int
     paused_since: str | None
@@ -146,16 +146,16 @@ class State(TypedDict):
     scheduler: str | None
     running_on: dict[str, int]
     waiting: list[WaitingEntry]
-    expected: ExpectedEntry | None
-    campaigns: list[CampaignEntry]
+    expected: NotRequired[ExpectedEntry | None]
+    campaigns: NotRequired[list[CampaignEntry]]
 
 
 class DaemonAwayError(PoddispatchdError):
     """No daemon answers."""
 
 
-def ask_daemon(address: Address) -> State:
-    """The state of the daemon that listens there; it blocks for a few seconds at most.
+def ask_daemon(address: Address, *, seconds: float | None = None) -> State:
+    """The state of the daemon that listens there; it blocks for a few seconds at most, or as many as given.
 
     Raises:
         DaemonAwayError: in words that help to find out why.
@@ -163,7 +163,7 @@ def ask_daemon(address: Address) -> State:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - asked, not bound
     url = f"http://{Address(host, address.port)}{PATH}"
     try:
-        status, body = ask(Address(host, address.port), PATH)
+        status, body = ask(Address(host, address.port), PATH, seconds=seconds)
         if status == HTTPStatus.OK:
             return _state(body)
     except OSError as error:
@@ -182,6 +182,14 @@ def _state(body: bytes) -> State:
     found: object = json.loads(body)
     if not isinstance(found, dict) or not found.keys() >= _ALWAYS:
         raise ValueError("it is no state")
+    told = (([found], State), (found["managers"], ManagerEntry), (found["queue"], QueueEntry))
+    if not all(isinstance(some, list) and all(isinstance(each, dict) for each in some) for some, _ in told):
+        raise ValueError("it is no state")
+    if not all(each.keys() >= kind.__required_keys__ for some, kind in told for each in some):
+        raise DaemonAwayError(
+            f"The daemon that runs is of another release ({found['version']}) and tells other things: "
+            "restart it ('systemctl restart poddispatchd')."
+        )
     return cast("State", found)
 
 

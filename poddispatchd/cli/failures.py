@@ -18,6 +18,7 @@ from poddispatchd.cli.common import (
 )
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
+from poddispatchd.cli.moments import Since
 from poddispatchd.cli.tables import print_table, say
 from poddispatchd.cli.task_changes import (
     MOST_AT_ONCE,
@@ -26,7 +27,7 @@ from poddispatchd.cli.task_changes import (
     restart_found,
     restart_options,
 )
-from poddispatchd.cli.task_filter import Since, age
+from poddispatchd.cli.task_filter import age
 from poddispatchd.domain.failure_groups import FailureGroup
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import dismissals
@@ -133,8 +134,9 @@ async def restart(
             raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, by --since.")
         wanted = TaskFilter(tasks=[item.pk for item in group.failures])
         found = await task_list.listed_tasks(database, wanted, limit=MOST_AT_ONCE)
-    if confirm_restart(found, options, is_chosen=True):
-        await restart_found(settings, [row.pk for row in found], options)
+    pks = [row.pk for row in found]
+    if confirm_restart(found, pks, options, is_chosen=True):
+        await restart_found(settings, pks, options)
 
 
 @failures.command(short_help="Have the failures of one reason not shown any more.")

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from poddispatchd.cli.common import open_database
+from poddispatchd.cli.common import OLDER_SCHEMA, open_database
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
@@ -21,7 +21,5 @@ async def open_journal(settings: Settings) -> AsyncIterator[Database]:
         async with database.connection() as connection:
             version = await migration.checked_version(connection)
         if version < migration.LATEST:
-            raise PoddispatchdError(
-                "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
-            )
+            raise PoddispatchdError(OLDER_SCHEMA)
         yield database

@@ -24,17 +24,23 @@ class _Received:
         return io.BytesIO(self._data)
 
 
-def ask(address: Address, path: str) -> tuple[int, bytes]:
+def ask(address: Address, path: str, *, seconds: float | None = None) -> tuple[int, bytes]:
     """The status and the body of an answer. No proxy is asked, and no redirect is followed.
+
+    Args:
+        address: where it listens.
+        path: what is asked for.
+        seconds: how long it is heard at most; None: for some seconds.
 
     Raises:
         OSError: nobody answers, or not in time.
         HTTPException: it is no HTTP.
         ValueError: it is too long.
     """
-    until = time.monotonic() + _SECONDS
+    seconds = _SECONDS if seconds is None else seconds
+    until = time.monotonic() + seconds
     question = f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    with socket.create_connection((address.host, address.port), timeout=_SECONDS) as connection:
+    with socket.create_connection((address.host, address.port), timeout=seconds) as connection:
         connection.sendall(question.encode("ascii", "replace"))
         answer = HTTPResponse(_Received(_all(connection, until)))  # type: ignore[arg-type] # as a socket
         answer.begin()

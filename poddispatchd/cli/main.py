@@ -1,8 +1,7 @@
-"""The command ``poddispatchd``: every subcommand, and what errors and exit statuses look like."""
+"""The command ``poddispatchd``, with every subcommand."""
 
 import os
 import sys
-from asyncio import CancelledError
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -11,10 +10,10 @@ import click
 
 from poddispatchd import __version__
 from poddispatchd.cli import import_structlog
-from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE, Context
+from poddispatchd.cli.common import Context
+from poddispatchd.cli.endings import exit_status
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.terminal import open_closed_streams, safe_output
-from poddispatchd.errors import ConfigurationError, PoddispatchdError
 from poddispatchd.runtime.memory import uncollected
 
 _COMMANDS = {
@@ -103,34 +102,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    try:
-        cli(arguments, standalone_mode=False, complete_var=_COMPLETE)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(EXIT_FAILED)
-    except click.exceptions.Exit as ending:
-        sys.exit(ending.exit_code)
-    except ConfigurationError as error:
-        for problem in error.problems or (str(error),):
-            _complain(problem)
-        sys.exit(EXIT_USAGE)
-    except PoddispatchdError as error:
-        _complain(str(error))
-        sys.exit(EXIT_FAILED)
-    except BrokenPipeError:
-        # Whoever reads (head, a pager) has seen enough; the interpreter's last flush must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_FAILED)
-    except (KeyboardInterrupt, CancelledError):
-        sys.exit(130)
-
-
-def _complain(words: str) -> None:
-    """One line on standard error; the journal gets it as an error."""
-    import_structlog()
-    from poddispatchd.observability.logs import choose_format
-
-    journald = choose_format("auto", environ=os.environ, stream=sys.stderr) == "journald"
-    click.echo(f"{'<3>' if journald else ''}poddispatchd: {words}", err=True)
+    status = exit_status(lambda: cli(arguments, standalone_mode=False, complete_var=_COMPLETE))
+    if status:
+        sys.exit(status)

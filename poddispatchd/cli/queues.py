@@ -23,6 +23,7 @@ from poddispatchd.cli.journal import open_journal
 from poddispatchd.cli.tables import print_table
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Connection
+from poddispatchd.database.sqlstates import UNIQUE_VIOLATION
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.database_session import CHANNEL, QUEUES_CHANGED
@@ -153,9 +154,8 @@ async def _each(
                     done = await change(connection, key)
             except DatabaseUnavailableError:
                 raise
-            except DatabaseError:
-                # As of a callback that has come again meanwhile.
-                click.echo(f"{chosen.queue} {key}: an equal item waits already; dismiss it.", err=True)
+            except DatabaseError as error:
+                click.echo(f"{chosen.queue} {key}: {_why_not(error)}", err=True)
                 failed = True
                 continue
             if done:
@@ -167,3 +167,11 @@ async def _each(
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, QUEUES_CHANGED)
     if failed:
         sys.exit(EXIT_FAILED)
+
+
+def _why_not(error: DatabaseError) -> str:
+    """Why an item stays as it is. To dismiss it is advised only where nothing is lost by that."""
+    if error.sqlstate == UNIQUE_VIOLATION:
+        # As of a callback that has come again meanwhile.
+        return "an equal item waits already; dismiss it."
+    return f"nothing is changed. {error}"

@@ -11,6 +11,7 @@ from poddispatchd.cli.journal import open_journal
 from poddispatchd.clock import Clock
 from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.display import escaped
+from poddispatchd.domain.notice_texts import one_line
 from poddispatchd.domain.notices import Mail
 from poddispatchd.domain.report import PeriodReport, report_text
 from poddispatchd.notify import queue
@@ -49,7 +50,7 @@ async def report(context: Context, config_path: Path | None, days: int, form: st
             async with database.connection() as connection:
                 await queue.add_mail(connection, envelope.to_content())
                 await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, QUEUES_CHANGED)
-            click.echo(f"It is sent to {', '.join(settings.mail.admins)}.")
+            click.echo(f"It waits in the queue of deliveries, for {', '.join(settings.mail.admins)}.")
             return
     match form:
         case "json":
@@ -65,7 +66,9 @@ def _mail(settings: MailSettings, found: PeriodReport) -> Mail:
     return Mail(
         sender=settings.server_email or settings.from_email,
         to=tuple(settings.admins),
-        subject=f"{settings.subject_prefix}{subject}{found.completed} completed, {found.failed} failed",
+        subject=one_line(
+            f"{settings.subject_prefix}{subject}{found.completed} completed, {found.failed} failed"
+        ),
         text=report_text(found),
         html=report_page(found),
     )

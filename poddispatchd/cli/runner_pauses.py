@@ -7,6 +7,7 @@ import click
 
 from poddispatchd.cli.chosen_managers import all_managers, named
 from poddispatchd.cli.common import (
+    OLDER_SCHEMA,
     Context,
     asynchronous,
     config_option,
@@ -80,15 +81,22 @@ def _period(
     """From when (None: from now) until when (None: until it is resumed).
 
     Raises:
-        BadParameter: it lies in the past, or ends before it begins.
+        BadParameter: it lies in the past, ends before it begins, or is too far away.
     """
-    since = None if begins is None else begins.after(now)
+    since = None if begins is None else _moment(begins, now, "--from")
     if since is not None and since < now:
         raise click.BadParameter(f"{shown(since)} lies in the past.", param_hint="--from")
-    until = None if ends is None else ends.after(since or now)
+    until = None if ends is None else _moment(ends, since or now, "--until")
     if until is not None and until <= (since or now):
         raise click.BadParameter(f"{shown(until)} is not after the beginning.", param_hint="--until")
     return since, until
+
+
+def _moment(coming: Coming, moment: datetime, option: str) -> datetime:
+    try:
+        return coming.after(moment)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{coming.text} is too far away.", param_hint=option) from None
 
 
 def _words(now: datetime, since: datetime | None, until: datetime | None) -> str:
@@ -140,7 +148,5 @@ async def _chosen(database: Database, name: str) -> list[RunnerManager]:
     chosen = named(await all_managers(database), name)
     async with database.connection() as connection:
         if await migration.checked_version(connection) < migration.LATEST:
-            raise PoddispatchdError(
-                "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
-            )
+            raise PoddispatchdError(OLDER_SCHEMA)
     return chosen

@@ -1,6 +1,5 @@
-"""``tasks restart``, ``tasks cancel`` and ``tasks watch``."""
+"""``tasks restart`` and ``tasks cancel``."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,15 +26,10 @@ from poddispatchd.cli.task_changes import (
 )
 from poddispatchd.cli.task_filter import Chosen, filter_options
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
-from poddispatchd.pod import managers as pod_managers
+from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod import task_list
-from poddispatchd.pod import tasks as pod_tasks
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.tasks.administration import Treated, cancel_tasks
-
-_WATCHED = 500
-"""Newest tasks that are watched."""
 
 ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, type=TASK_ID)
 
@@ -72,7 +66,7 @@ async def restart(
     if not wanted:
         # Nobody is asked about nothing.
         options = replace(options, dry_run=True)
-    if confirm_restart(found, options, is_chosen=not by_id):
+    if confirm_restart(found, wanted, options, is_chosen=not by_id):
         await restart_found(settings, wanted, options)
 
 
@@ -93,48 +87,3 @@ async def cancel(context: Context, config_path: Path | None, ids: tuple[int, ...
         return await cancel_tasks(database, client, tasks, by=person(), language=settings.pod.output_language)
 
     await treat(settings, ids, act, as_json=as_json)
-
-
-@click.command(short_help="Print a line whenever a task changes.")
-@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds.")
-@click.option("--until-done", is_flag=True, help="End when no task waits or runs any more.")
-@config_option
-@pass_context
-@asynchronous
-async def watch(
-    context: Context,
-    config_path: Path | None,
-    interval: float,
-    *,
-    until_done: bool,
-) -> None:
-    """Print a line whenever a task changes, until Ctrl-C; first the ones that wait or run."""
-    settings = context.settings(config_path)
-    known: dict[TaskPk, tuple[object, ...]] = {}
-    first = True
-    async with open_database(settings) as database:
-        while True:
-            names = {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
-            async with database.connection() as connection:
-                found = await pod_tasks.list_tasks(connection, limit=_WATCHED)
-            for task in reversed(found):
-                now = (task.status, task.rank, task.runner_manager_id, task.task_id)
-                if known.get(task.pk) != now and not (first and task.status not in _OPEN):
-                    click.echo(_line(task, names.get(task.runner_manager_id or ManagerId(0))))
-                known[task.pk] = now
-            first = False
-            if until_done and not any(task.status in _OPEN for task in found):
-                return
-            await asyncio.sleep(interval)
-
-
-_OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
-
-
-def _line(task: Task, manager: str | None) -> str:
-    facts = [f"task {task.pk:<6} {task.type_name:13} {task.status:9} {task.source}"]
-    if task.rank is not None:
-        facts.append(f"rank {task.rank}")
-    if manager is not None:
-        facts.append(f"on {manager}")
-    return "  ".join(facts)

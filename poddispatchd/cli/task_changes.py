@@ -88,26 +88,55 @@ async def restart_found(settings: Settings, wanted: Sequence[int], options: Rest
     await treat(settings, wanted, act, as_json=options.as_json)
 
 
-def confirm_restart(found: Sequence[ListedTask], options: RestartOptions, *, is_chosen: bool) -> bool:
+def confirm_restart(
+    found: Sequence[ListedTask], wanted: Sequence[int], options: RestartOptions, *, is_chosen: bool
+) -> bool:
     """Whether these tasks are to begin again: not in a rehearsal, which names them, nor without a yes.
+
+    Args:
+        found: what there is of the tasks that are wanted.
+        wanted: their ids.
+        options: as a person gave them.
+        is_chosen: whether they were chosen by what they are, and not named.
 
     Raises:
         UsageError: nobody can be asked.
         Abort: the person does not agree.
+        SystemExit: in a rehearsal, when there is no such task as one that was named.
     """
     if options.dry_run:
-        _say_what_would_begin_again(found)
+        _rehearse(found, wanted, as_json=options.as_json)
         return False
     if not options.yes:
         _ask(found, is_chosen=is_chosen)
     return True
 
 
-def _say_what_would_begin_again(found: Sequence[ListedTask]) -> None:
-    for row in sorted(found, key=lambda row: row.pk):
-        click.echo(f"Task {row.pk} ({row.type}, {row.status}) would begin again: {shown(row.title)}")
-    if not found:
-        click.echo("There are no such tasks.")
+def _rehearse(found: Sequence[ListedTask], wanted: Sequence[int], *, as_json: bool) -> None:
+    """Say which tasks would begin again, in the form in which is said what became of them."""
+    rows = {int(row.pk): row for row in found}
+    treated = [
+        Treated(TaskPk(pk), False, "It would begin again." if pk in rows else "There is no such task.")
+        for pk in sorted({*wanted})
+    ]
+    if as_json:
+        _print_treated(treated)
+    else:
+        for item in treated:
+            row = rows.get(item.task)
+            if row is None:
+                click.echo(f"Task {item.task}: {item.words}", err=True)
+            else:
+                words = f"({row.type}, {row.status}) would begin again: {shown(row.title)}"
+                click.echo(f"Task {item.task} {words}")
+        if not treated:
+            click.echo("There are no such tasks.")
+    if len(rows) < len(treated):
+        sys.exit(EXIT_FAILED)
+
+
+def _print_treated(treated: Sequence[Treated]) -> None:
+    print_json([{"id": item.task, "done": item.done, "words": item.words} for item in treated])
 
 
 def _ask(found: Sequence[ListedTask], *, is_chosen: bool) -> None:
@@ -138,7 +167,7 @@ async def treat(settings: Settings, ids: Sequence[int], act: _Action, *, as_json
         client = RunnerClient(session, request_timeout=settings.runners.request_timeout)
         treated = await act(database, client, [TaskPk(number) for number in ids])
     if as_json:
-        print_json([{"id": item.task, "done": item.done, "words": item.words} for item in treated])
+        _print_treated(treated)
     else:
         for item in treated:
             click.echo(f"Task {item.task}: {item.words}", err=not item.done)

@@ -1,8 +1,7 @@
 """Which tasks a command is about: the options that choose them, and how they are understood."""
 
-import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -10,8 +9,8 @@ import click
 from msgspec import Struct, field
 
 from poddispatchd.cli.completion import manager_names
+from poddispatchd.cli.moments import Since
 from poddispatchd.clock import Clock
-from poddispatchd.config.units import parse_duration
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import OTHER_STATUS, ManagerId, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import managers as pod_managers
@@ -103,26 +102,6 @@ def filter_options(function: Callable[..., _R]) -> Callable[..., _R]:
     ):
         command = option(command)
     return command
-
-
-class Since(click.ParamType[datetime | None]):
-    """A length of time before now, or a date."""
-
-    name = "TIME"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime | None:
-        """The moment that was meant."""
-        if value is None or isinstance(value, datetime):
-            return value
-        text = str(value).strip()
-        try:
-            if re.match(r"\d{4}-", text):
-                return datetime.fromisoformat(text).astimezone()
-            return Clock().now().astimezone() - timedelta(seconds=parse_duration(text))
-        except ValueError:
-            self.fail(f"{text!r} is no length of time (30m, 2h, 7d) and no date (2026-03-01).", param, ctx)
 
 
 async def _managers(database: Database, names: tuple[str, ...]) -> list[ManagerId] | None:

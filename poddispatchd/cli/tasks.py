@@ -25,8 +25,9 @@ from poddispatchd.cli.forecast import expected, expected_words, interval_as_dict
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.situation import odd_status, why_it_waits
 from poddispatchd.cli.tables import say
-from poddispatchd.cli.task_actions import cancel, restart, watch
+from poddispatchd.cli.task_actions import cancel, restart
 from poddispatchd.cli.task_list import list_
+from poddispatchd.cli.task_watch import watch
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database

@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from poddispatchd.domain.display import colored
+from poddispatchd.errors import PoddispatchdError
+
+
+class OutputError(PoddispatchdError):
+    """What a command has to say cannot be written, as to a file on a full disk."""
 
 
 class SafeStream:
@@ -34,14 +39,26 @@ class SafeStream:
         return self._stream.errors
 
     def write(self, text: str) -> int:
-        """Write a text; what the stream cannot encode is escaped as well."""
+        """Write a text; what the stream cannot encode is escaped as well.
+
+        Raises:
+            OutputError: it cannot be written.
+            BrokenPipeError: nobody reads it any more.
+        """
         safe = colored(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
-        self._stream.write(safe)
+        with _told():
+            self._stream.write(safe)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held back."""
-        self._stream.flush()
+        """Write what is held back.
+
+        Raises:
+            OutputError: it cannot be written.
+            BrokenPipeError: nobody reads it any more.
+        """
+        with _told():
+            self._stream.flush()
 
     def isatty(self) -> bool:
         """Whether this is a terminal."""
@@ -54,6 +71,17 @@ class SafeStream:
     def writable(self) -> bool:
         """It is."""
         return True
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Have what goes wrong with a stream be told apart from all other files."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"What is to be said cannot be written: {error.strerror or error}.") from None
 
 
 def open_closed_streams() -> None:
@@ -70,6 +98,11 @@ def open_closed_streams() -> None:
     # The stubs do not know that they can be None.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
+
+
+def leave_standard_output() -> None:
+    """Nothing more can be said there: the interpreter's last flush must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Settings that are right one by one and wrong together, name a missing file or do not fit their Pod."""
 
+import re
 import ssl
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from poddispatchd.domain.signature import SHORTEST_KEY, signing_key
 from poddispatchd.domain.site import Site
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 -- names the wildcard, binds nothing
+_HOST = re.compile(r"(?:\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5})?)?")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -31,11 +33,8 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[KeyPath, ...], st
             f"webhook.listen ({webhook}) and ops.listen ({ops}) share a port: "
             "the second is private, give each its own",
         )
-    if not settings.database.dsn.get_secret_value().strip().startswith(("postgresql://", "postgres://")):
-        yield (
-            (("database", "dsn"),),
-            "database.dsn: write an address that starts with postgresql://, as postgresql://user@host/database",
-        )
+    if words := _no_address(settings.database.dsn.get_secret_value().strip()):
+        yield (("database", "dsn"),), f"database.dsn: {words}"
     for section, ca_file in (
         ("runners", settings.runners.ca_file),
         ("mail", settings.mail.ca_file),
@@ -89,6 +88,23 @@ def unfit_for_pod(settings: Settings, sites: Iterable[Site], *, podfile: bool) -
             f"the tables of this Pod were made with USE_PODFILE = {podfile}: "
             f"set it to {str(podfile).lower()}.",
         )
+
+
+def _no_address(dsn: str) -> str:
+    """Why a text is no address of a database, without anything of it; empty: it may be one."""
+    if not dsn.startswith(("postgresql://", "postgres://")):
+        return "write an address that starts with postgresql://, as postgresql://user@host/database"
+    try:
+        hosts = urlsplit(dsn).netloc.rpartition("@")[2].split(",")
+    except ValueError:
+        hosts = ["["]
+    if all((match := _HOST.fullmatch(host)) and 0 < int(match[1] or 1) < 65536 for host in hosts):
+        return ""
+    # Nobody knows where a password with such characters ends.
+    return (
+        "it is not of the form postgresql://user:password@host:port/database; in a password, write % as %25, "
+        "/ as %2F, ? as %3F, # as %23, @ as %40, : as %3A, [ as %5B and ] as %5D"
+    )
 
 
 def _mail(mail: MailSettings) -> Iterator[tuple[tuple[KeyPath, ...], str]]:

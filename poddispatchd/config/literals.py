@@ -26,13 +26,17 @@ class Unreadable(Struct, frozen=True):
 
 
 class Assignments(Struct):
-    """What a file assigns at its top level: values, and the names whose value could not be read, with why."""
+    """What a file assigns at its top level: values, and the names whose value could not be read, with why.
+
+    ``elsewhere`` says of which other files it takes everything: what they set, nobody knows here.
+    """
 
     values: dict[str, object] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    elsewhere: list[str] = field(default_factory=list)
 
 
-def read_assignments(source: str, path: PurePosixPath) -> Assignments:
+def read_assignments(source: str | bytes, path: PurePosixPath) -> Assignments:
     """The simple assignments of a Python source.
 
     Literals, names assigned before, sums of texts and sequences, f-strings, ``os.path`` and ``Path`` on
@@ -41,11 +45,12 @@ def read_assignments(source: str, path: PurePosixPath) -> Assignments:
     ``Unreadable``.
 
     Args:
-        source: the text of the file.
+        source: the text of the file; its bytes may begin with a mark, or name their encoding, as for Python.
         path: its absolute path, for ``__file__``.
 
     Raises:
         SyntaxError: it is no Python.
+        RecursionError: it is nested too deeply.
     """
     found = Assignments({"__file__": str(path)})
     for statement in ast.parse(source).body:
@@ -71,8 +76,16 @@ def _take(found: Assignments, statement: ast.stmt) -> None:
 def _change(found: Assignments, node: ast.AST) -> None:
     """Take note that something is set, or may be, in a way that is not followed."""
     match node:
-        case ast.Name(id=name, ctx=ast.Store()):
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
             _give_up(found, name, f"line {node.lineno} sets it under a condition or changes it")
+        case ast.ImportFrom(names=names):
+            module = "." * node.level + (node.module or "")
+            for alias in names:
+                if alias.name == "*":
+                    found.elsewhere.append(f"line {node.lineno} takes everything of {module}")
+                else:
+                    name = alias.asname or alias.name
+                    _give_up(found, name, f"line {node.lineno} takes it from {module}")
         case ast.Subscript(ctx=ast.Store() | ast.Del()):
             _put(found, node, Unreadable(f"line {node.lineno} sets it under a condition or changes it"))
         case ast.Call(func=ast.Attribute(value=ast.Name() | ast.Subscript() as changed, attr=method)):

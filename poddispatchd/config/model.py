@@ -16,6 +16,9 @@ from poddispatchd.config.units import Duration, FileMode, Size, Windows
 from poddispatchd.config.validation import Means
 from poddispatchd.domain.secret import SecretStr
 
+Years = Annotated[int, Means("How many years", ge=0, le=1000)]
+"""How long something is kept: no date is so far away that there is none."""
+
 
 class DatabaseSettings(Section, frozen=True):
     """Pod's PostgreSQL database."""
@@ -84,9 +87,9 @@ class PodSettings(Section, frozen=True):
         "playlist",
     )
     accommodation_years: Annotated[
-        dict[str, int], Means("ACCOMMODATION_YEARS: years a video is kept, by affiliation of its owner")
+        dict[str, Years], Means("ACCOMMODATION_YEARS: years a video is kept, by affiliation of its owner")
     ] = field(default_factory=dict)
-    default_year_date_delete: Annotated[int, Means("DEFAULT_YEAR_DATE_DELETE, in years", ge=1)] = 2
+    default_year_date_delete: Annotated[int, Means("DEFAULT_YEAR_DATE_DELETE, in years", ge=1, le=1000)] = 2
 
 
 class DispatchSettings(Section, frozen=True):

@@ -5,8 +5,10 @@ from pathlib import PurePosixPath
 
 from msgspec import Struct, field
 
+from poddispatchd.config.consistency import contradictions
 from poddispatchd.config.keys import KeyPath, known_keys
 from poddispatchd.config.literals import Assignments, Unreadable, read_assignments
+from poddispatchd.config.model import Settings
 from poddispatchd.config.pod_database import database_address
 
 Tree = dict[str, dict[str, object]]
@@ -40,18 +42,19 @@ class Imported(Struct):
         return tree
 
 
-def import_pod_settings(source: str, path: PurePosixPath) -> Imported:
+def import_pod_settings(source: str | bytes, path: PurePosixPath) -> Imported:
     """The settings of a ``settings_local.py`` that poddispatchd has as well.
 
     The file is parsed and never executed. Settings it does not name keep Pod's defaults, which are ours;
     where they are not, what Pod takes an absent setting for is written.
 
     Args:
-        source: the text of the file.
+        source: the text of the file, or its bytes as Python reads them.
         path: its absolute path.
 
     Raises:
         SyntaxError: it is no Python.
+        RecursionError: it is nested too deeply.
     """
     found = read_assignments(source, path)
     imported = Imported()
@@ -72,9 +75,16 @@ def import_pod_settings(source: str, path: PurePosixPath) -> Imported:
         imported.tree.setdefault("mail", {}).setdefault("enabled", True)
     if "MEDIA_ROOT" not in found.values and "MEDIA_ROOT" not in found.unreadable:
         imported.notes.append("MEDIA_ROOT is not set here: check pod.media_root.")
+    imported.notes += [f"{words}, which is not read: see what it sets." for words in found.elsewhere]
     order = list(dict.fromkeys(path[0] for path in known_keys()))
     imported.tree = {section: imported.tree[section] for section in order if section in imported.tree}
+    imported.notes += _contradictions(imported.tree)
     return imported
+
+
+def _contradictions(tree: Tree) -> list[str]:
+    """What the daemon would refuse at its start, as mail that nobody sends."""
+    return [f"{words.rstrip('.')}." for _, words in contradictions(Settings.read(tree))]
 
 
 def _take_database(imported: Imported, found: Assignments) -> None:
@@ -185,6 +195,14 @@ def _mode(value: object) -> object:
     return f"{value:04o}" if isinstance(value, int) else value
 
 
+def _days_kept(value: object) -> object:
+    """Pod keeps all where the number is none, or not a positive one."""
+    try:
+        return max(0, int(str(value)))
+    except ValueError:
+        return 0
+
+
 def _directory_url(value: object) -> object:
     return f"{str(value).rstrip('/')}/"
 
@@ -253,7 +271,7 @@ _READERS: Mapping[str, list[_Reader]] = {
     "ENCODING_CHOICES": _one("pod.encoding_choices", _first_of_each),
     "ACCOMMODATION_YEARS": _one("pod.accommodation_years"),
     "DEFAULT_YEAR_DATE_DELETE": _one("pod.default_year_date_delete"),
-    "RM_TASKS_DELETED_AFTER_DAYS": _one("retention.completed_days"),
+    "RM_TASKS_DELETED_AFTER_DAYS": _one("retention.completed_days", _days_kept),
     "EMAIL_HOST": _one("mail.host"),
     "EMAIL_PORT": _one("mail.port"),
     "EMAIL_USE_TLS": _one("mail.security", _security("starttls")),

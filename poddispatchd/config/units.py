@@ -13,19 +13,28 @@ from poddispatchd.domain.time_windows import Window, format_windows, parse_windo
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
+_LONGEST = 36_500 * 86_400
+"""Seconds: a moment that is longer ago, or away, is none that Python and PostgreSQL know for certain."""
+
+_LARGEST = 2**62
+"""Bytes."""
+
 
 def parse_duration(value: object) -> float:
     """Seconds from ``30s``, ``5m``, ``2h``, ``60d`` or ``250ms``; a bare 0 needs no unit.
 
     Raises:
-        ValueError: the text is not such a duration.
+        ValueError: the text is not such a duration, or is one of more than a century.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
         return 0.0
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("write a number with a unit, as 30s, 5m, 2h or 60d")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST:
+        raise ValueError(f"write {format_duration(_LONGEST)} or less")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
@@ -42,7 +51,7 @@ def parse_size(value: object) -> int:
     """Bytes from ``8MiB``, ``200GiB`` or ``512B``.
 
     Raises:
-        ValueError: the text is not such a size.
+        ValueError: the text is not such a size, or larger than any disk.
     """
     match = (
         re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)\s*", value)
@@ -51,7 +60,10 @@ def parse_size(value: object) -> int:
     )
     if match is None:
         raise ValueError("write a number with a unit, as 512B, 64KiB, 8MiB or 200GiB")
-    return int(Decimal(match[1]) * _BYTES[match[2]])
+    size = Decimal(match[1]) * _BYTES[match[2]]
+    if size > _LARGEST:
+        raise ValueError(f"write {format_size(_LARGEST)} or less")
+    return int(size)
 
 
 def format_size(size: int) -> str:

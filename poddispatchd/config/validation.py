@@ -17,6 +17,8 @@ from poddispatchd.domain.secret import SecretStr
 
 KeyPath = tuple[str, ...]
 
+_UNSTORABLE = re.compile("[\\0\ud800-\udfff]")
+
 _YES = frozenset({"1", "on", "t", "true", "y", "yes"})
 _NO = frozenset({"0", "off", "f", "false", "n", "no"})
 
@@ -173,7 +175,7 @@ def _read_plain(kind: object, value: object) -> object:
     if kind is Path:
         if not isinstance(value, (str, Path)):
             raise _UnfitError("write a path")
-        return Path(value)
+        return Path(_text(str(value)))
     if isinstance(kind, type) and issubclass(kind, Enum):
         if value not in list(kind):
             raise _UnfitError(f"write {_or([member.value for member in kind])}")
@@ -185,6 +187,10 @@ def _read_plain(kind: object, value: object) -> object:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise _UnfitError("write text, in quotes if it looks like a number")
+    if _UNSTORABLE.search(value) is not None:
+        raise _UnfitError(
+            r"leave out what neither a file's name nor a database can hold (\0, \ud800 to \udfff)"
+        )
     return value
 
 
@@ -203,7 +209,7 @@ def _beyond(bounds: Means, value: Any, write: Callable[[Any], object]) -> str:  
         return f"write less than {write(bounds.lt)}"
     if bounds.le is not None and not value <= bounds.le:
         return f"write {write(bounds.le)} or less"
-    if bounds.pattern is not None and re.search(bounds.pattern, value) is None:
+    if bounds.pattern is not None and re.fullmatch(bounds.pattern, value) is None:
         return f"write text of the form {bounds.pattern}"
     if bounds.min_length is not None and len(value) < bounds.min_length:
         return f"write at least {bounds.min_length} of them"

@@ -6,6 +6,7 @@ condition (SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.h
 tables, columns and constraints.
 """
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -31,6 +32,7 @@ DRIVER_ERRORS = (
 
 INSUFFICIENT_PRIVILEGE = "42501"
 INVALID_SCHEMA_NAME = "3F000"
+UNIQUE_VIOLATION = "23505"
 
 READ_ONLY = "25006"
 
@@ -68,6 +70,10 @@ _STATE_WORDS: Mapping[str, str] = {
     "53200": "it is out of memory",
     "57014": "it cancelled a statement, by its statement_timeout or because an administrator asked",
 }
+
+_CALL_FAILED = re.compile(
+    r"(?:\[Errno (?P<code>\d+)\] )?Connect call failed \('(?P<host>[^']+)', (?P<port>\d+)[^)]*\)"
+)
 
 _IDENTIFIER = re.compile(r"(?:column|relation|table|function|type|schema) \"?([\w.]+)\"?")
 """Names in messages of class 42: all of them stand in our own statements."""
@@ -117,9 +123,20 @@ class NoAnswerError(TimeoutError):
 
 def os_words(error: BaseException) -> str:
     """The operating system's reason of a failed connection, which names addresses at most."""
-    if isinstance(error, OSError) and error.strerror:
-        return printable(error.strerror).rstrip(".")
-    return printable(str(error)).rstrip(".") or type(error).__name__
+    text = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
+    code = error.errno if isinstance(error, OSError) else None
+    # One that has several addresses tells of each.
+    text = _CALL_FAILED.sub(
+        lambda found: _call_failed(found, code), text.removeprefix("Multiple exceptions: ")
+    )
+    return printable(text).rstrip(".") or type(error).__name__
+
+
+def _call_failed(found: re.Match[str], code: int | None) -> str:
+    """``connection refused (127.0.0.1:5432)``, for what Python's event loop says in its own words."""
+    host = f"[{found['host']}]" if ":" in found["host"] else found["host"]
+    number = int(found["code"] or code or 0)
+    return f"{os.strerror(number).lower() if number else 'no connection'} ({host}:{found['port']})"
 
 
 def first_line(error: BaseException) -> str:

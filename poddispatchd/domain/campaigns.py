@@ -10,6 +10,9 @@ from poddispatchd.domain.time_windows import TimeWindows
 MOST_VIDEOS = 100_000
 """Of one campaign."""
 
+_HIGHEST_ID = 2**63 - 1
+"""What Pod's primary keys can be (bigint)."""
+
 _FEWEST_ENDS = 5
 """Fewer ends tell nothing about those to come."""
 
@@ -32,6 +35,8 @@ def parse_videos(text: str) -> list[VideoId]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f"{part} ends before it begins")
+        if first < 1 or last > _HIGHEST_ID:
+            raise ValueError(f"no video can have the id {first if first < 1 else last}")
         if len(found) + last - first >= MOST_VIDEOS:
             raise ValueError(f"these are more than {MOST_VIDEOS} videos")
         found |= dict.fromkeys(map(VideoId, range(first, last + 1)))

@@ -29,6 +29,9 @@ ROUNDS = 100
 PLAYED = 300
 """Pending tasks that are played one by one; what stands behind them is reckoned from their pace."""
 
+_BEYOND = 3650 * 86_400.0
+"""Seconds: what is reckoned to take years rests on a number that is wrong, as of a film of 2³¹ seconds."""
+
 _K = TypeVar("_K")
 
 
@@ -147,6 +150,6 @@ def _intervals(now: datetime, outcomes: Mapping[_K, Sequence[float]]) -> dict[_K
     for key, values in outcomes.items():
         ordered = sorted(values)
         low, high = (ordered[int(share * len(ordered))] for share in (LOW, HIGH))
-        if high < inf:
+        if high < _BEYOND:
             found[key] = Interval(now + timedelta(seconds=low), now + timedelta(seconds=high))
     return found

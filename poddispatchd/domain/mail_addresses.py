@@ -1,9 +1,12 @@
 """Mail addresses as people write them in a configuration."""
 
 import re
-from email.utils import parseaddr
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.headerregistry import Address
 
 _ADDRESS = re.compile(r"[^@\s<>,;:\"\\()\[\]]+@[^@\s<>,;:\"\\()\[\]]+")
+_MAILBOX = re.compile(r"\s*(?:(?P<name>[^<>]*?)\s*<(?P<bracketed>[^<>]*)>|(?P<bare>[^<>\s]+))\s*")
 _LONGEST = 320
 
 
@@ -31,16 +34,38 @@ def mailbox(text: str) -> str:
     Raises:
         ValueError: it is something else, or holds a line break.
     """
-    if text and not (text.isprintable() and is_address(parseaddr(text)[1])):
+    if text and (not text.isprintable() or sender_of(text) is None):
         raise ValueError("write a mail address, as pod@example.org or Pod <pod@example.org>")
     return text
 
 
+def sender_of(text: str) -> Address | None:
+    """A mailbox as a header holds it: whatever its name is made of, it is written so that it is one name.
+
+    None when it is none. The name may be encoded already, as for a header.
+    """
+    match = _MAILBOX.fullmatch(text)
+    if match is None or not is_address(address := match["bare"] or match["bracketed"]):
+        return None
+    try:
+        name = str(make_header(decode_header(_unquoted(match["name"] or ""))))
+        return Address(name, addr_spec=address) if name.isprintable() else None
+    except (MessageError, ValueError, LookupError):
+        return None
+
+
+def _unquoted(name: str) -> str:
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", name[1:-1])
+    return name
+
+
 def address_of(text: str) -> str:
-    """The address in a mailbox, without its name."""
-    return parseaddr(text)[1]
+    """The address in a mailbox, without its name; empty when it is none."""
+    found = sender_of(text)
+    return "" if found is None else found.addr_spec
 
 
 def domain_of(text: str) -> str:
-    """The domain of a mailbox."""
+    """The domain of a mailbox; empty when it is none."""
     return address_of(text).rpartition("@")[2]

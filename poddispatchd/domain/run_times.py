@@ -12,6 +12,7 @@ from math import exp, log, sqrt
 from statistics import fmean, pstdev
 
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from poddispatchd.domain.task import ManagerId
 
@@ -29,10 +30,18 @@ _NORMAL = (-1.465, -0.792, -0.366, 0.0, 0.366, 0.792, 1.465)
 
 
 class SourceSize(Struct, frozen=True):
-    """What is known of a source before it is worked on; None: it is not."""
+    """What is known of a source before it is worked on; None: it is not.
+
+    Nothing has no length, or less than none: a row that says so, as after a result that does, tells nothing.
+    """
 
     seconds: int | None = None
     bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("seconds", self.seconds), ("bytes", self.bytes)):
+            if value is not None and value <= 0:
+                force_setattr(self, name, None)
 
 
 UNKNOWN_SOURCE = SourceSize()

@@ -1,12 +1,31 @@
 """What a task works on, as read from Pod's tables: the typed inputs of a payload."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import time
 from typing import TypeAlias
 
 from msgspec import Struct, field
 
 from poddispatchd.domain.task import RecordingId, VideoId
+
+NO_TRANSCRIPTION = ("", "0", "1")
+"""Values of ``video.transcript`` that name no language; old versions of Pod stored 0 for no and 1 for yes."""
+
+
+def subtitles_language(asked: str, track_languages: Iterable[str], spoken: str) -> str:
+    """The language that subtitles are made in, and stored under.
+
+    Args:
+        asked: ``video.transcript``.
+        track_languages: of the video's first track, if it has one.
+        spoken: ``video.main_lang``.
+
+    Returns:
+        What is asked for, else that of the track, else what is spoken.
+    """
+    if asked.strip() not in NO_TRANSCRIPTION:
+        return asked.strip()
+    return next((language.strip() for language in track_languages if language.strip()), spoken.strip())
 
 
 class VideoRendition(Struct, frozen=True):
@@ -107,17 +126,8 @@ class TranscriptionSource(Struct, frozen=True):
 
     @property
     def language(self) -> str:
-        """The language of the subtitles to make: asked for, else of the first track, else spoken.
-
-        ``0`` and ``1`` are what old versions of Pod stored as "no" and "yes", without a language.
-        """
-        asked = self.video.transcript.strip()
-        if asked not in ("", "0", "1"):
-            return asked
-        for language in self.track_languages[:1]:
-            if language.strip():
-                return language.strip()
-        return self.video.main_lang.strip()
+        """The language of the subtitles to make."""
+        return subtitles_language(self.video.transcript, self.track_languages[:1], self.video.main_lang)
 
 
 class StudioSource(Struct, frozen=True):

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.display import escaped
-from poddispatchd.domain.mail_addresses import address_of, domain_of
+from poddispatchd.domain.mail_addresses import address_of, domain_of, sender_of
 from poddispatchd.domain.notices import Mail
 from poddispatchd.errors import DeliveryError, DeliveryRefusedError
 from poddispatchd.observability.logs import without_secrets
@@ -93,7 +93,7 @@ class Envelope(Struct, frozen=True):
         """What is sent: both forms of the text; blind copies are in no header."""
         mail = self.mail
         message = EmailMessage(policy=_POLICY)
-        message["From"] = mail.sender
+        message["From"] = sender_of(mail.sender) or mail.sender
         message["To"] = ", ".join(mail.to)
         message["Subject"] = mail.subject
         message["Date"] = format_datetime(date)

@@ -47,6 +47,14 @@ class HeldRow(Struct, frozen=True):
     by: str
 
 
+class HeldTasks(Struct, frozen=True):
+    """Tasks whose rows are held, by whom in words, and whether nobody can even read the whole table."""
+
+    tasks: tuple[TaskPk, ...] = ()
+    by: str = ""
+    is_whole_table: bool = False
+
+
 @contextmanager
 def taking(task: TaskPk) -> Iterator[None]:
     """Have the error of a row that cannot be had name the task that it is wanted for."""
@@ -89,19 +97,24 @@ async def _take(connection: Connection, query: Query, task: TaskPk) -> None:
         await connection.fetch(*query(task=task))
 
 
-async def held_tasks(database: Database) -> tuple[list[TaskPk], str]:
-    """Tasks whose row a session has held for long, and by whom, in words; only some are looked at.
+async def held_tasks(database: Database) -> HeldTasks:
+    """What a session of another has held of Pod's task table for long; only some tasks are looked at.
 
     Raises:
         DatabaseError: it cannot be found out.
     """
+    who = ""
     try:
         async with database.transaction() as connection:
             holders = await connection.fetch(*_QUERIES["holders"](seconds=_LONG))
-            return (await _not_free(connection), _who(holders)) if holders else ([], "")
-    except (SchemaError, RowLockedError):
-        # The role may only read, or the whole table is held: whoever looks at the rest tells that.
-        return [], ""
+            if not holders:
+                return HeldTasks()
+            who = _who(holders)
+            return HeldTasks(tuple(await _not_free(connection)), who)
+    except RowLockedError:
+        return HeldTasks(by=who, is_whole_table=True)
+    except SchemaError:
+        return HeldTasks()  # the role may only read: whoever looks at rights tells that
 
 
 async def _not_free(connection: Connection) -> list[TaskPk]:

@@ -177,6 +177,17 @@ async def list_tasks(
     return [task_of(record) for record in records]
 
 
+async def watched_tasks(
+    connection: Connection, *, newest: int, known: Collection[TaskPk], most_open: int
+) -> list[Task]:
+    """The newest tasks, some that are known, and the first that wait or run; by id, without their output.
+
+    With ``most_open`` 0 nothing is searched, which reads the whole table.
+    """
+    query = _QUERIES["watched"](newest=newest, known=list(known), most_open=most_open)
+    return [task_of(record) for record in await connection.fetch(*query)]
+
+
 async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarted:
     """Begin these tasks again, as Pod's administration does: pending, last in the queue, output cleared.
 

@@ -1,6 +1,7 @@
 """When what waits and runs is expected to be done, for whoever looks: not made without need."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from math import nan
 
 from poddispatchd.clock import Clock
@@ -10,6 +11,7 @@ from poddispatchd.domain.capacity import ManagerNow
 from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.forecast import Forecast
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus
+from poddispatchd.errors import DatabaseError
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import PodSites
@@ -17,7 +19,10 @@ from poddispatchd.managers.state import ManagerReport
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.tasks.forecasts import Around, Forecasts
+
+_JOB = "forecast of the queue"
 
 
 class LastForecast:
@@ -31,6 +36,7 @@ class LastForecast:
         own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
         order: reads the order of fair share; None: Pod's.
         metrics: of the daemon.
+        incidents: is told when none can be made.
         clock: of the daemon.
     """
 
@@ -44,6 +50,7 @@ class LastForecast:
         own_tasks: Callable[[], Awaitable[Mapping[TaskPk, Wait | None]]],
         order: Callable[[], Awaitable[FairOrder | None]],
         metrics: Metrics,
+        incidents: Incidents,
         clock: Clock,
     ) -> None:
         self._forecasts = forecasts
@@ -53,6 +60,7 @@ class LastForecast:
         self._own_tasks = own_tasks
         self._order = order
         self._metrics = metrics
+        self._incidents = incidents
         self._clock = clock
         self._made_at = float("-inf")
         self.forecast: Forecast | None = None
@@ -82,12 +90,24 @@ class LastForecast:
                 pending=pending,
                 order=await self._order(),
             )
-            self.forecast = await self._forecasts.read(self._catalogue.capabilities, around, moment)
+            self.forecast = await self._read(around, moment)
         else:
             self.forecast = Forecast(moment)
         self._made_at = now
         for kind in SUBMITTABLE:
             self._measure(kind, is_idle=not (pending[kind] or running[kind]))
+
+    async def _read(self, around: Around, moment: datetime) -> Forecast | None:
+        """A forecast; None when none can be made: nothing else that is looked at depends on it (I12)."""
+        try:
+            found = await self._forecasts.read(self._catalogue.capabilities, around, moment)
+        except DatabaseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
+            self._incidents.failed(_JOB, error)
+            return None
+        self._incidents.recovered(_JOB)
+        return found
 
     def forget(self) -> None:
         """Make it anew for the next one who looks."""

@@ -17,11 +17,11 @@ from tests.acceptance.rig import Rig
 
 _PAST = """
     INSERT INTO poddispatchd.ended_run
-           (task_pk, task_type, status, runner_manager_id, priority, waited, ran, ended_at)
-    SELECT 1000 + n, 'encoding', 'completed', $1, 1, 5, 600 + n, now() - make_interval(secs => n * 620)
+           (task_pk, task_type, status, runner_manager_id, priority, waited, ran, source_seconds, ended_at)
+    SELECT 1000 + n, 'encoding', 'completed', $1, 1, 5, 600 + n, -5, now() - make_interval(secs => n * 620)
       FROM generate_series(1, 60) AS n
 """
-"""One runner that encoded for ten minutes each time."""
+"""One runner that encoded for ten minutes each time, and told durations below zero."""
 
 
 async def _full_manager_with_a_past(rig: Rig) -> None:
@@ -31,6 +31,7 @@ async def _full_manager_with_a_past(rig: Rig) -> None:
     daemon = await rig.start()
     rig.set("ops", listen=rig.ops.removeprefix("http://"))
     await rig.add(TaskType.ENCODING, TaskType.ENCODING, TaskType.TRANSCRIPTION)
+    await rig.execute("UPDATE video_video SET duration = -5")
     await daemon.event("runner_manager.full")
 
 
@@ -161,7 +162,9 @@ async def test_a_mailed_report_is_sent_by_the_daemon(rig: Rig) -> None:
         )
         daemon = await rig.start()
 
-        assert (await rig.run("report", "--mail")).out == "It is sent to ops@example.org.\n"
+        assert (
+            await rig.run("report", "--mail")
+        ).out == "It waits in the queue of deliveries, for ops@example.org.\n"
 
         async with asyncio.timeout(ANNOUNCED_WITHIN):
             mail = await mailbox.taken.get()

@@ -51,6 +51,7 @@ def figures(parts: Parts, look: Callable[[], Awaitable[QueueStats]]) -> Figures:
         own_tasks=parts.own_tasks,
         order=parts.order,
         metrics=parts.metrics,
+        incidents=parts.incidents,
         clock=parts.clock,
     )
     return Figures(

@@ -11,6 +11,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.encoding_plan import EncodingContent, log_text
 from poddispatchd.domain.media import video_number
+from poddispatchd.domain.source import NO_TRANSCRIPTION
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import (
@@ -27,9 +28,6 @@ from poddispatchd.pod.imports.stored import storage_tables, store
 _QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_encoding.sql"))
 _WRITE = _QUERIES["write"].fill(transcription=_QUERIES["no_transcription"])
 _WRITE_AND_TRANSCRIBE = _QUERIES["write"].fill(transcription=_QUERIES["add_transcription"])
-
-_NO_TRANSCRIPTION = ("", "0", "1")
-"""Values of ``video.transcript`` that ask for none; 0 and 1 are what old Pods stored."""
 
 
 def encoding_tables(capabilities: Capabilities) -> tuple[str, ...]:
@@ -133,7 +131,7 @@ async def write_encoding(
         thumbnail_id=stored.file_id,
     )
     use_transcription = result.settings.use_transcription
-    transcribe = use_transcription and content.has_audio and video.transcript not in _NO_TRANSCRIPTION
+    transcribe = use_transcription and content.has_audio and video.transcript not in NO_TRANSCRIPTION
     step, step_words = (5, "transcripting audio") if transcribe else (0, "done")
     values: dict[str, object] = {
         "video": video.id,

@@ -6,6 +6,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.domain.naming import subtitle_file_name
+from poddispatchd.domain.source import subtitles_language
 from poddispatchd.domain.subtitles import (
     LARGEST_CAPTIONS,
     READING_WIDTH,
@@ -133,7 +134,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         *storage_tables(capabilities, capabilities.file_table),
     )
     video, _ = await read_video(result.database, result.task)
-    language = video.transcript or video.first_track_language or video.main_lang
+    language = subtitles_language(video.transcript, (video.first_track_language,), video.main_lang)
     staged, subtitles = await result.tree.run(_normalise, result)
     stored = await choose_stored_name(
         result,

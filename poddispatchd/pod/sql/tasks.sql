@@ -123,6 +123,23 @@ SELECT id, type, status, task_id, date_added, rank, NULL AS script_output, video
  ORDER BY id DESC
  LIMIT :limit
 
+-- name: watched
+-- The :newest newest tasks, those of :known, and the first :most_open that wait or run ('warning': see unsettled), without
+-- their output.
+WITH wanted AS (
+    (SELECT id FROM runner_manager_task ORDER BY id DESC LIMIT :newest)
+     UNION
+    SELECT unnest(:known::bigint[])
+     UNION
+    (SELECT id FROM runner_manager_task
+      WHERE :most_open::bigint > 0 AND status IN ('pending', 'running', 'warning')
+      ORDER BY id LIMIT :most_open)
+)
+SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output, video_id, recording_id, runner_manager_id
+  FROM wanted
+  JOIN runner_manager_task AS task ON task.id = wanted.id
+ ORDER BY task.id
+
 -- name: restartable
 -- The tasks named, locked, with another one of the same type and source that waits or runs and is not named.
 SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,

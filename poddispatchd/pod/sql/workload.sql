@@ -5,7 +5,7 @@
 -- The first :limit pending tasks in the order of the queue, with the sites of their videos or recorders.
 WITH priority_users AS ({priority_users}),
      first AS (SELECT * FROM ({queue}) AS queued ORDER BY class, turn, date_added, id LIMIT :limit)
-SELECT task.*, nullif(video.duration, 0) AS seconds, video.video AS path,
+SELECT task.*, CASE WHEN video.duration > 0 THEN video.duration END AS seconds, video.video AS path,
        {site_ids} AS site_ids
   FROM first AS task
   LEFT JOIN video_video AS video ON video.id = task.video_id
@@ -14,7 +14,7 @@ SELECT task.*, nullif(video.duration, 0) AS seconds, video.video AS path,
 -- name: running_work
 -- The tasks that run, the latest :limit ('warning': see tasks.sql).
 SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, task.runner_manager_id,
-       nullif(video.duration, 0) AS seconds, video.video AS path
+       CASE WHEN video.duration > 0 THEN video.duration END AS seconds, video.video AS path
   FROM runner_manager_task AS task
   LEFT JOIN video_video AS video ON video.id = task.video_id
  WHERE task.status IN ('running', 'warning')
@@ -24,7 +24,7 @@ SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, ta
 -- Whose the tasks :tasks are, their class, and what they worked on.
 WITH priority_users AS ({priority_users})
 SELECT task.id, {class} AS class, coalesce(video.owner_id, recording.user_id) AS owner_id,
-       nullif(video.duration, 0) AS seconds, video.video AS path
+       CASE WHEN video.duration > 0 THEN video.duration END AS seconds, video.video AS path
   FROM {owned_tasks}
   LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
  WHERE task.id = ANY (:tasks::bigint[])

@@ -5,8 +5,10 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from poddispatchd.cli.daemon_state import State
 from poddispatchd.config.units import Address
 from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.pod import lock_holders
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.web.listener import listening
 from tests.integration.cli.conftest import Pod
@@ -116,6 +118,31 @@ async def test_a_task_that_runs_for_too_long_is_a_problem_while_it_runs(sound: P
 
     assert problems.keys() == {"running tasks"}
     assert problems["running tasks"].startswith(f"Task {running} has been running for more than 2h:")
+
+
+async def test_what_cannot_be_looked_at_is_a_problem_and_not_passed_over(sound: Pod) -> None:
+    await sound.run("db", "init")
+
+    async with sound.database.connection() as other, other.transaction():
+        await other.execute("LOCK TABLE runner_manager_task, poddispatchd.campaign IN ACCESS EXCLUSIVE MODE")
+        problems = await _problems(sound)
+        said = await sound.run("tasks", "list")
+
+    held = "This could not be looked at. Another database session holds a row or a table (55P03)."
+    assert {"running tasks": held, "pending tasks": held, "campaigns": held}.items() <= problems.items()
+    assert (said.status, "Try again; 'poddispatchd check' tells who." in said.err) == (1, True)
+
+
+async def test_who_holds_the_whole_task_table_is_told(sound: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_holders, "_LONG", 0.0)
+
+    async with sound.database.connection() as other, other.transaction():
+        await other.execute("LOCK TABLE runner_manager_task IN ACCESS EXCLUSIVE MODE")
+        pid = await other.fetchval("SELECT pg_backend_pid()")
+        words = (await _problems(sound))["held rows"]
+
+    assert words.startswith("A transaction that is left open holds Pod's whole task table, by process ")
+    assert f"process {pid} of the database server" in words
 
 
 async def test_a_type_that_waits_for_long_while_none_of_it_runs_is_a_problem(sound: Pod) -> None:
@@ -232,7 +259,7 @@ async def test_a_server_that_only_reads_is_a_problem(sound: Pod) -> None:
 
 async def test_what_keeps_the_running_daemon_from_its_work_is_a_problem(sound: Pod) -> None:
     async def answer(_: web.Request) -> web.Response:
-        told = {"version": "1", "instance": "here:1:1", "queue": [], "managers": [], "problems": []}
+        told = dict.fromkeys(State.__required_keys__) | {"queue": [], "managers": [], "problems": []}
         return web.json_response({**told, "not_ready": ["The inbox fails, 4 times by now."]})
 
     site = web.Application()

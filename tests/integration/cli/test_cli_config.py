@@ -126,6 +126,15 @@ def test_what_is_no_python_is_refused(tmp_path: Path) -> None:
     assert said.err == f"poddispatchd: {path}: it is no Python file (line 1).\n"
 
 
+def test_what_is_nested_beyond_all_reason_is_refused_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "settings_local.py"
+    file.write_text("X = " + "+".join(["'a'"] * 20_000), encoding="utf-8")
+
+    said = invoke("config", "import", str(file))
+
+    assert (said.status, said.err) == (2, f"poddispatchd: {file}: it is nested too deeply to be read.\n")
+
+
 async def test_the_configuration_in_effect_is_shown_without_its_password(pod: Pod) -> None:
     shown = await pod.run("config", "show")
     as_json = await pod.run("config", "show", "--json")

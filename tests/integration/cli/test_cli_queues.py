@@ -2,6 +2,8 @@
 
 from typing import cast
 
+import pytest
+
 from tests.integration.cli.conftest import Pod
 
 _SET_ASIDE = """
@@ -71,6 +73,24 @@ async def test_an_item_that_has_come_again_meanwhile_is_not_tried_twice(pod: Pod
     assert said.status == 1
     assert "callbacks 1: an equal item waits already; dismiss it." in said.err
     assert await _states(pod) == ["set_aside", "open", "open", "open"]
+
+
+@pytest.mark.parametrize("command", ["retry", "dismiss"])
+async def test_an_item_that_somebody_holds_stays_and_nobody_is_advised_to_lose_it(
+    pod: Pod, command: str
+) -> None:
+    await pod.run("db", "init")
+    await pod.execute(_SET_ASIDE)
+
+    async with pod.database.connection() as other, other.transaction():
+        await other.execute("SELECT FROM poddispatchd.callback WHERE id = 2 FOR UPDATE")
+        said = await pod.run("queues", command, "callbacks", "--all")
+
+    assert said.status == 1
+    assert "callbacks 2: nothing is changed. Another database session holds a row" in said.err
+    assert "dismiss it" not in said.err
+    states = await _states(pod)
+    assert (states[1], "set_aside" in (states[0], states[2])) == ("set_aside", False)
 
 
 async def test_a_mistake_says_what_to_do(pod: Pod) -> None:

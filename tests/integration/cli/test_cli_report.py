@@ -75,14 +75,16 @@ async def test_a_report_is_mailed_through_the_queue_of_deliveries(pod: Pod) -> N
     await _pod_with_a_past(pod)
     refused = await pod.run("report", "--mail")
     pod.set("mail", enabled=True, admins=["ops@example.org"], from_email="pod@example.org", host="127.0.0.1")
+    pod.set("mail", subject_prefix="[Pod]\n")
 
     sent = await pod.run("report", "--mail")
 
     assert (refused.status, "--mail needs mail.enabled" in refused.err) == (2, True)
-    assert sent.out == "It is sent to ops@example.org.\n"
+    assert sent.out == "It waits in the queue of deliveries, for ops@example.org.\n"
     [row] = await pod.fetch("SELECT channel, state, content FROM poddispatchd.delivery")
     content = json.loads(str(row["content"]))
     assert (row["channel"], row["state"], content["to"]) == ("mail", "open", ["ops@example.org"])
+    assert str(content["subject"]).startswith("[Pod] poddispatchd, ")
     assert content["subject"].endswith(": 36 completed, 4 failed")
     assert "36 tasks completed, 4 failed." in content["text"]
 

@@ -92,6 +92,24 @@ async def test_failed_tasks_begin_again_at_once_when_that_is_confirmed(pod: Pod)
     assert {row["id"]: row["status"] for row in rows} == {**dict.fromkeys(failed, "pending"), old: "failed"}
 
 
+async def test_a_rehearsal_speaks_json_and_names_what_is_not_there(pod: Pod) -> None:
+    task = await _task(pod, "Lecture", TaskStatus.FAILED)
+
+    told = await pod.run("tasks", "restart", str(task), "4711", "--dry-run")
+    as_json = await pod.run("tasks", "restart", str(task), "4711", "--dry-run", "--json")
+    nothing = await pod.run("tasks", "restart", "--status", "running", "--yes", "--json")
+
+    assert (told.status, told.out) == (1, f"Task {task} (encoding, failed) would begin again: Lecture\n")
+    assert told.err == "Task 4711: There is no such task.\n"
+    assert as_json.status == 1
+    assert as_json.json() == [
+        {"id": task, "done": False, "words": "It would begin again."},
+        {"id": 4711, "done": False, "words": "There is no such task."},
+    ]
+    assert (nothing.status, nothing.json()) == (0, [])
+    assert await _listed(pod, "--failed") == [task]
+
+
 async def test_nothing_chosen_restarts_nothing(pod: Pod) -> None:
     task = await _task(pod, "Lecture", TaskStatus.FAILED)
 

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from poddispatchd.callbacks import inbox
-from poddispatchd.cli import task_actions
+from poddispatchd.cli import task_actions, task_watch
 from poddispatchd.database import migration
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
@@ -389,7 +389,7 @@ async def test_each_change_of_a_task_is_one_line_and_what_ended_before_is_none(
         await connection.execute(f"UPDATE runner_manager_task SET {changes.pop(0)} WHERE id = $1", task)
         await connection.close()
 
-    monkeypatch.setattr(task_actions, "asyncio", SimpleNamespace(sleep=change))
+    monkeypatch.setattr(task_watch, "asyncio", SimpleNamespace(sleep=change))
     said = await pod.run("tasks", "watch", "--until-done", "--interval", "7")
 
     assert (said.status, said.err, changes, waits) == (0, "", [], [7.0] * 4)
@@ -402,6 +402,40 @@ async def test_each_change_of_a_task_is_one_line_and_what_ended_before_is_none(
             ["running", "video", str(video), "on", "first"],
             ["completed", "video", str(video), "on", "first"],
         )
+    ]
+
+
+async def test_an_old_task_is_watched_to_its_end_however_many_are_newer(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 500 newer ones it was not seen, and the command ended at once as if nothing waited."""
+    old, again = await _pending(pod), await _pending(pod)
+    newer = [await _pending(pod) for _ in range(3)]
+    await pod.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id <> $1", old)
+    monkeypatch.setattr(task_watch, "_NEWEST", len(newer))
+    monkeypatch.setattr(task_watch, "_SEARCH_EVERY", 0.0)
+    changes = [
+        f"UPDATE runner_manager_task SET status = 'warning' WHERE id = {old}",
+        f"UPDATE runner_manager_task SET status = 'pending' WHERE id = {again}",
+        f"UPDATE runner_manager_task SET status = 'completed' WHERE id = {old}",
+        f"UPDATE runner_manager_task SET status = 'failed' WHERE id = {again}",
+    ]
+
+    async def change(_: float) -> None:
+        connection = await pod.database.connect()
+        await connection.execute(changes.pop(0))
+        await connection.close()
+
+    monkeypatch.setattr(task_watch, "asyncio", SimpleNamespace(sleep=change))
+    said = await pod.run("tasks", "watch", "--until-done")
+
+    assert (said.status, changes) == (0, [])
+    assert [tuple(line.split()[1:4:2]) for line in said.out.splitlines()] == [
+        (str(old), "pending"),
+        (str(old), "warning"),
+        (str(again), "pending"),
+        (str(old), "completed"),
+        (str(again), "failed"),
     ]
 
 

@@ -1,10 +1,15 @@
+import asyncio
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import click
 import pytest
 
+from poddispatchd.cli import check, common, endings
 from poddispatchd.cli.main import cli
+from poddispatchd.cli.unit import Unit
 from tests.integration.cli.conftest import Pod, invoke
 
 
@@ -40,6 +45,14 @@ def test_every_help_fits_a_terminal_and_cuts_no_sentence(words: tuple[str, ...])
         "tasks show 9223372036854775808",
         "tasks restart 1 9223372036854775808",
         "tasks list --status nonsense",
+        "tasks list --since 9999999d",
+        "tasks list --since 0001-01-01T00:00+12:00",
+        "failures list --since 9999999d",
+        "runners pause x --from 2915000d",
+        "runners pause x --from 2999-12-31 --until 9999d",
+        "campaigns create x --type encoding --encoded-before 0001-01-01",
+        "campaigns create x --type encoding --videos 0",
+        "campaigns create x --type encoding --videos 9223372036854775808",
     ],
 )
 def test_a_mistake_on_the_command_line_is_status_2(words: str) -> None:
@@ -65,6 +78,45 @@ def test_whoever_closes_the_standard_streams_gets_the_same_status() -> None:
     )
 
     assert ran.returncode == 2
+
+
+async def test_what_cannot_be_written_is_one_sentence(pod: Pod) -> None:
+    """`tasks list > file` on a full disk ended with a traceback."""
+    code = "import sys; from poddispatchd.cli.main import main; main(sys.argv[1:])"
+    for command in ("tasks list", "check", "config show"):
+        process = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", '"$@" > /dev/full', "sh", sys.executable, "-c", code),
+            *("-c", str(pod.config), *command.split()),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said = (await process.communicate())[1].decode()
+
+        words = "poddispatchd: What is to be said cannot be written: No space left on device.\n"
+        assert (process.returncode, said) == (1, words)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+async def test_what_root_looks_for_as_another_user_ends_like_any_command(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`check | head` as root ended with a traceback of the process that looks as the unit's user."""
+    monkeypatch.setattr(common, "_unit_for_root", lambda _: Unit("poddispatchd.service", "nobody"))
+    statuses = []
+
+    def run_as(_: object, function: Callable[[], int]) -> int:
+        statuses.append(function())
+        return statuses[-1]
+
+    def nobody_reads(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(check, "run_as", run_as)
+    monkeypatch.setattr(check, "say", nobody_reads)
+    monkeypatch.setattr(endings, "leave_standard_output", lambda: None)
+
+    said = await pod.run("check")
+
+    assert (said.status, statuses, said.err) == (1, [1], "")
 
 
 async def test_a_database_that_does_not_answer_is_status_1(pod: Pod) -> None:

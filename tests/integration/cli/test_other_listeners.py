@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from poddispatchd.cli import local_http
-from poddispatchd.cli.daemon_state import DaemonAwayError, ask_daemon
+from poddispatchd.cli.daemon_state import DaemonAwayError, State, ask_daemon
 from poddispatchd.config.units import Address
 from poddispatchd.web.listener_site import FULL
 
@@ -30,6 +30,9 @@ def _says(data: bytes, *, then: bytes = b"", pause: float = 0.0) -> Answer:
             await asyncio.sleep(pause)
 
     return answer
+
+
+_STATE = b'{"version": "0.0.9", "instance": "x", "queue": [], "problems": [], "managers": %s}'
 
 
 async def _silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -62,6 +65,10 @@ async def _listening(answer: Answer) -> AsyncIterator[Address]:
         (_says(_HEAD + b"\r\n" + b"[" * 10**6), "is no poddispatchd"),
         (_says(_HEAD + b"\r\n[]"), "is no poddispatchd"),
         (_says(_HEAD + b'\r\n{"version": "1"}'), "is no poddispatchd"),
+        (_says(_HEAD + b"\r\n" + _STATE % b"[1]"), "is no poddispatchd"),
+        (_says(_HEAD + b"\r\n" + _STATE % b"null"), "is no poddispatchd"),
+        # 'status' of this release ended with a traceback while the daemon of an older one ran on.
+        (_says(_HEAD + b"\r\n" + _STATE % b"[]"), r"is of another release \(0.0.9\) .*: restart it"),
         (_says(_HEAD + b"Content-Length: 9\r\n\r\n{}"), "is no poddispatchd"),
         (_says(b"220 smtp.example.org\r\n"), "is no poddispatchd"),
         (_says(os.urandom(5000)), "is no poddispatchd"),
@@ -82,7 +89,7 @@ async def test_whatever_answers_there_is_told_in_words(
 
 async def test_no_proxy_is_asked_for_what_listens_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Universities set HTTP_PROXY for everybody, and it answers for machines of its own."""
-    state = {"version": "1", "instance": "here:1:1", "queue": [], "managers": [], "problems": []}
+    state = dict.fromkeys(State.__required_keys__) | {"queue": [], "managers": []}
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with _listening(_says(_HEAD + b"\r\n" + json.dumps(state).encode())) as address:
         assert dict(await asyncio.to_thread(ask_daemon, address)) == state

@@ -57,6 +57,7 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "next_window": {"after": 7, "limit": 5000},
         "purge": {"added_before": _LONG_AGO, "after": 7, "up_to": 5007},
         "list": {"statuses": None, "limit": 50},
+        "watched": {"newest": 500, "known": [7, 8], "most_open": 0},
         "restartable": {"tasks": [7, 8]},
         "restart": {"tasks": [7, 8]},
     },

@@ -144,7 +144,9 @@ async def test_who_answers_at_the_address_that_runner_managers_are_given_is_foun
     assert (found.severity, words in found.sentence) == (severity, True)
 
 
-@pytest.mark.parametrize(("https", "words"), [(False, "Connect call failed"), (True, "WRONG_VERSION_NUMBER")])
+@pytest.mark.parametrize(
+    ("https", "words"), [(False, "(connection refused)"), (True, "WRONG_VERSION_NUMBER")]
+)
 async def test_why_that_address_cannot_be_reached_is_told(
     answers: tuple[Site, dict[str, int]], https: bool, words: str
 ) -> None:

@@ -55,6 +55,65 @@ def test_a_given_path_beats_the_variable(tmp_path: Path) -> None:
     assert load_settings(path, environ={"PODDISPATCHD_CONFIG": "/nonexistent"}).pod.site_id == 7
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        # Each of these was taken, and broke something later.
+        ("reconcile: {stale_after: 999999d}", "'999999d' cannot be used: write 36500d or less"),
+        (f"dispatch: {{grace: {'9' * 400}d}}", "cannot be used: write 36500d or less"),
+        (f"imports: {{max_size: {'9' * 5000}TiB}}", "cannot be used: write 4194304TiB or less"),
+        ("pod: {default_year_date_delete: 9999}", "9999 cannot be used: write 1000 or less"),
+        ("pod: {accommodation_years: {student: 9999}}", "9999 cannot be used: write 1000 or less"),
+        ("pod: {accommodation_years: {student: -1}}", "-1 cannot be used: write 0 or more"),
+        ('pod: {media_root: "/media\\0"}', "leave out what neither a file's name nor a database can hold"),
+        ('runners: {ca_file: "/a\\0"}', "leave out what neither a file's name nor a database can hold"),
+        ('imports: {after: ["/bin/true", "\\0"]}', "leave out what neither a file's name nor a database"),
+        ('pod: {title_site: "\\ud800"}', "leave out what neither a file's name nor a database can hold"),
+        ('webhook: {path: "/notify?x=1"}', "cannot be used: write text of the form"),
+        ('pod: {media_url: "/media/\\n"}', "cannot be used: write text of the form"),
+    ],
+)
+def test_what_nothing_can_work_with_is_refused_at_the_start(tmp_path: Path, text: str, words: str) -> None:
+    [problem] = problems(write(tmp_path, text))
+
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://pod:hun/ter@db.example.org:5432/pod",
+        "postgresql://pod:hun#ter@db.example.org/pod",
+        "postgresql://pod:hun?ter@db.example.org/pod",
+        "postgresql://pod:hunter@db.example.org:99999/pod",
+        "postgresql://[hunter/pod",
+    ],
+)
+def test_a_database_address_that_no_driver_understands_is_told_with_what_a_password_must_not_hold(
+    tmp_path: Path, dsn: str
+) -> None:
+    [problem] = problems(write(tmp_path, f"database: {{dsn: '{dsn}'}}"))
+
+    assert "database.dsn: it is not of the form postgresql://user:password@host:port/database" in problem
+    assert "/ as %2F" in problem
+    assert "hun" not in problem
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql:///pod?host=/run/postgresql&port=5433",
+        "postgres://pod:p%2Fw@[::1]:5432/pod",
+        "postgresql://pod@one:5432,two:5433/pod",
+        "postgresql://%2Frun%2Fpostgresql/pod",
+    ],
+)
+def test_every_form_of_a_database_address_is_taken(tmp_path: Path, dsn: str) -> None:
+    path = write(tmp_path, f"database: {{dsn: '{dsn}'}}")
+
+    assert load_settings(path, environ={}).database.dsn.get_secret_value() == dsn
+
+
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "webhook:\nops:\n", "\ufeffpod:\n"])
 def test_an_empty_file_and_empty_sections_are_fine(tmp_path: Path, text: str) -> None:
     assert Settings() == load_settings(write(tmp_path, text), environ={})

@@ -139,3 +139,53 @@ def test_one_unreadable_title_does_not_discard_the_other() -> None:
     assert imported.tree["pod"]["title_site"] == "Our Pod"
     assert "title_etb" not in imported.tree["pod"]
     assert any("pod.title_etb could not be read (line 1" in note for note in imported.notes)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "\ufeffTEMPLATE_VISIBLE_SETTINGS = {'TITLE_ETB': 'Université'}".encode(),
+        "# -*- coding: latin-1 -*-\nTEMPLATE_VISIBLE_SETTINGS = {'TITLE_ETB': 'Université'}".encode(
+            "latin-1"
+        ),
+    ],
+    ids=["with a mark", "in latin-1"],
+)
+def test_a_file_is_read_in_the_encoding_in_which_python_reads_it(source: bytes) -> None:
+    imported = import_pod_settings(source, PurePosixPath("/srv/pod/settings_local.py"))
+
+    assert imported.tree["pod"]["title_etb"] == "Université"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("from secret import MEDIA_ROOT", "MEDIA_ROOT could not be read (line 2 takes it from secret): set"),
+        ("from .a import X as MEDIA_ROOT", "MEDIA_ROOT could not be read (line 2 takes it from .a): set"),
+        (
+            "try:\n  from .secret import *\nexcept ImportError: pass",
+            "line 3 takes everything of .secret, which",
+        ),
+        ("del MEDIA_ROOT", "MEDIA_ROOT could not be read (line 2 "),
+    ],
+)
+def test_what_another_file_may_set_is_not_taken_for_what_stood_here_before(line: str, words: str) -> None:
+    imported = _imported(f"MEDIA_ROOT = '/old'\n{line}")
+
+    assert any(note.startswith(words) for note in imported.notes), imported.notes
+
+
+def test_what_the_daemon_would_refuse_of_it_is_told_at_once() -> None:
+    without = _imported("EMAIL_HOST = 'smtp.example.org'")
+    sender = _imported("EMAIL_HOST = 'smtp.example.org'\nDEFAULT_FROM_EMAIL = 'pod@example.org'")
+
+    told = "mail.from_email: mail is enabled, so say who sends it."
+    assert (told in without.notes, told in sender.notes) == (True, False)
+
+
+@pytest.mark.parametrize(("written", "days"), [("60", 60), ("'60'", 60), ("0", 0), ("-1", 0), ("None", 0)])
+def test_days_after_which_pod_deletes_nothing_are_none(written: str, days: int) -> None:
+    imported = _imported(f"RM_TASKS_DELETED_AFTER_DAYS = {written}")
+
+    assert imported.tree["retention"]["completed_days"] == days
+    assert not any("RM_TASKS" in note for note in imported.notes)

@@ -32,6 +32,21 @@ def test_what_is_shown_is_what_a_file_would_say() -> None:
     assert shown["pod"]["file_permissions"] == "0644"
 
 
+def test_what_looks_like_a_secret_in_a_command_is_not_shown() -> None:
+    command = [
+        "/usr/bin/curl",
+        "-H",
+        "Authorization: Bearer abcdef123456",
+        "--token=s3cr3t1",
+        "https://u:pw1@x/",
+    ]
+
+    shown = settings_as_yaml(Settings.read({"imports": {"after": command}, "events": {"command": command}}))
+
+    assert [secret for secret in ("abcdef123456", "s3cr3t1", "pw1") if secret in shown] == []
+    assert shown.count("/usr/bin/curl, -H") == 2
+
+
 def test_what_is_shown_loads_back_to_the_same_settings(tmp_path: Path) -> None:
     settings = Settings.read(
         {

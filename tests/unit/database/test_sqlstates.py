@@ -104,3 +104,23 @@ def test_the_server_s_reason_for_letting_nobody_in_is_shown_in_one_line_without_
     assert str(error) == (
         'The database cannot be reached: password authentication failed for user "pod" [31m.'
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(111, "Connect call failed ('127.0.0.1', 5432)"), "connection refused (127.0.0.1:5432)"),
+        (OSError(113, "Connect call failed ('::1', 5432, 0, 0)"), "no route to host ([::1]:5432)"),
+        (
+            OSError(
+                "Multiple exceptions: [Errno 111] Connect call failed ('::1', 5432, 0, 0), "
+                "[Errno 111] Connect call failed ('127.0.0.1', 5432)"
+            ),
+            "connection refused ([::1]:5432), connection refused (127.0.0.1:5432)",
+        ),
+        (OSError(2, "No such file or directory"), "No such file or directory"),
+    ],
+)
+def test_a_connection_that_fails_is_told_in_the_words_of_the_system(error: OSError, words: str) -> None:
+    """Not in those of Python, with its tuples."""
+    assert str(translate(error)) == f"The database cannot be reached: {words}."

@@ -16,6 +16,12 @@ def test_ids_and_ranges_are_taken_in_their_order_each_once() -> None:
     assert parse_videos("7, 1,5-8 ,1") == [7, 1, 5, 6, 8]
 
 
+@pytest.mark.parametrize("text", ["0", "0-3", "9223372036854775808", "1,2-9223372036854775808"])
+def test_an_id_that_no_video_can_have_is_refused_in_words(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no video can have the id (0|9223372036854775808)"):
+        parse_videos(text)
+
+
 @pytest.mark.parametrize(
     "text", ["", "a", "1,,2", "9-5", "1-", "-3", "1;2", "1-100001", "1-99999,200000-200001"]
 )

@@ -155,6 +155,32 @@ def test_longer_sources_take_longer() -> None:
     assert 18 < low <= 20 <= high < 22
 
 
+@pytest.mark.parametrize("length", [-5, 0])
+def test_a_source_that_is_said_to_have_no_length_is_one_of_unknown_length(length: int) -> None:
+    """One video that a runner had called -5 s long, and nothing was known of any task any more."""
+    odd = SourceSize(seconds=length, bytes=length)
+    ended = [EndedRun("encoding", 600.0, NOW, MANAGER, SourceSize(seconds=60)) for _ in range(FEWEST)]
+
+    said = expect(
+        Workload([waiting(1, source=odd)]), [*ended, EndedRun("encoding", 600.0, NOW, MANAGER, odd)]
+    )
+
+    assert odd == SourceSize()
+    assert TaskPk(1) in said.ends
+
+
+def test_a_source_that_would_take_centuries_is_unknown_and_the_others_are_not() -> None:
+    ended = [
+        EndedRun("encoding", length**1.5, NOW, MANAGER, SourceSize(seconds=length))
+        for length in range(60, 7200, 200)
+    ]
+    work = Workload([waiting(1), waiting(2, source=SourceSize(seconds=2**31 - 1))])
+
+    said = expect(work, ended)
+
+    assert set(said.ends) == {TaskPk(1)}
+
+
 def test_a_size_helps_where_no_duration_is_known() -> None:
     ended = [
         EndedRun("encoding", size / 1e6, NOW, MANAGER, SourceSize(seconds=None, bytes=size))

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from poddispatchd.domain.mail_addresses import bare_address, is_address, mailbox
+from poddispatchd.domain.mail_addresses import (
+    address_of,
+    bare_address,
+    domain_of,
+    is_address,
+    mailbox,
+    sender_of,
+)
 from poddispatchd.domain.notices import (
     Failure,
     Mail,
@@ -243,7 +250,32 @@ def test_other_texts_are_no_addresses(text: str) -> None:
         bare_address(text)
 
 
-@pytest.mark.parametrize("text", ["Pod", "Pod <>", "Pod\n <a@b>", "Pod <a@b>\r\nBcc: c@d"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Pod", "Pod <>", "Pod\n <a@b>", "Pod <a@b>\r\nBcc: c@d", "=?utf-8?q?Pod=0A?= <a@b>", "a@b, c@d"),
+        *("Pod <a@b>, Other <c@d>", "group: a@b;", "a..b@c", "=?no-such-charset?q?Pod?= <a@b>"),
+    ],
+)
 def test_a_sender_is_one_mailbox_on_one_line(text: str) -> None:
     with pytest.raises(ValueError, match="write a mail address"):
         mailbox(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("pod@example.org", ""),
+        ("Pod: noreply <pod@example.org>", "Pod: noreply"),
+        ("Pod, Université (web) <pod@example.org>", "Pod, Université (web)"),
+        ('"Pod, \\"web\\"" <pod@example.org>', 'Pod, "web"'),
+        ("=?utf-8?q?Universit=C3=A9?= <pod@example.org>", "Université"),
+    ],
+)
+def test_whatever_a_name_holds_is_one_name_of_one_sender(text: str, name: str) -> None:
+    """A colon in it made a group of the sender, which servers refuse; Django writes it in quotes."""
+    found = sender_of(mailbox(text))
+
+    assert found is not None
+    assert (found.display_name, found.addr_spec) == (name, "pod@example.org")
+    assert (address_of(text), domain_of(text)) == ("pod@example.org", "example.org")

@@ -92,7 +92,15 @@ async def test_of_two_tracks_of_the_language_the_subtitles_are_updated(
 
 
 @pytest.mark.parametrize(
-    ("transcript", "track", "language"), [("de", "en", "de"), ("", "en", "en"), ("", None, "fr")]
+    ("transcript", "track", "language"),
+    [
+        ("de", "en", "de"),
+        ("", "en", "en"),
+        ("", None, "fr"),
+        ("1", "en", "en"),
+        ("1", None, "fr"),
+        ("0", None, "fr"),
+    ],
 )
 async def test_the_language_is_the_one_asked_for_or_of_the_first_track_or_of_the_video(
     pod_database: PodDatabase, world: World, transcript: str, track: str | None, language: str

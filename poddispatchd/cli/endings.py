@@ -1,0 +1,65 @@
+"""How a command ends: errors become one clear sentence on standard error, and an exit status."""
+
+import os
+import sys
+from asyncio import CancelledError
+from collections.abc import Callable
+from contextlib import suppress
+
+import click
+
+from poddispatchd.cli import import_structlog
+from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE
+from poddispatchd.cli.terminal import OutputError, leave_standard_output
+from poddispatchd.errors import ConfigurationError, PoddispatchdError, RowLockedError
+
+_INTERRUPTED = 130
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Run a command; the exit status with which the process is to end.
+
+    Args:
+        command: returns its exit status; whatever is no number is none.
+
+    Raises:
+        SystemExit: it has chosen its status itself.
+    """
+    try:
+        status = command()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return EXIT_FAILED
+    except ConfigurationError as error:
+        for problem in error.problems or (str(error),):
+            _complain(problem)
+        return EXIT_USAGE
+    except OutputError as error:
+        leave_standard_output()
+        with suppress(OutputError, BrokenPipeError):
+            _complain(str(error))
+        return EXIT_FAILED
+    except RowLockedError as error:
+        _complain(f"{error} Try again; 'poddispatchd check' tells who.")
+        return EXIT_FAILED
+    except PoddispatchdError as error:
+        _complain(str(error))
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # Whoever reads (head, a pager) has seen enough.
+        leave_standard_output()
+        return EXIT_FAILED
+    except (KeyboardInterrupt, CancelledError):
+        return _INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+def _complain(words: str) -> None:
+    """One line on standard error; the journal gets it as an error."""
+    import_structlog()
+    from poddispatchd.observability.logs import choose_format
+
+    journald = choose_format("auto", environ=os.environ, stream=sys.stderr) == "journald"
+    click.echo(f"{'<3>' if journald else ''}poddispatchd: {words}", err=True)
