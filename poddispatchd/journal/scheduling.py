@@ -88,13 +88,15 @@ async def take_lease(
     return LeaseLook(row["term"], row["seconds_left"], row["version"])
 
 
-async def renew_lease(connection: Connection, term: int, *, seconds: float) -> int | None:
-    """Have a term go on for so many seconds from now.
+async def renew_lease(connection: Connection, term: int, instance: str, *, seconds: float) -> int | None:
+    """Have a term of this instance go on for so many seconds from now.
 
     Returns:
         The version of our schema; None when another term has begun.
     """
-    version: int | None = await connection.fetchval(*_QUERIES["renew_lease"](term=term, seconds=seconds))
+    version: int | None = await connection.fetchval(
+        *_QUERIES["renew_lease"](term=term, instance=instance, seconds=seconds)
+    )
     return version
 
 

@@ -30,8 +30,10 @@ INSERT INTO poddispatchd.leader (term) VALUES (extract(epoch FROM now())::bigint
 
 -- name: renew_lease
 -- Go on for so many seconds: also with a lease that ran out, as long as nobody else began a term. Tells the schema's
--- version: another daemon may have upgraded it meanwhile.
-UPDATE poddispatchd.leader SET lease_expires_at = now() + make_interval(secs => :seconds) WHERE term = :term
+-- version: another daemon may have upgraded it meanwhile. A term is another one's, too, where the server has forgotten that
+-- it began, as a standby does that took over before it heard of it: whoever came next there began it once more.
+UPDATE poddispatchd.leader SET lease_expires_at = now() + make_interval(secs => :seconds)
+WHERE term = :term AND instance = :instance
 RETURNING (SELECT coalesce(max(version), 0) FROM poddispatchd.schema_version) AS version
 
 -- name: end_lease

@@ -117,7 +117,7 @@ async def test_a_lease_is_renewed_in_the_middle_of_an_intent_and_no_term_begins(
         async with one.transaction():
             await _opened(one, task, term=1)
             async with asyncio.timeout(5):
-                assert await scheduling.renew_lease(two, 1, seconds=0)
+                assert await scheduling.renew_lease(two, 1, "old", seconds=0)
             beginning = asyncio.create_task(_take(two, "new"))
             await until_one_waits(pod_database)
             assert not beginning.done()

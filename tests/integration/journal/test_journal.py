@@ -106,7 +106,7 @@ async def test_whoever_waits_for_a_renewal_goes_by_what_it_says(
     async with _sessions(pod_database) as (one, two):
         assert await _take(one, "old", seconds=0) == 1
         async with one.transaction():
-            await scheduling.renew_lease(one, 1, seconds=renewed_for)
+            await scheduling.renew_lease(one, 1, "old", seconds=renewed_for)
             beginning = asyncio.create_task(_take(two, "new"))
             await until_one_waits(pod_database)
         assert await beginning == term

@@ -190,4 +190,22 @@ async def test_an_emptied_table_ends_the_term_and_begins_a_later_one(
     assert leadership.term is not None
     assert leadership.term > before
     # Nothing of the term before is written any more.
-    assert await scheduling.renew_lease(connection, before, seconds=LEASE) is None
+    assert await scheduling.renew_lease(connection, before, "one", seconds=LEASE) is None
+
+
+async def test_a_term_that_the_server_has_forgotten_is_not_shared_with_whoever_begins_it_again(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """A standby took over that had not heard of it, behind a pooler: two renewed one lease for ever."""
+    leader = Leadership(instance="one", clock=HandClock())
+    other = Leadership(instance="other", clock=HandClock())
+    await leader.attend(connection, hears=True)
+    await connection.execute(
+        "UPDATE poddispatchd.leader SET term = term - 1, instance = NULL, lease_expires_at = NULL"
+    )
+    await other.attend(connection, hears=True)
+    assert other.term == leader.term
+
+    await leader.attend(connection, hears=True)
+
+    assert (leader.term, other.term) == (None, 1)
