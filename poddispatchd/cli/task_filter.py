@@ -121,7 +121,7 @@ class Since(click.ParamType[datetime | None]):
             if re.match(r"\d{4}-", text):
                 return datetime.fromisoformat(text).astimezone()
             return Clock().now().astimezone() - timedelta(seconds=parse_duration(text))
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{text!r} is no length of time (30m, 2h, 7d) and no date (2026-03-01).", param, ctx)
 
 

@@ -11,6 +11,9 @@ from poddispatchd.config.validation import Written
 from poddispatchd.domain.time_windows import Window, format_windows, parse_windows
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = 36500 * 86400.0
+"""Seconds, a hundred years: a date lies so long before and after any date of our time."""
+
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -18,14 +21,17 @@ def parse_duration(value: object) -> float:
     """Seconds from ``30s``, ``5m``, ``2h``, ``60d`` or ``250ms``; a bare 0 needs no unit.
 
     Raises:
-        ValueError: the text is not such a duration.
+        ValueError: the text is not such a duration, or so long that there is no date at its end.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
         return 0.0
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("write a number with a unit, as 30s, 5m, 2h or 60d")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST:
+        raise ValueError(f"write {format_duration(_LONGEST)} or less")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
