@@ -27,7 +27,8 @@ MANAGER_BACK_WITHIN = 86400.0
 """Seconds that an import waits for its runner manager before the task is run again elsewhere."""
 
 _SHORTEST_WAIT = 10.0
-_LONGEST_WAIT = 900.0
+LONGEST_DELAY = 900.0
+"""Seconds, at random up to that, between two attempts; a second more at most."""
 
 
 class NextAction(StrEnum):
@@ -105,9 +106,9 @@ def longest_delay(action: NextAction, now: Circumstances) -> float:
         case NextAction.BUSY:
             return 5.0
         case NextAction.RETRY:
-            return float(min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(now.attempts, 10)))
+            return float(min(LONGEST_DELAY, _SHORTEST_WAIT * 2 ** min(now.attempts, 10)))
         case NextAction.WAIT:
-            return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, now.obstructed_for))
+            return min(LONGEST_DELAY, max(_SHORTEST_WAIT, now.obstructed_for))
         case NextAction.ASK | NextAction.RESUBMIT | NextAction.FAIL:
             return 0.0
         case _:

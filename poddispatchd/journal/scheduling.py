@@ -9,13 +9,10 @@ from msgspec import Struct
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.availability import Pause
+from poddispatchd.domain.lifecycle import LONGEST_WAIT
 from poddispatchd.domain.task import ManagerId, Run, TaskPk
 
 _QUERIES = load_queries(__package__, "scheduling.sql")
-
-
-_LONGEST_WAIT = 2 * 86400.0
-"""Seconds: nothing waits for longer; the database's clock was set back."""
 
 
 class Leader(Struct, frozen=True):
@@ -81,20 +78,25 @@ async def take_lease(
         seconds: by the database's clock.
         newest_schema: no term begins when our schema has a newer version: its writer knows better.
     """
-    row = await connection.fetchrow(
-        *_QUERIES["take_lease"](instance=instance, seconds=seconds, newest_schema=newest_schema)
-    )
-    assert row is not None  # noqa: S101 - the first migration inserts the row
+    query = _QUERIES["take_lease"](instance=instance, seconds=seconds, newest_schema=newest_schema)
+    row = await connection.fetchrow(*query)
+    if row is None:
+        # The table was emptied, or restored without its rows: nobody would ever schedule again.
+        await connection.execute(*_QUERIES["restore_leader"]())
+        row = await connection.fetchrow(*query)
+    assert row is not None  # noqa: S101 - it has just been inserted
     return LeaseLook(row["term"], row["seconds_left"], row["version"])
 
 
-async def renew_lease(connection: Connection, term: int, *, seconds: float) -> int | None:
-    """Have a term go on for so many seconds from now.
+async def renew_lease(connection: Connection, term: int, instance: str, *, seconds: float) -> int | None:
+    """Have a term of this instance go on for so many seconds from now.
 
     Returns:
         The version of our schema; None when another term has begun.
     """
-    version: int | None = await connection.fetchval(*_QUERIES["renew_lease"](term=term, seconds=seconds))
+    version: int | None = await connection.fetchval(
+        *_QUERIES["renew_lease"](term=term, instance=instance, seconds=seconds)
+    )
     return version
 
 
@@ -104,16 +106,18 @@ async def end_lease(connection: Connection, term: int) -> None:
 
 
 async def leader(connection: Connection) -> Leader:
-    """The current term and its holder."""
+    """The current term and its holder; nobody's where the table was emptied a moment ago."""
     row = await connection.fetchrow(*_QUERIES["leader"]())
-    assert row is not None  # noqa: S101 - the first migration inserts the row
+    if row is None:
+        return Leader(0, None, None)
     return Leader(row["term"], row["instance"], row["since"])
 
 
 async def scheduler(connection: Connection) -> Scheduler:
-    """Who schedules now, seen from any connection."""
+    """Who schedules now, seen from any connection; nobody where the table was emptied a moment ago."""
     row = await connection.fetchrow(*_QUERIES["scheduler"]())
-    assert row is not None  # noqa: S101 - the first migration inserts the row
+    if row is None:
+        return Scheduler(None, None, is_held=False)
     return Scheduler(row["instance"], row["since"], row["is_held"])
 
 
@@ -199,6 +203,6 @@ def _pauses(row: asyncpg.Record) -> tuple[Pause, ...]:
 
 
 def _wait(row: asyncpg.Record) -> Wait | None:
-    if row["not_before"] is None or not 0 < row["seconds"] < _LONGEST_WAIT:
+    if row["not_before"] is None or not 0 < row["seconds"] <= LONGEST_WAIT:
         return None
     return Wait(row["not_before"], row["seconds"], row["date_added"])

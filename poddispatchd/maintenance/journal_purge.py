@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 
+import structlog
+
+from poddispatchd.clock import Clock
 from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.journal import campaigns, dismissals, fair_share, history, pauses, told_events
+from poddispatchd.maintenance.ages import is_ahead
 from poddispatchd.maintenance.erasure import erase
+from poddispatchd.observability.events import Event
 from poddispatchd.runtime.queue_tables import QUEUES
+
+log = structlog.get_logger(__name__)
 
 _SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
 _ACTS = load_queries("poddispatchd.journal", "acts.sql")["purge"]
@@ -25,12 +32,20 @@ _BATCH = 5000
 class JournalPurge:
     """The rows of our own schema, kept for ``retention.journal_days``."""
 
-    def __init__(self, database: Database, settings: Callable[[], RetentionSettings]) -> None:
+    def __init__(self, database: Database, settings: Callable[[], RetentionSettings], clock: Clock) -> None:
         self._database = database
         self._settings = settings
+        self._clock = clock
+        self._is_told = False
 
     async def purge(self) -> None:
-        """Delete those that have had their time."""
+        """Delete those that have had their time, by the database's clock if that is not far ahead of ours."""
+        if await is_ahead(self._database, self._clock):
+            if not self._is_told:
+                log.warning(Event.CLOCKS_DIFFERED)
+            self._is_told = True
+            return
+        self._is_told = False
         async with self._database.connection() as connection:
             await purge(connection, days=self._settings().journal_days, batch=_BATCH)
 

@@ -69,6 +69,8 @@ class TaskEndWatch:
         self._running: dict[TaskPk, _Begun] = {}
         self._compare_at = float("-inf")
         self._unrecorded: list[HistoryEntry] = []
+        self._seen_at: datetime
+        """When tasks were last seen to have moved, by the database's clock: ours may be years off."""
 
     async def look(self, stats: QueueStats) -> None:
         """See what has changed since the last look; the first one takes note, and tells what nobody told.
@@ -86,14 +88,13 @@ class TaskEndWatch:
         moved = await ended.moved_tasks(
             self._database, above=self._newest, pending=self._pending, running=self._running
         )
-        now = self._clock.now()
         courses = await self._courses(moved)
         # A look may be cut off: nothing is awaited between what is taken over of it.
         exact = self._exact_ends(moved, courses)
         for task in moved:
-            self._follow(task, now, exact.get(task.pk, now))
+            self._follow(task, task.seen_at, exact.get(task.pk, task.seen_at))
         self._newest = max((self._newest, *(task.pk for task in moved)))
-        await self._keep(now)
+        await self._keep()
         await self._compare(stats)
 
     async def _courses(self, moved: Sequence[SeenTask]) -> Mapping[TaskPk, Course]:
@@ -125,10 +126,10 @@ class TaskEndWatch:
                 found[pk] = course.ended
         return found
 
-    async def _keep(self, now: datetime) -> None:
+    async def _keep(self) -> None:
         """Keep those that have ended; what cannot be written now is written with the next ones."""
         if self._unrecorded:
-            await self._history.record(self._unrecorded, now)
+            await self._history.record(self._unrecorded, self._seen_at)
             self._unrecorded = []
 
     async def _take_note(self) -> None:
@@ -154,7 +155,7 @@ class TaskEndWatch:
         exact = self._exact_ends(missed, courses)
         for task in missed:
             self._follow(task, untold[task.pk], exact.get(task.pk, untold[task.pk]))
-        await self._keep(self._clock.now())
+        await self._keep()
 
     async def _missed(self, newest: TaskPk, untold: Mapping[TaskPk, datetime]) -> list[SeenTask]:
         """What ended while nobody scheduled, or before the last scheduler saw it: the journal knows."""
@@ -164,6 +165,7 @@ class TaskEndWatch:
         return [task for task in found if task.pk in untold and task.status in _ENDED]
 
     def _follow(self, task: SeenTask, now: datetime, ended_at: datetime) -> None:
+        self._seen_at = task.seen_at
         if task.status == TaskStatus.PENDING:
             self._running.pop(task.pk, None)
             self._pending.add(task.pk)

@@ -50,6 +50,8 @@ class Event(StrEnum):
 
     DATABASE_RESTORED = "database.restored"
     """It is older than the media tree: the words name the tasks that run again."""
+    CLOCKS_DIFFERED = "clocks.differed"
+    """The database's clock is a day or more ahead of ours: nothing of the journal is deleted for its age."""
     POOLER_CHANGED = "pooler.changed"
     """The database is reached through a pooler, of another mode, or no longer; the words say what follows."""
     LISTENER_CHANGED = "listener.changed"

@@ -14,13 +14,17 @@ _QUERIES = load_queries("poddispatchd.pod", "ended.sql")
 
 
 class SeenTask(Struct, frozen=True):
-    """A task as it was at a look; ``type`` and ``status`` as Pod has them, known here or not."""
+    """A task as it was at a look; ``type`` and ``status`` as Pod has them, known here or not.
+
+    ``seen_at`` is when that was, by the database's clock.
+    """
 
     pk: TaskPk
     type: str
     status: str
     date_added: datetime
     runner_manager_id: ManagerId | None
+    seen_at: datetime
 
 
 async def open_tasks(database: Database) -> tuple[set[TaskPk], list[TaskPk]]:
@@ -71,4 +75,5 @@ def _seen(record: asyncpg.Record) -> SeenTask:
         status=record["status"],
         date_added=record["date_added"],
         runner_manager_id=record["runner_manager_id"],
+        seen_at=record["seen_at"],
     )

@@ -71,7 +71,7 @@ class Leadership:
             return False
         asked_at = self._asked_at = self._clock.monotonic()
         if (term := self._term) is not None:
-            version = await scheduling.renew_lease(connection, term, seconds=LEASE)
+            version = await scheduling.renew_lease(connection, term, self._instance, seconds=LEASE)
             if await self._gives_back(connection, term):
                 return False
             if version is not None:

@@ -17,9 +17,12 @@ from msgspec import Struct, field
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.backoff import Backoff
+from poddispatchd.runtime.longest_waits import longest_wait
 
 _TEMPLATE = load_queries(__package__, "lease_queue.sql")
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+
+_COLUMNS = ("key", "partition", "task", "created_at", "settled_at", "lease_owner", "lease_expires_at")
 
 UNLIMITED = 2**31 - 1
 
@@ -48,6 +51,7 @@ class QueueTable(Struct, frozen=True):
         condition: SQL that decides whether a due item may be claimed at all; its table is called ``item``.
         dismissed: the state of an item that a person has seen to after it was set aside; None: it is deleted.
         content: the columns that are forgotten then.
+        longest_uncounted: the longest wait, in seconds, after an attempt that does not count.
     """
 
     name: str
@@ -67,6 +71,7 @@ class QueueTable(Struct, frozen=True):
     condition: str = "true"
     dismissed: str | None = None
     content: tuple[str, ...] = ()
+    longest_uncounted: float = 120.0
 
     def statements(self) -> Mapping[str, Query]:
         """The statements of this queue, by name.
@@ -80,17 +85,10 @@ class QueueTable(Struct, frozen=True):
             "payload": ", ".join(f"item.{self._quoted(column)}" for column in self.payload),
             "size": self.size,
             "condition": f"({self.condition})",
+            "longest_wait": longest_wait(self.lease_seconds, self.longest_uncounted, self.backoff),
             "forgotten": "".join(f"{self._quoted(column)} = NULL, " for column in self.content),
         }
-        for place in (
-            "key",
-            "partition",
-            "task",
-            "created_at",
-            "settled_at",
-            "lease_owner",
-            "lease_expires_at",
-        ):
+        for place in _COLUMNS:
             places[place] = self._quoted(getattr(self, place))
         return {name: query.fill(**places) for name, query in _TEMPLATE.items()}
 

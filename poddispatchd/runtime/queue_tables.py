@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
+from poddispatchd.domain.import_failures import LONGEST_DELAY
 from poddispatchd.runtime.instances import is_dead
 from poddispatchd.runtime.lease_queue import LeaseQueue, QueueFigures, QueueTable, SetAsideItem
 
@@ -50,6 +51,8 @@ IMPORTS = LeaseQueue(
         # Of attempts that end in an error nobody foresaw; others end the import earlier.
         max_attempts=10,
         backoff=Backoff(shortest=1.0, base=10.0, cap=900.0),
+        # What keeps an import waiting may last: ``domain.import_failures``.
+        longest_uncounted=LONGEST_DELAY,
         settled_at="finished_at",
         dismissed="dropped",
     )

@@ -63,7 +63,9 @@ def maintenance(parts: Parts) -> Maintenance:
             # First: the completed tasks tell which recordings are imported.
             "purge of recordings": opencast_files(parts).purge,
             "purge of completed tasks": completed.purge,
-            "purge of the journal": JournalPurge(parts.database, lambda: parts.settings.retention).purge,
+            "purge of the journal": JournalPurge(
+                parts.database, lambda: parts.settings.retention, parts.clock
+            ).purge,
             "clean-up after imports": sweep.run,
         },
         deletion=obsolete.delete_all,

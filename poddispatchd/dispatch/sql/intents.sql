@@ -54,7 +54,7 @@ WITH wanted AS MATERIALIZED (
            (SELECT extract(epoch FROM not_before - now())::float8
               FROM poddispatchd.own_task
              WHERE task_pk = wanted.id AND own_task.date_added = wanted.date_added
-               AND not_before > now() AND not_before < now() + interval '2 days') AS wait,
+               AND not_before > now() AND not_before <= now() + interval '10 minutes') AS wait,
            (SELECT 1 + count(*)::integer
               FROM poddispatchd.submission
              WHERE task_pk = wanted.id AND state IN ('accepted', 'lost', 'orphaned')) AS next_attempt

@@ -2,25 +2,26 @@
 
 -- name: used_by_owner
 -- Seconds of runner time that owners had, those of :half_life seconds ago by half; what is older than a week is as good as nothing.
-SELECT owner_id::text AS party, sum(ran * exp(-ln(2) * extract(epoch FROM now() - ended_at) / :half_life))::float8 AS seconds
+-- What ended in the days to come ended by a clock that was wrong, and nobody knows when.
+SELECT owner_id::text AS party, sum(ran * exp(-ln(2) * greatest(0, extract(epoch FROM now() - ended_at)) / :half_life))::float8 AS seconds
   FROM poddispatchd.ended_run
- WHERE ended_at > now() - interval '7 days' AND owner_id IS NOT NULL AND ran IS NOT NULL
+ WHERE ended_at > now() - interval '7 days' AND ended_at < now() + interval '1 day' AND owner_id IS NOT NULL AND ran IS NOT NULL
  GROUP BY owner_id
 
 -- name: used_by_establishment
 -- The same of the establishments of the owners.
 SELECT coalesce(owner.establishment, '') AS party,
-       sum(ran * exp(-ln(2) * extract(epoch FROM now() - ended_at) / :half_life))::float8 AS seconds
+       sum(ran * exp(-ln(2) * greatest(0, extract(epoch FROM now() - ended_at)) / :half_life))::float8 AS seconds
   FROM poddispatchd.ended_run
   LEFT JOIN authentication_owner AS owner ON owner.user_id = ended_run.owner_id
- WHERE ended_at > now() - interval '7 days' AND owner_id IS NOT NULL AND ran IS NOT NULL
+ WHERE ended_at > now() - interval '7 days' AND ended_at < now() + interval '1 day' AND owner_id IS NOT NULL AND ran IS NOT NULL
  GROUP BY 1
 
 -- name: costs
 -- Seconds that a run of each type took lately: on average, and nine of ten at most.
 SELECT task_type, avg(ran)::float8 AS seconds, percentile_cont(0.9) WITHIN GROUP (ORDER BY ran)::float8 AS nine_of_ten
   FROM poddispatchd.ended_run
- WHERE ended_at > now() - interval '7 days' AND ran IS NOT NULL
+ WHERE ended_at > now() - interval '7 days' AND ended_at < now() + interval '1 day' AND ran IS NOT NULL
  GROUP BY task_type
 
 -- name: note

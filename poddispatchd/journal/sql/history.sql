@@ -75,13 +75,14 @@ SELECT CASE WHEN day < date_trunc('week', current_date - :day_by_day::integer) T
  GROUP BY 1, 2, 3
 
 -- name: recent_runs
--- Of each of the types :types the last 400 runs whose length is known: more tell little more, and of other times.
+-- Of each of the types :types the last 400 runs whose length is known: more tell little more, and of other times. What
+-- ended in the days to come ended by a clock that was wrong: such runs would be the last ones for years.
 -- The limit is no parameter: the plan must know that they are few.
 SELECT recent.* FROM unnest(:types::text[]) AS wanted (task_type)
  CROSS JOIN LATERAL (
      SELECT task_type, runner_manager_id, priority, waited, ran, source_seconds, source_bytes, ended_at
        FROM poddispatchd.ended_run AS run
-      WHERE run.task_type = wanted.task_type AND ran IS NOT NULL
+      WHERE run.task_type = wanted.task_type AND ran IS NOT NULL AND ended_at < now() + interval '1 day'
       ORDER BY ended_at DESC LIMIT 400) AS recent
 
 -- name: purge_runs

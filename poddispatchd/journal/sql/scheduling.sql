@@ -4,7 +4,7 @@
 -- if one has begun, the schema's version, and for how long the lease that was found still runs.
 -- Releases before 0011 hold an advisory lock instead of a lease: no term begins while one of them has it, and they
 -- begin none while a lease runs. The lock is tried for this statement only.
--- No lease is as long as ten minutes: the server's clock was set back, and its holder has not renewed it since.
+-- No lease is as long as a minute: the server's clock was set back, and its holder has not renewed it since.
 WITH lock AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtextextended('poddispatchd.scheduler', 0)) AS is_free
 ), known AS MATERIALIZED (
@@ -13,7 +13,7 @@ WITH lock AS MATERIALIZED (
     SELECT FROM poddispatchd.leader, lock, known
     WHERE lock.is_free AND known.version <= :newest_schema
       AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = :instance
-           OR lease_expires_at > now() + interval '10 minutes')
+           OR lease_expires_at > now() + interval '1 minute')
     FOR UPDATE OF leader
 ), begun AS (
     UPDATE poddispatchd.leader
@@ -24,10 +24,16 @@ WITH lock AS MATERIALIZED (
 SELECT begun.term, known.version, extract(epoch FROM lease_expires_at - now())::float8 AS seconds_left
 FROM poddispatchd.leader CROSS JOIN known LEFT JOIN begun ON true
 
+-- name: restore_leader
+-- The row of the scheduler, which was emptied out of its table: its terms are later than any that there were, for each lasts longer than a second.
+INSERT INTO poddispatchd.leader (term) VALUES (extract(epoch FROM now())::bigint) ON CONFLICT DO NOTHING
+
 -- name: renew_lease
 -- Go on for so many seconds: also with a lease that ran out, as long as nobody else began a term. Tells the schema's
--- version: another daemon may have upgraded it meanwhile.
-UPDATE poddispatchd.leader SET lease_expires_at = now() + make_interval(secs => :seconds) WHERE term = :term
+-- version: another daemon may have upgraded it meanwhile. A term is another one's, too, where the server has forgotten that
+-- it began, as a standby does that took over before it heard of it: whoever came next there began it once more.
+UPDATE poddispatchd.leader SET lease_expires_at = now() + make_interval(secs => :seconds)
+WHERE term = :term AND instance = :instance
 RETURNING (SELECT coalesce(max(version), 0) FROM poddispatchd.schema_version) AS version
 
 -- name: end_lease
@@ -72,11 +78,11 @@ FROM poddispatchd.own_task
 WHERE :within::float8 IS NULL OR not_before > now() OR added_at > now() - make_interval(secs => :within)
 
 -- name: wait_of
--- Until when a task waits that has had this date_added since it was put back; a longer wait than any is none: the
--- server's clock was set back.
+-- Until when a task waits that has had this date_added since it was put back; a longer wait than any (domain.lifecycle)
+-- is none: the server's clock was set back.
 SELECT date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
 FROM poddispatchd.own_task
-WHERE task_pk = :task AND date_added = :date_added AND not_before > now() AND not_before < now() + interval '2 days'
+WHERE task_pk = :task AND date_added = :date_added AND not_before > now() AND not_before <= now() + interval '10 minutes'
 
 -- name: forget_own_task
 -- The task was submitted.

@@ -10,19 +10,19 @@ DELETE FROM poddispatchd.unwanted_run WHERE runner_manager_id = :runner_manager 
 
 -- name: take_due
 -- The runs that are to be asked to stop now, at most :limit: the next request is set before this one is made, twice as
--- long after it as the one before, from :base to :cap seconds. What is due later than in two days is due now: the server's clock
--- was set back.
+-- long after it as the one before, from :base to :cap seconds. What is due later than after any wait is due now: the server's
+-- clock was set back.
 UPDATE poddispatchd.unwanted_run AS run
    SET requests = requests + 1,
        next_request_at = now() + make_interval(secs => least(:cap::double precision, :base * power(2, least(requests, 20))))
  WHERE (runner_manager_id, task_id) IN (
            SELECT runner_manager_id, task_id FROM poddispatchd.unwanted_run
-            WHERE next_request_at <= now() OR next_request_at > now() + interval '2 days' ORDER BY next_request_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+            WHERE next_request_at <= now() OR next_request_at > now() + interval '10 minutes' ORDER BY next_request_at LIMIT :limit FOR UPDATE SKIP LOCKED)
 RETURNING runner_manager_id, task_id, task_pk
 
 -- name: next_in
 -- Seconds until the next request is due; NULL without any.
-SELECT extract(epoch FROM min(CASE WHEN next_request_at < now() + interval '2 days' THEN next_request_at ELSE now() END) - now())
+SELECT extract(epoch FROM min(CASE WHEN next_request_at <= now() + interval '10 minutes' THEN next_request_at ELSE now() END) - now())
        ::double precision
 FROM poddispatchd.unwanted_run
 

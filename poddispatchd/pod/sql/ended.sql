@@ -10,11 +10,11 @@ SELECT coalesce(array_agg(id) FILTER (WHERE status = 'pending'), '{}') AS pendin
 SELECT max(id) FROM runner_manager_task
 
 -- name: moved
--- Tasks with an id above :above; of :pending those that wait no more, of :running those that run no more.
-SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task WHERE id > :above
+-- Tasks with an id above :above; of :pending those that wait no more, of :running those that run no more; and when that is seen.
+SELECT id, type, status, date_added, runner_manager_id, now() AS seen_at FROM runner_manager_task WHERE id > :above
  UNION ALL
-SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task
+SELECT id, type, status, date_added, runner_manager_id, now() AS seen_at FROM runner_manager_task
  WHERE id = ANY (:pending::bigint[]) AND status <> 'pending'
  UNION ALL
-SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task
+SELECT id, type, status, date_added, runner_manager_id, now() AS seen_at FROM runner_manager_task
  WHERE id = ANY (:running::bigint[]) AND status NOT IN ('running', 'warning')

@@ -1,7 +1,8 @@
 -- The statements of a lease queue, one set for each table (runtime/lease_queue.py fills in the {places}).
 -- An item is due when it is open, its time has come and nobody holds a lease of it. A claim moves next_attempt_at to
 -- the end of the lease: a daemon of the release before, which knows no leases, stays away as long.
--- Nothing waits for as long as two days: what is due later than that is due now, for the server's clock was set back.
+-- What is due later than after any wait that an item of so many attempts is given ({longest_wait}) is due now: the server's
+-- clock was set back. So it is with a lease that ends so late, unless it is the claimer's own: that one is renewed.
 
 -- name: claim
 -- Lease at most :limit due items as :owner for :seconds seconds, in turn between partitions: first of those that hold least (:held_partitions, :held_counts);
@@ -12,9 +13,9 @@ WITH turns AS (
            row_number() OVER (PARTITION BY item.{partition} ORDER BY {order}) + coalesce(held.count, 0) AS turn
     FROM poddispatchd.{table} AS item
     LEFT JOIN unnest(:held_partitions::text[], :held_counts::integer[]) AS held (partition, count) ON held.partition = item.{partition}::text
-    WHERE item.state = 'open' AND (item.next_attempt_at <= now() OR item.next_attempt_at > now() + interval '2 days')
+    WHERE item.state = 'open' AND (item.next_attempt_at <= now() OR item.next_attempt_at > now() + {longest_wait})
       AND (item.{lease_expires_at} IS NULL OR item.{lease_expires_at} <= now()
-           OR item.{lease_expires_at} > now() + interval '2 days')
+           OR (item.{lease_expires_at} > now() + {longest_wait} AND item.{lease_owner} IS DISTINCT FROM :owner))
       AND (:partitions::text[] IS NULL OR item.{partition}::text = ANY(:partitions))
       AND {condition}
 ), chosen AS (
@@ -27,9 +28,9 @@ WITH turns AS (
     SELECT item.{key} AS key FROM poddispatchd.{table} AS item
     -- An array is made once; a subquery might be asked again for every open item.
     WHERE item.{key} = ANY (ARRAY(SELECT key FROM chosen))
-      AND item.state = 'open' AND (item.next_attempt_at <= now() OR item.next_attempt_at > now() + interval '2 days')
+      AND item.state = 'open' AND (item.next_attempt_at <= now() OR item.next_attempt_at > now() + {longest_wait})
       AND (item.{lease_expires_at} IS NULL OR item.{lease_expires_at} <= now()
-           OR item.{lease_expires_at} > now() + interval '2 days')
+           OR (item.{lease_expires_at} > now() + {longest_wait} AND item.{lease_owner} IS DISTINCT FROM :owner))
     ORDER BY item.{key} FOR UPDATE OF item SKIP LOCKED
 )
 UPDATE poddispatchd.{table} AS item
@@ -94,9 +95,9 @@ SELECT DISTINCT {lease_owner} AS owner FROM poddispatchd.{table} WHERE state = '
 
 -- name: next_due
 -- The seconds until the next item is due (0 or less: now), of the partitions :partitions if any are named; NULL: there is none.
-SELECT extract(epoch FROM min(CASE WHEN due < now() + interval '2 days' THEN due ELSE now() END) - now())
+SELECT extract(epoch FROM min(CASE WHEN due <= now() + {longest_wait} THEN due ELSE now() END) - now())
        ::double precision
-FROM poddispatchd.{table} CROSS JOIN LATERAL greatest(next_attempt_at, {lease_expires_at}) AS due
+FROM poddispatchd.{table} AS item CROSS JOIN LATERAL greatest(next_attempt_at, {lease_expires_at}) AS due
 WHERE state = 'open' AND (:partitions::text[] IS NULL OR {partition}::text = ANY(:partitions))
 
 -- name: figures

@@ -210,11 +210,11 @@ async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_pat
     leading = await here.parts.database.dedicated_connection()
     try:
         assert await Leadership(instance="a daemon", clock=here.parts.clock).attend(leading, hears=True)
-        await leading.execute(
-            "UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '9 minutes'"
-        )
+        renew = "UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '59 seconds'"
+        await leading.execute(renew)
         result = await run_once(here.parts.settings)
         assert not result.scheduled
+        await leading.execute(renew)
         status, output, _ = await command(here, tmp_path)
         assert status == 0
         assert "Another poddispatchd schedules" in output

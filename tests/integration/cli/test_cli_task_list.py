@@ -69,6 +69,8 @@ async def test_tasks_are_chosen_by_what_they_are(pod: Pod) -> None:
         (("--manager", "nobody"), "there is no runner manager 'nobody'; Pod has first, second."),
         (("--site", "nowhere.org"), "there is no site 'nowhere.org'; Pod has pod.example.org"),
         (("--since", "yesterday"), "'yesterday' is no length of time (30m, 2h, 7d) and no date"),
+        (("--since", "999999d"), "'999999d' is no length of time (30m, 2h, 7d) and no date"),
+        (("--since", "0001-01-01T00:00+14:00"), "is no length of time (30m, 2h, 7d) and no date"),
     ],
 )
 async def test_what_does_not_exist_is_named(pod: Pod, options: tuple[str, ...], words: str) -> None:

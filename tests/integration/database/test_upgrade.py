@@ -60,7 +60,7 @@ async def test_an_intent_whose_answer_was_lost_is_posted_again(pod: Scene, daemo
 
 async def test_what_waits_goes_on_waiting_and_the_rest_is_submitted(pod: Scene, daemon: Daemon) -> None:
     await pod.connection.execute(
-        "UPDATE poddispatchd.own_task SET not_before = now() + interval '1 hour' WHERE task_pk = 8"
+        "UPDATE poddispatchd.own_task SET not_before = now() + interval '9 minutes' WHERE task_pk = 8"
     )
     await daemon.settle()
     assert [await pod.status(TaskPk(pk)) for pk in (1, 8, 9)] == ["running", "pending", "pending"]

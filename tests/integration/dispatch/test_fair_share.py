@@ -102,6 +102,20 @@ async def test_runner_time_of_the_last_days_decides_who_is_next(
         assert await _begun(pod) == [idle, busy]
 
 
+@pytest.mark.parametrize("by", ["owner", "establishment"])
+async def test_runs_that_ended_by_a_clock_that_was_years_ahead_keep_nothing_from_being_submitted(
+    pod_database: PodDatabase, media_root: Path, by: str
+) -> None:
+    """Their share was beyond all numbers: the order could not be read, and every task waited, for years."""
+    async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
+        daemon = await pod.daemon(dispatch={"grace": 0, "fair_share": by})
+        for years in (1, 4, 70):
+            await _had(pod, "employee", seconds=60, hours_ago=-years * 366 * 24)
+        task = await pod.encoding(title="One", owner="employee")
+        await daemon.settle()
+        assert await _begun(pod) == [task]
+
+
 async def test_a_task_that_was_put_back_for_the_longest_delay_is_next(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

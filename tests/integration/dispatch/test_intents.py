@@ -10,6 +10,7 @@ import asyncpg
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.dispatch.intents import IntentRequest, Obstacle, Refused, open_intents
+from poddispatchd.domain.lifecycle import LONGEST_WAIT
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
 from poddispatchd.journal import scheduling, submissions
@@ -78,6 +79,21 @@ async def test_a_scheduler_of_the_past_opens_and_reposts_nothing(pod_database: P
         assert (await scheduling.leader(one)).instance == "new"
 
 
+async def test_a_clock_of_the_database_that_was_set_back_keeps_no_intent_waiting(
+    pod_database: PodDatabase,
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        task = await rows.task(one)
+        row = await get_task(one, task)
+        assert row is not None
+        await scheduling.put_back(one, task, row.date_added, wait=LONGEST_WAIT)
+        waiting = await _open(one, task)
+        assert isinstance(waiting, Refused)
+        assert waiting.obstacle is Obstacle.WAIT
+        await one.execute("UPDATE poddispatchd.own_task SET not_before = not_before + interval '1 hour'")
+        assert isinstance(await _open(one, task), Submission)
+
+
 async def test_a_term_does_not_begin_in_the_middle_of_an_intent(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
         task = await rows.task(one)
@@ -101,7 +117,7 @@ async def test_a_lease_is_renewed_in_the_middle_of_an_intent_and_no_term_begins(
         async with one.transaction():
             await _opened(one, task, term=1)
             async with asyncio.timeout(5):
-                assert await scheduling.renew_lease(two, 1, seconds=0)
+                assert await scheduling.renew_lease(two, 1, "old", seconds=0)
             beginning = asyncio.create_task(_take(two, "new"))
             await until_one_waits(pod_database)
             assert not beginning.done()

@@ -20,7 +20,7 @@ from poddispatchd.runtime.queue_tables import FILES
 from tests.integration.imports.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase
 
-DEAD = "UPDATE poddispatchd.obsolete_file SET claimed_by = $1, claimed_until = now() + interval '1 hour'"
+DEAD = "UPDATE poddispatchd.obsolete_file SET claimed_by = $1, claimed_until = now() + interval '2 minutes'"
 
 
 @pytest.fixture

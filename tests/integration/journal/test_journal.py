@@ -15,6 +15,7 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.duplicates import Taken
+from poddispatchd.domain.lifecycle import LONGEST_WAIT
 from poddispatchd.domain.task import (
     ManagerId,
     Run,
@@ -105,7 +106,7 @@ async def test_whoever_waits_for_a_renewal_goes_by_what_it_says(
     async with _sessions(pod_database) as (one, two):
         assert await _take(one, "old", seconds=0) == 1
         async with one.transaction():
-            await scheduling.renew_lease(one, 1, seconds=renewed_for)
+            await scheduling.renew_lease(one, 1, "old", seconds=renewed_for)
             beginning = asyncio.create_task(_take(two, "new"))
             await until_one_waits(pod_database)
         assert await beginning == term
@@ -235,10 +236,10 @@ async def test_the_next_callback_is_due_when_its_claim_ends(pod_database: PodDat
         assert seconds is not None
         assert seconds <= 0
         [claimed] = await _callbacks(one, 1)
-        await CALLBACKS.postpone(one, claimed.lease, 300)
+        await CALLBACKS.postpone(one, claimed.lease, 100)
         seconds = await CALLBACKS.next_due(one)
         assert seconds is not None
-        assert 290 < seconds <= 300
+        assert 90 < seconds <= 100
 
 
 # --- imports ---------------------------------------------------------------------------------------------
@@ -367,6 +368,20 @@ async def test_a_task_that_was_put_back_waits_by_the_databases_clock(pod_databas
         assert wait.date_added == added
         assert [found.until for found in (await scheduling.own_tasks(one)).values() if found] == [wait.until]
         await scheduling.put_back(one, task, added, wait=0)
+        assert await scheduling.wait_of(one, task, added) is None
+        assert await scheduling.own_tasks(one) == {task: None}
+
+
+@pytest.mark.parametrize("by", ["1 hour", "1 day"])
+async def test_a_clock_of_the_database_that_was_set_back_keeps_no_task_waiting(
+    pod_database: PodDatabase, by: str
+) -> None:
+    """Tasks that were put back into the queue waited for as long as the clock was set back."""
+    task, added = TaskPk(7), datetime(2026, 3, 1, 8, tzinfo=UTC)
+    async with _sessions(pod_database) as (one, _):
+        await scheduling.put_back(one, task, added, wait=LONGEST_WAIT)
+        assert await scheduling.wait_of(one, task, added) is not None
+        await one.execute(f"UPDATE poddispatchd.own_task SET not_before = not_before + interval '{by}'")
         assert await scheduling.wait_of(one, task, added) is None
         assert await scheduling.own_tasks(one) == {task: None}
 

@@ -61,7 +61,7 @@ async def test_a_lease_keeps_everybody_away_until_it_runs_out(sessions: list[Con
     assert await other.fetchval("SELECT pg_try_advisory_lock(hashtextextended('poddispatchd.scheduler', 0))")
     await older_release.give_up_lead(other)
 
-    assert await scheduling.renew_lease(holder, 1, seconds=0) == migration.LATEST
+    assert await scheduling.renew_lease(holder, 1, "holder", seconds=0) == migration.LATEST
     assert await older_release.take_lead(direct, "direct") == 2
     assert await lease_left(other) is None
 
@@ -71,7 +71,7 @@ async def test_a_lease_from_the_future_keeps_nobody_away(sessions: list[Connecti
     holder, other, *_ = sessions
     assert await _take(holder, "holder", seconds=3600) == 1
     assert await _take(other, "other", seconds=60) == 2
-    assert await scheduling.renew_lease(holder, 1, seconds=60) is None
+    assert await scheduling.renew_lease(holder, 1, "holder", seconds=60) is None
 
 
 async def test_a_lease_that_ran_out_goes_on_unless_somebody_else_has_begun(
@@ -79,11 +79,11 @@ async def test_a_lease_that_ran_out_goes_on_unless_somebody_else_has_begun(
 ) -> None:
     holder, other, *_ = sessions
     assert await _take(holder, "holder", seconds=0) == 1
-    assert await scheduling.renew_lease(holder, 1, seconds=60)
+    assert await scheduling.renew_lease(holder, 1, "holder", seconds=60)
     assert await _take(other, "other", seconds=60) is None
-    assert await scheduling.renew_lease(holder, 1, seconds=0) == migration.LATEST
+    assert await scheduling.renew_lease(holder, 1, "holder", seconds=0) == migration.LATEST
     assert await _take(other, "other", seconds=60) == 2
-    assert not await scheduling.renew_lease(holder, 1, seconds=60)
+    assert not await scheduling.renew_lease(holder, 1, "holder", seconds=60)
     await scheduling.end_lease(holder, 1)
     assert await _take(holder, "holder", seconds=60) is None
 
@@ -116,7 +116,7 @@ async def test_a_renewal_tells_the_version_of_the_schema(sessions: list[Connecti
     one, *_ = sessions
     assert await _take(one, "one", seconds=60) == 1
     await one.execute("INSERT INTO poddispatchd.schema_version (version) VALUES ($1)", migration.LATEST + 1)
-    assert await scheduling.renew_lease(one, 1, seconds=60) == migration.LATEST + 1
+    assert await scheduling.renew_lease(one, 1, "one", seconds=60) == migration.LATEST + 1
 
 
 async def test_whoever_gives_a_lease_back_tells_those_that_stand_by(sessions: list[Connection]) -> None:

@@ -224,16 +224,50 @@ async def test_runs_come_back_as_forecasts_want_them(here: Bench) -> None:
     maintenance = features.maintenance(here.parts)
     await maintenance.counter.look()
     task = await here.running()
-    await maintenance.counter.look()
-    here.clock.now = lambda ahead=timedelta(minutes=10), real=here.clock.now: real() + ahead  # type: ignore[method-assign,misc]
+    await here.execute("UPDATE runner_manager_task SET date_added = now() - interval '20 minutes'")
+    await here.execute(
+        "INSERT INTO poddispatchd.submission"
+        " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
+        " SELECT id, type, runner_manager_id, 1, 'x', 'accepted', task_id, now() - interval '10 minutes'"
+        " FROM runner_manager_task WHERE id = $1",
+        task,
+    )
     await ends(here, task, TaskStatus.COMPLETED)
     await maintenance.counter.look()
+    await here.execute(
+        "INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, priority, ran, ended_at)"
+        " VALUES (900, 'encoding', 'completed', 1, 5, now() + interval '3 years')"
+    )
 
     async with here.parts.database.connection() as connection:
         [run] = await history.recent_runs(connection, [kind.value for kind in TaskType])
 
     assert (run.type, round(run.ran / 60), run.manager) == ("encoding", 10, here.world.managers[0].id)
     assert run.source.bytes
+
+
+@pytest.mark.parametrize("days", [1500, -1500])
+async def test_when_a_task_ended_and_how_long_it_ran_goes_by_the_databases_clock(
+    here: Bench, days: int
+) -> None:
+    """A machine that woke up in another year wrote down ends of that year, which stayed the latest ones."""
+    wrong = here.clock.now() + timedelta(days=days)
+    here.clock.now = lambda: wrong  # type: ignore[method-assign]
+    maintenance = features.maintenance(here.parts)
+    await maintenance.counter.look()
+    task = await here.running()
+    await maintenance.counter.look()
+    await ends(here, task, TaskStatus.COMPLETED)
+    await maintenance.counter.look()
+
+    async with here.pod.connection() as connection:
+        [run] = await connection.fetch(
+            "SELECT now() - ended_at < interval '1 hour' AND ended_at <= now() AS lately,"
+            " ran < 3600 AS short, waited < 3600 AS soon,"
+            " (SELECT abs(now()::date - min(day)) <= 1 FROM poddispatchd.day_of_tasks) AS today"
+            " FROM poddispatchd.ended_run"
+        )
+    assert dict(run) == {"lately": True, "short": True, "soon": True, "today": True}
 
 
 async def test_what_ended_before_a_scheduler_began_is_told_and_kept_by_it(here: Bench) -> None:

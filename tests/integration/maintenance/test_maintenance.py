@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.app import features
 from poddispatchd.database.pool import Database
@@ -14,6 +15,7 @@ from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.imports import deletion
 from poddispatchd.maintenance import completed_purge, stalled_queue
+from poddispatchd.observability.events import Event
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import own_name
 from poddispatchd.pod.queue_stats import QueueStats, queue_stats
@@ -76,6 +78,28 @@ async def test_a_clock_that_is_wrong_purges_nothing_before_its_time(
     monkeypatch.setattr(type(here.clock), "now", lambda _: moment)
     await features.maintenance(here.parts).purge()
     assert await here.value("SELECT count(*) FROM runner_manager_task") == 1
+
+
+async def test_a_clock_of_the_database_that_is_far_ahead_makes_the_journal_forget_nothing(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that woke up in another year forgot a quarter of history, and all that had been set aside."""
+    await here.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " VALUES (1, 1, 'x', 'set_aside', now() - interval '91 days')"
+    )
+    # Ninety days ago by this machine, whose clock is right.
+    moment = here.clock.now() - timedelta(days=90)
+    with monkeypatch.context() as wrong, capture_logs() as logs:
+        wrong.setattr(type(here.clock), "now", lambda _: moment)
+        maintenance = features.maintenance(here.parts)
+        await maintenance.purge()
+        await maintenance.purge()
+    assert await here.value("SELECT count(*) FROM poddispatchd.import") == 1
+    assert [entry["event"] for entry in logs].count(Event.CLOCKS_DIFFERED) == 1
+
+    await maintenance.purge()
+    assert await here.value("SELECT count(*) FROM poddispatchd.import") == 0
 
 
 async def test_without_a_retention_nothing_is_purged(pod_database: PodDatabase, media_root: Path) -> None:

@@ -197,15 +197,16 @@ async def test_a_look_that_is_cut_off_leaves_no_question_behind(pod: Scene) -> N
     assert not [task for task in asyncio.all_tasks() if "Stops._ask" in repr(task)]
 
 
-async def test_a_clock_of_the_server_that_was_set_back_keeps_no_run_going(pod: Scene) -> None:
+@pytest.mark.parametrize("by", ["1 hour", "400 days"])
+async def test_a_clock_of_the_server_that_was_set_back_keeps_no_run_going(pod: Scene, by: str) -> None:
     [pk] = await pod.encodings(1)
     daemon = await pod.daemon()
     record = await _fetching(pod, daemon, pk)
     await _cancel(daemon, pk)
     _script_begins(record)
     await pod.connection.execute(
-        "UPDATE poddispatchd.unwanted_run SET since = since + interval '400 days',"
-        " next_request_at = next_request_at + interval '400 days'"
+        f"UPDATE poddispatchd.unwanted_run SET since = since + interval '{by}',"
+        f" next_request_at = next_request_at + interval '{by}'"
     )
 
     await features.stops(daemon.parts).step()

@@ -440,7 +440,7 @@ async def test_a_lease_that_ran_out_fences_its_holder_as_soon_as_another_term_be
         async with database.connection() as pooled:
             assert await _take(pooled, "old", seconds=0) == 1
             assert await _take(direct, "new") == 2
-            assert not await scheduling.renew_lease(pooled, 1, seconds=60)
+            assert not await scheduling.renew_lease(pooled, 1, "old", seconds=60)
             assert await _take(pooled, "old") is None
             assert await submissions.open_submissions(pooled) == []
 

@@ -8,6 +8,7 @@ import pytest
 
 from poddispatchd.database import migration
 from poddispatchd.errors import SchemaNewerError
+from poddispatchd.journal import scheduling
 from poddispatchd.runtime.leadership import LEASE, Leadership
 from tests.integration.dispatch.scene import HandClock
 from tests.integration.journal.writing import lease_left
@@ -171,3 +172,52 @@ async def test_a_standby_stops_on_a_newer_schema_too(
     with pytest.raises(SchemaNewerError):
         await standby.attend(connection, hears=True)
     assert standby.term is None
+
+
+async def test_a_clock_of_the_server_that_was_set_back_keeps_nobody_from_scheduling(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """The lease of a daemon that had died ran for up to ten minutes more, and every task waited."""
+    await Leadership(instance="dead", clock=HandClock()).attend(connection, hears=True)
+    await connection.execute(
+        "UPDATE poddispatchd.leader SET lease_expires_at = lease_expires_at + interval '5 minutes'"
+    )
+    assert await Leadership(instance="other", clock=HandClock()).attend(connection, hears=True)
+
+
+async def test_an_emptied_table_ends_the_term_and_begins_a_later_one(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """By a dump without our rows, or a TRUNCATE: nobody could ever schedule again."""
+    leadership = Leadership(instance="one", clock=HandClock())
+    await leadership.attend(connection, hears=True)
+    before = leadership.term
+    assert before is not None
+    await connection.execute("TRUNCATE poddispatchd.leader")
+    assert not (await scheduling.scheduler(connection)).is_held
+    assert (await scheduling.leader(connection)).term == 0
+
+    assert await leadership.attend(connection, hears=True)
+
+    assert leadership.term is not None
+    assert leadership.term > before
+    # Nothing of the term before is written any more.
+    assert await scheduling.renew_lease(connection, before, "one", seconds=LEASE) is None
+
+
+async def test_a_term_that_the_server_has_forgotten_is_not_shared_with_whoever_begins_it_again(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """A standby took over that had not heard of it, behind a pooler: two renewed one lease for ever."""
+    leader = Leadership(instance="one", clock=HandClock())
+    other = Leadership(instance="other", clock=HandClock())
+    await leader.attend(connection, hears=True)
+    await connection.execute(
+        "UPDATE poddispatchd.leader SET term = term - 1, instance = NULL, lease_expires_at = NULL"
+    )
+    await other.attend(connection, hears=True)
+    assert other.term == leader.term
+
+    await leader.attend(connection, hears=True)
+
+    assert (leader.term, other.term) == (None, 1)

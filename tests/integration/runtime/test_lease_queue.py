@@ -11,6 +11,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
+from poddispatchd.domain.import_failures import LONGEST_DELAY
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.lease_holder import LeaseHolder
@@ -314,16 +315,18 @@ def test_the_wait_doubles_up_to_a_limit() -> None:
 
 
 @every_queue
+@pytest.mark.parametrize("by", ["1 hour", "1 year"])
 async def test_a_clock_of_the_server_that_was_set_back_keeps_no_item_waiting(
-    pod_database: PodDatabase, queue: LeaseQueue
+    pod_database: PodDatabase, queue: LeaseQueue, by: str
 ) -> None:
+    """Set back by less than two days, it kept all that was open from its turn for as long, without a word."""
     async with _sessions(pod_database) as (one, _):
         await _add(one, queue, 1, 2)
         assert len(await queue.claim(one, "killed meanwhile", 1)) == 1
         table = queue.table
         await one.execute(
-            f"UPDATE poddispatchd.{table.name} SET next_attempt_at = next_attempt_at + interval '1 year',"
-            f" {table.lease_expires_at} = {table.lease_expires_at} + interval '1 year'"
+            f"UPDATE poddispatchd.{table.name} SET next_attempt_at = next_attempt_at + interval '{by}',"
+            f" {table.lease_expires_at} = {table.lease_expires_at} + interval '{by}'"
         )
         due = await queue.next_due(one)
         assert due is not None
@@ -332,6 +335,53 @@ async def test_a_clock_of_the_server_that_was_set_back_keeps_no_item_waiting(
         due = await queue.next_due(one)
         assert due is not None
         assert due > 0
+
+
+@every_queue
+async def test_no_wait_that_is_given_is_taken_for_a_clock_that_was_set_back(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, 1)
+        for _attempt in range(queue.table.max_attempts - 1):
+            [item] = await queue.claim(one, "one", 9)
+            assert await queue.claim(one, "another", 9) == []
+            seconds = await queue.fail(one, item.lease, "no", random=lambda: 1.0)
+            assert seconds is not None
+            due = await queue.next_due(one)
+            assert due is not None
+            assert seconds - 60 < due <= seconds
+            assert await queue.claim(one, "one", 9) == []
+            await _later(one, queue)
+
+
+@every_queue
+async def test_a_clock_that_was_set_back_gives_nobody_a_second_lease_of_what_it_is_at(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, 1)
+        [held] = await queue.claim(one, "one", 9)
+        table = queue.table
+        await one.execute(
+            f"UPDATE poddispatchd.{table.name} SET next_attempt_at = next_attempt_at + interval '1 day',"
+            f" {table.lease_expires_at} = {table.lease_expires_at} + interval '1 day'"
+        )
+        assert await queue.claim(one, "one", 9) == []
+        await queue.renew(one, "one", [held.lease.key])
+        assert await queue.claim(one, "another", 9) == []
+        assert await queue.holds(one, held.lease)
+
+
+async def test_imports_wait_for_what_is_not_their_fault_as_long_as_they_are_told(
+    pod_database: PodDatabase,
+) -> None:
+    """It was no clock that was set back: the attempts of an obstacle do not count, and it may last."""
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, IMPORTS, 1)
+        [item] = await IMPORTS.claim(one, "one", 9)
+        await IMPORTS.postpone(one, item.lease, 1.0 + LONGEST_DELAY, words="no room")
+        assert await IMPORTS.claim(one, "one", 9) == []
 
 
 async def test_an_item_whose_row_is_held_when_it_fails_keeps_no_other_from_its_turn(

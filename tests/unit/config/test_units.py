@@ -52,6 +52,14 @@ def test_what_is_no_duration_is_refused(value: object) -> None:
         parse_duration(value)
 
 
+@pytest.mark.parametrize("value", ["36500.1d", "999999d", "99999999999d", "9" * 400 + "s"])
+def test_a_duration_with_no_date_at_its_end_is_refused(value: str) -> None:
+    """``reconcile.stale_after: 999999d``, to mean never, ended ``check`` with a traceback."""
+    assert parse_duration("36500d") == 36500 * 86400
+    with pytest.raises(ValueError, match="write 36500d or less"):
+        parse_duration(value)
+
+
 @pytest.mark.parametrize("value", [5, "5", "5MB", "-1B", None, True, "MiB"])
 def test_what_is_no_size_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="write a number with a unit"):
