@@ -196,7 +196,7 @@ def _is_group(pid: int) -> bool:
 
 
 async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
-    """Let go of a command: its group is killed if it still runs, or somewhat later if something is left of it."""
+    """Let go of a command: kill its group if it still runs, or somewhat later if something is left of it."""
     if transport.get_returncode() is None:
         _kill_group(transport.get_pid())
         with suppress(TimeoutError):
