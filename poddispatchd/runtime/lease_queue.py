@@ -52,6 +52,7 @@ class QueueTable(Struct, frozen=True):
         dismissed: the state of an item that a person has seen to after it was set aside; None: it is deleted.
         content: the columns that are forgotten then.
         longest_uncounted: the longest wait, in seconds, after an attempt that does not count.
+        on_claim: SQL of what else a claim sets, with a comma behind it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class QueueTable(Struct, frozen=True):
     dismissed: str | None = None
     content: tuple[str, ...] = ()
     longest_uncounted: float = 120.0
+    on_claim: str = ""
 
     def statements(self) -> Mapping[str, Query]:
         """The statements of this queue, by name.
@@ -85,11 +87,11 @@ class QueueTable(Struct, frozen=True):
             "payload": ", ".join(f"item.{self._quoted(column)}" for column in self.payload),
             "size": self.size,
             "condition": f"({self.condition})",
+            "on_claim": self.on_claim,
             "longest_wait": longest_wait(self.lease_seconds, self.longest_uncounted, self.backoff),
             "forgotten": "".join(f"{self._quoted(column)} = NULL, " for column in self.content),
         }
-        for place in _COLUMNS:
-            places[place] = self._quoted(getattr(self, place))
+        places |= {place: self._quoted(getattr(self, place)) for place in _COLUMNS}
         return {name: query.fill(**places) for name, query in _TEMPLATE.items()}
 
     def _quoted(self, identifier: str) -> str:

@@ -53,6 +53,11 @@ IMPORTS = LeaseQueue(
         backoff=Backoff(shortest=1.0, base=10.0, cap=900.0),
         # What keeps an import waiting may last: ``domain.import_failures``.
         longest_uncounted=LONGEST_DELAY,
+        # What nobody tried does not last: all was switched off, or the server's clock was put forward.
+        on_claim=(
+            "obstructed_since = item.obstructed_since"
+            " + greatest(now() - item.next_attempt_at, interval '0'), "
+        ),
         settled_at="finished_at",
         dismissed="dropped",
     )
@@ -92,6 +97,8 @@ DELIVERIES = LeaseQueue(
         # About eight hours: a server that is down over night is waited for.
         max_attempts=12,
         backoff=Backoff(shortest=15.0, base=60.0, cap=4 * 3600.0),
+        # So long a daemon of a release before 0012 keeps one for itself.
+        longest_uncounted=900.0,
         dismissed="dropped",
         content=("content",),
     )

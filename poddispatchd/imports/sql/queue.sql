@@ -1,5 +1,5 @@
 -- name: obstructed_for
--- For how many seconds something outside the result has kept it from being imported.
+-- For how many seconds something outside the result has kept it from being imported, while somebody tried.
 SELECT extract(epoch FROM now() - obstructed_since)::double precision FROM poddispatchd.import WHERE id = :import_id
 
 -- name: reserve_video

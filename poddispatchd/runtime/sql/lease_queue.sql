@@ -34,7 +34,7 @@ WITH turns AS (
     ORDER BY item.{key} FOR UPDATE OF item SKIP LOCKED
 )
 UPDATE poddispatchd.{table} AS item
-SET attempts = item.attempts + 1, {lease_owner} = :owner,
+SET attempts = item.attempts + 1, {on_claim}{lease_owner} = :owner,
     {lease_expires_at} = now() + make_interval(secs => :seconds), next_attempt_at = now() + make_interval(secs => :seconds)
 FROM locked WHERE item.{key} = locked.key
 RETURNING item.{key} AS key, item.attempts, extract(epoch FROM now() - item.{created_at})::float8 AS age, {payload}

@@ -133,6 +133,24 @@ async def test_waiting_for_a_manager_never_counts_and_ends_after_a_day_with_anot
     assert "submitted again" in await here.words(task)
 
 
+async def test_a_manager_is_waited_for_a_day_of_tries_however_long_nobody_tried(here: Bench) -> None:
+    """After a weekend without power the results of before it were thrown away: their managers came up a
+    little after the daemon. So they were when the server's clock was put forward by years."""
+    task = await here.ready()
+    here.fake.faults.inject("result", AnswerFault(kind=FaultKind.DROP), times=None)
+    await here.import_due()
+    await here.execute(
+        "UPDATE poddispatchd.import SET obstructed_since = now() - interval '63 hours',"
+        " next_attempt_at = now() - interval '62 hours'"
+    )
+    await here.import_due()
+    assert await here.status(task) == "running"
+    assert (await here.imports_of(task))[0][:2] == ("open", 0)
+    here.fake.faults.clear()
+    await here.import_again()
+    assert await here.status(task) == "completed"
+
+
 @pytest.mark.parametrize(
     "fault",
     [
