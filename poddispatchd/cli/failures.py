@@ -27,7 +27,7 @@ from poddispatchd.cli.task_changes import (
     restart_found,
     restart_options,
 )
-from poddispatchd.cli.task_filter import age
+from poddispatchd.cli.task_filter import FAILED, age
 from poddispatchd.domain.failure_groups import FailureGroup
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import dismissals
@@ -133,10 +133,12 @@ async def restart(
         if len(group.failures) > MOST_AT_ONCE:
             raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, by --since.")
         wanted = TaskFilter(tasks=[item.pk for item in group.failures])
-        found = await task_list.listed_tasks(database, wanted, limit=MOST_AT_ONCE)
+        listed = await task_list.listed_tasks(database, wanted, limit=MOST_AT_ONCE)
+        failed_at = {item.pk: item.date_added for item in group.failures}
+        found = [row for row in listed if row.status in FAILED and row.date_added == failed_at.get(row.pk)]
     pks = [row.pk for row in found]
     if confirm_restart(found, pks, options, is_chosen=True):
-        await restart_found(settings, pks, options)
+        await restart_found(settings, pks, options, found)
 
 
 @failures.command(short_help="Have the failures of one reason not shown any more.")

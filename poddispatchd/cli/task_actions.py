@@ -67,7 +67,7 @@ async def restart(
         # Nobody is asked about nothing.
         options = replace(options, dry_run=True)
     if confirm_restart(found, wanted, options, is_chosen=not by_id):
-        await restart_found(settings, wanted, options)
+        await restart_found(settings, wanted, options, () if by_id else found)
 
 
 @click.command(short_help="End tasks that wait or run.")

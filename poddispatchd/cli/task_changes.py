@@ -24,6 +24,7 @@ from poddispatchd.pod.task_list import ListedTask
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.connections import open_session
 from poddispatchd.tasks.administration import Treated, restart_tasks
+from poddispatchd.tasks.seen import Seen
 
 _R = TypeVar("_R")
 
@@ -72,14 +73,24 @@ def restart_options(function: Callable[..., _R]) -> Callable[..., _R]:
     return command
 
 
-async def restart_found(settings: Settings, wanted: Sequence[int], options: RestartOptions) -> None:
-    """Let tasks begin again, and say what became of each; exit status 1 when one could not be restarted."""
+async def restart_found(
+    settings: Settings, wanted: Sequence[int], options: RestartOptions, chosen: Sequence[ListedTask] = ()
+) -> None:
+    """Let tasks begin again, and say what became of each; exit status 1 when one could not be restarted.
+
+    Args:
+        settings: those in effect.
+        wanted: the tasks.
+        options: as a person gave them.
+        chosen: those that were chosen by what they are, which may have changed while somebody was asked.
+    """
+    as_seen = {row.pk: Seen(row.status, row.date_added) for row in chosen}
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
         return await restart_tasks(
             database,
             client,
-            tasks,
+            {pk: as_seen.get(pk) for pk in tasks},
             by=person(),
             end_others=options.end_others,
             language=settings.pod.output_language,

@@ -13,6 +13,7 @@ SENTENCES: Mapping[str, str] = {
     "Its type {type} is none that poddispatchd can submit.": "Son type {type} n'est pas de ceux que poddispatchd peut soumettre.",
     "Task {task} has no recording: delete it in Pod's administration.": "La tâche {task} n'a pas d'enregistrement : supprimez-la dans l'administration de Pod.",
     "Task {task} has no video: delete it in Pod's administration.": "La tâche {task} n'a pas de vidéo : supprimez-la dans l'administration de Pod.",
+    "The cut of video {video} has no time of day: correct it in Pod.": "La découpe de la vidéo {video} n'a pas d'heure qui existe : corrigez-la dans Pod.",
     "Recording {recording} has been deleted.": "L'enregistrement {recording} a été supprimé.",
     "Video {video} has been deleted.": "La vidéo {video} a été supprimée.",
     "Task {task} did the same source meanwhile and ended as {status}.": "La tâche {task} a traité la même source entre-temps et s'est terminée par {status}.",

@@ -111,10 +111,16 @@ def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableErro
     video = _video_of(task.video_id, record)
     match task.type:
         case TaskType.ENCODING:
+            try:
+                cuts = tuple(_cut_of(cut) for cut in json.loads(record["cuts"] or "[]"))
+            except ValueError:
+                # PostgreSQL has 24:00:00, which no clock shows; Pod's pages cannot write it.
+                words = f"The cut of video {task.video_id} has no time of day: correct it in Pod."
+                return UnsubmittableError(words)
             return EncodingSource(
                 video=video,
                 renditions=renditions,
-                cuts=tuple(_cut_of(cut) for cut in json.loads(record["cuts"] or "[]")),
+                cuts=cuts,
                 dressings=tuple(_dressing_of(found) for found in json.loads(record["dressings"] or "[]")),
             )
         case TaskType.TRANSCRIPTION:

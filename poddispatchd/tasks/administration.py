@@ -20,6 +20,7 @@ from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.tasks import Restarted
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import CHANNEL
+from poddispatchd.tasks.seen import ChangedError, Seen, check_unchanged
 from poddispatchd.tasks.stopping import Stop, stop_run
 
 _HELD = (
@@ -43,7 +44,7 @@ class Treated(Struct, frozen=True):
 async def restart_tasks(
     database: Database,
     client: RunnerClient,
-    wanted: Sequence[TaskPk],
+    wanted: Sequence[TaskPk] | Mapping[TaskPk, Seen | None],
     *,
     by: str,
     end_others: bool = False,
@@ -56,19 +57,22 @@ async def restart_tasks(
     Args:
         database: Pod's.
         client: for the stops.
-        wanted: the tasks.
+        wanted: the tasks; with how they were seen, only those that still are so begin again.
         by: who wants it, for the journal.
         end_others: end other tasks of the same source that wait or run first; else nothing is restarted
             beside them: one job for each source.
         language: of the words that people read in Pod.
     """
+    chosen = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted)
     held: dict[TaskPk, str] = {}
     while True:
         try:
             done = await _restart(
-                database, wanted, frozenset(held), by=by, end_others=end_others, language=language
+                database, chosen, frozenset(held), by=by, end_others=end_others, language=language
             )
             break
+        except ChangedError as changed:
+            held |= changed.words
         except RowLockedError as error:
             if error.task is None:
                 raise
@@ -97,18 +101,23 @@ class _Restarted(Struct, frozen=True):
 
 async def _restart(
     database: Database,
-    asked: Sequence[TaskPk],
+    chosen: Mapping[TaskPk, Seen | None],
     held: Collection[TaskPk],
     *,
     by: str,
     end_others: bool,
     language: str,
 ) -> _Restarted:
-    """Restart them but for the held ones in one transaction, which locks rows in the order of their ids."""
+    """Restart them in one transaction, which locks rows in the order of their ids, and no held ones.
+
+    Raises:
+        ChangedError: some are not as they were seen any more.
+    """
     async with database.transaction() as connection:
-        wanted = [pk for pk in asked if pk not in held]
+        wanted = [pk for pk in chosen if pk not in held]
         others = await duplicates.unfinished_duplicates(connection, wanted) if end_others else []
         before = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others} - {*held})}
+        check_unchanged(before, chosen)
         ended: list[Task] = []
         for pk in others:
             if (other := before.pop(pk, None)) is not None and row_status(other.status) in _UNFINISHED:

@@ -1,6 +1,8 @@
 """Tasks chosen and listed for people, and begun again many at once."""
 
+import asyncio
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import pytest
@@ -92,6 +94,43 @@ async def test_failed_tasks_begin_again_at_once_when_that_is_confirmed(pod: Pod)
     assert done.status == 0
     rows = await pod.fetch("SELECT id, status FROM runner_manager_task ORDER BY id")
     assert {row["id"]: row["status"] for row in rows} == {**dict.fromkeys(failed, "pending"), old: "failed"}
+
+
+async def test_what_changes_while_somebody_is_asked_stays_as_it_is(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that was restarted, and done, before the question was answered was encoded once more."""
+    done, running, failed = [await _task(pod, f"Lecture {n}", TaskStatus.FAILED) for n in range(3)]
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+
+    def answer(_: str) -> str:
+        async def meanwhile() -> None:
+            connection = await pod.database.connect()
+            await connection.execute(
+                "UPDATE runner_manager_task SET date_added = now(),"
+                " status = CASE id WHEN $1 THEN 'completed' WHEN $2 THEN 'running' ELSE status END"
+                " WHERE id IN ($1, $2)",
+                *(done, running),
+            )
+            await connection.close()
+
+        with ThreadPoolExecutor(1) as another:
+            another.submit(asyncio.run, meanwhile()).result()
+        return "y"
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", answer)
+    said = await pod.run("tasks", "restart", "--failed", "--since", "2h")
+
+    assert said.status == 1
+    assert said.out.splitlines()[-1] == f"Task {failed}: It waits again, last in the queue."
+    assert f"Task {done}: It is completed by now, and stays as it is." in said.err
+    assert f"Task {running}: It is running by now, and stays as it is." in said.err
+    rows = await pod.fetch("SELECT id, status FROM runner_manager_task")
+    assert {row["id"]: row["status"] for row in rows} == {
+        done: "completed",
+        running: "running",
+        failed: "pending",
+    }
 
 
 async def test_a_rehearsal_speaks_json_and_names_what_is_not_there(pod: Pod) -> None:

@@ -9,7 +9,7 @@ from poddispatchd.domain.media import source_file
 from poddispatchd.domain.source import EncodingSource, StudioSource, TranscriptionSource, Video
 from poddispatchd.domain.task import Task, TaskPk, VideoId
 from poddispatchd.errors import UnsubmittableError
-from poddispatchd.pod.sources import load_source, output_directory, payload_settings
+from poddispatchd.pod.sources import load_source, load_sources, output_directory, payload_settings
 from poddispatchd.pod.tasks import get_task
 from tests.integration.pod.rows import insert, pod, recording, task, video
 from tests.plugins.postgres import PodDatabase
@@ -125,3 +125,20 @@ def test_pods_settings_become_those_of_payloads() -> None:
         "/srv/media",
         None,
     )
+
+
+async def test_a_cut_at_a_time_that_no_clock_shows_keeps_its_own_task_only(pod_database: PodDatabase) -> None:
+    """PostgreSQL knows 24:00:00; Python does not, and no task of the same look could be submitted."""
+    async with pod(pod_database) as (_, capabilities, connection):
+        odd, plain = [await video(connection, video=f"videos/abc/{name}.mp4") for name in ("odd", "plain")]
+        await connection.execute(
+            'INSERT INTO cut_cutvideo (start, "end", duration, video_id)'
+            " VALUES ('00:00:00', '24:00:00', '24:00:00', $1)",
+            odd,
+        )
+        tasks = [await _read(connection, await task(connection, video_id=film)) for film in (odd, plain)]
+        refused, source = await load_sources(connection, capabilities, tasks)
+
+    assert isinstance(source, EncodingSource)
+    assert isinstance(refused, UnsubmittableError)
+    assert str(refused) == f"The cut of video {odd} has no time of day: correct it in Pod."
