@@ -54,7 +54,9 @@ async def test_two_connections_are_enough_for_everything(rig: Rig, tmp_path: Pat
         await _all_completed(rig)
         await rig.imported_once()
         assert len(rig.manager.tasks) == 6
-        assert "import.retried" not in {entry["event"] for entry in daemon.entries}
+        retried = [str(entry["reason"]) for entry in daemon.entries if entry["event"] == "import.retried"]
+        # Two recordings of one user may choose one name at the same moment: that has nothing to do with it.
+        assert [reason for reason in retried if "has chosen the name" not in reason] == []
 
 
 async def test_once_makes_its_pass_through_a_pooler_of_transactions(rig: Rig, tmp_path: Path) -> None:
