@@ -3,9 +3,12 @@
 import gc
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -33,6 +36,9 @@ structlog.configure(
     ]
 )
 
+_COLLECTED_AFTER = (20_000, 10, 10)
+"""Objects: a test makes more than Python's 700 before anything of it is garbage."""
+
 _TESTS = Path(__file__).parent
 _WAITING = tuple(
     f"{_TESTS}/{folder}/" for folder in ("acceptance", "integration/chaos", "integration/recovery")
@@ -56,13 +62,33 @@ settings.load_profile("quick")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """What was imported and collected stays: the collector of garbage looks at none of it, then or later."""
+    workerinput: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    if workerinput is not None:
+        number = int(workerinput["workerid"].removeprefix("gw"))
+        _import_in_turn(session.config.args, number, workerinput["workercount"])
     try:
         return (yield)
     finally:
         gc.freeze()
         gc.enable()
+        gc.set_threshold(*_COLLECTED_AFTER)
+
+
+def _import_in_turn(arguments: Sequence[str], number: int, workers: int) -> None:
+    """Import the tests, each worker from another one on: it compiles these, and then reads what others did.
+
+    In a fresh checkout they would all compile all of them, at the same time: the longer part of their start.
+    """
+    given = [Path(argument.partition("::")[0]).resolve() for argument in arguments]
+    found = {path for place in given for path in (place.rglob("test_*.py") if place.is_dir() else [place])}
+    paths = sorted(path for path in found if path.is_relative_to(_TESTS) and path.suffix == ".py")
+    first = len(paths) * number // workers
+    for path in (*paths[first:], *paths[:first]):
+        # What cannot be imported is told when it is collected.
+        with suppress(Exception):
+            import_module(".".join(path.relative_to(_TESTS.parent).with_suffix("").parts))
 
 
 def pytest_unconfigure() -> None:

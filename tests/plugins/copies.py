@@ -69,7 +69,9 @@ class Copy:
             if connection is None:
                 if database.beginning is None:
                     return False
-                connection = await _connect(self.server.dsn(database.name).get_secret_value())
+                connection = await _connect(
+                    self.server.dsn(database.name, unix_socket=True).get_secret_value()
+                )
             try:
                 return await rewind(connection, database)
             finally:
@@ -109,7 +111,9 @@ class Administrator:
     async def _execute(self, statement: str) -> None:
         async with self._turn:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(self._server.dsn().get_secret_value())
+                self._connection = await asyncpg.connect(
+                    self._server.dsn(unix_socket=True).get_secret_value()
+                )
             await self._connection.execute(statement)
 
     def close(self) -> None:

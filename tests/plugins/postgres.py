@@ -55,8 +55,12 @@ class PodDatabase:
         return self.address if self.copy is None else self.copy.server.dsn(self.name)
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """A new connection; the caller closes it (or the drop does)."""
-        return await asyncpg.connect(self.dsn.get_secret_value())
+        """A new connection; the caller closes it (or the drop does).
+
+        What a test looks at goes over the Unix socket, which takes half as long; what it tests, over TCP.
+        """
+        dsn = self.dsn if self.copy is None else self.copy.server.dsn(self.name, unix_socket=True)
+        return await asyncpg.connect(dsn.get_secret_value())
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
