@@ -87,7 +87,7 @@ def _import_in_turn(arguments: Sequence[str], number: int, workers: int) -> None
     first = len(paths) * number // workers
     for path in (*paths[first:], *paths[:first]):
         # What cannot be imported is told when it is collected.
-        with suppress(Exception):
+        with suppress(Exception, pytest.skip.Exception):
             import_module(".".join(path.relative_to(_TESTS.parent).with_suffix("").parts))
 
 

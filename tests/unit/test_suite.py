@@ -39,3 +39,23 @@ def test_every_worker_knows_how_tests_are_given_out(request: pytest.FixtureReque
     """Its own options do not say it: for long nothing was shared out, and one had all that wait."""
     known: dict[str, Any] | None = getattr(request.config, "workerinput", None)
     assert known is None or "steals" in known
+
+
+def test_each_worker_begins_to_import_with_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).parent / "domain"
+    orders: list[list[str]] = []
+    for number in range(_WORKERS):
+        orders.append([])
+        monkeypatch.setattr(conftest, "import_module", orders[-1].append)
+        conftest._import_in_turn([str(folder)], number, _WORKERS)
+    assert {frozenset(order) for order in orders} == {
+        frozenset(f"tests.unit.domain.{path.stem}" for path in folder.glob("test_*.py"))
+    }
+    assert len({order[0] for order in orders}) == _WORKERS
+
+
+def test_a_worker_imports_no_more_than_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr(conftest, "import_module", imported.append)
+    conftest._import_in_turn([f"{__file__}::test_anything"], 1, _WORKERS)
+    assert imported == ["tests.unit.test_suite"]
