@@ -147,7 +147,7 @@ async def test_what_waits_for_something_else_than_a_runner_holds_nothing_up(here
     waits = await here.pod.encoding()
     await here.pod.connection.execute(
         "INSERT INTO poddispatchd.own_task (task_pk, date_added, not_before)"
-        " SELECT id, date_added, now() + interval '1 hour' FROM runner_manager_task WHERE id = $1",
+        " SELECT id, date_added, now() + interval '5 minutes' FROM runner_manager_task WHERE id = $1",
         waits,
     )
     odd = await here.pod.encoding()

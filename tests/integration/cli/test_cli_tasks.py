@@ -100,10 +100,10 @@ async def test_the_stage_of_a_task_is_shown(pod: Pod) -> None:
 async def test_until_when_a_task_waits_is_shown_while_it_does(pod: Pod) -> None:
     await _with_journal(pod)
     waiting, ready = await _pending(pod), await _pending(pod)
-    for task, hours in ((waiting, 1), (ready, -1)):
+    for task, minutes in ((waiting, 5), (ready, -5)):
         await pod.execute(
             "INSERT INTO poddispatchd.own_task (task_pk, date_added, not_before)"
-            f" SELECT id, date_added, now() + interval '{hours} hours'"
+            f" SELECT id, date_added, now() + interval '{minutes} minutes'"
             f" FROM runner_manager_task WHERE id = {task}"
         )
 

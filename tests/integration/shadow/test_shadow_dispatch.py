@@ -1,5 +1,6 @@
 """What would be submitted where, and what Pod does with it instead."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -141,7 +142,8 @@ async def test_a_task_that_waits_for_longer_than_a_turn_of_the_cron_is_told_once
         for _ in range(3):
             await shadow.look(after=40)
         assert shadow.differed() == [(task, "left_pending")]
-        assert "poddispatchd would have offered it 190 s ago to first, where 2 runners" in shadow.words()
+        # The looks themselves take a moment, too.
+        assert re.search(r"poddispatchd would have offered it 19\d s ago to first, where 2", shadow.words())
         await here.start(task, "first", "one")
         await shadow.look(after=40)
         assert shadow.agreed() == [(task, "same")]
