@@ -305,7 +305,7 @@ async def test_a_leader_learns_at_its_next_renewal_that_it_is_none(
         async with pod_database.connection() as direct:
             await direct.execute(
                 "UPDATE poddispatchd.leader SET term = 5, instance = 'another',"
-                " lease_expires_at = now() + interval '9 minutes'"
+                " lease_expires_at = now() + interval '50 seconds'"
             )
         with capture_logs() as logs:
             await old.until(leads=False)
