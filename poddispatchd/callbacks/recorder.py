@@ -26,7 +26,7 @@ _MOST_WAITING = 64 * 2**20
 """Bytes that may wait for a statement; of more, a manager is told to call again."""
 
 _STATEMENTS_AT_ONCE = 2
-"""While one is brought to the disk, the other is carried out. More of them take commits from many clients."""
+"""While one is brought to the disk, or waits for another session, the other is carried out."""
 
 _LEAST = 0.25
 """Of ``ANSWER_WITHIN``, for a statement in any case: who has waited long spoils nothing for others."""
