@@ -45,6 +45,15 @@ _WAITING = tuple(
 )
 """Where tests wait more than they compute: for daemons, and for the ends of time limits."""
 
+LONGEST = (
+    *(f"acceptance/test_{name}.py" for name in ("chaos_short", "fuzz_short", "why_waiting")),
+    *(f"integration/recovery/test_{name}.py" for name in ("bouncer", "links", "failing_statements")),
+    *(f"acceptance/test_{name}.py" for name in ("refused_statements", "poor_role", "secrets", "pooled")),
+    *(f"acceptance/test_{name}.py" for name in ("outgoing_events", "losses", "signals", "ended_sessions")),
+    *(f"acceptance/test_{name}.py" for name in ("handed_sockets", "suspend", "restart", "campaigns")),
+)
+"""Those of them that hold a test of more than six seconds, the longest first."""
+
 pytest_plugins = [
     "tests.plugins.once_a_run",
     "tests.plugins.postgres",
@@ -127,6 +136,9 @@ def _spread(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     waits long lies at no end, where it would keep all others waiting.
     """
     waiting = [item for item in items if str(item.path).startswith(_WAITING)]
+    # What is begun last is short: else all that are ready wait for the one that is not.
+    ranks = {f"{_TESTS}/{name}": rank for rank, name in enumerate(LONGEST)}
+    waiting.sort(key=lambda item: ranks.get(str(item.path), len(ranks)))
     others = iter([item for item in items if not str(item.path).startswith(_WAITING)])
     shares = (workers + 1) // 2
     spread: list[pytest.Item] = []

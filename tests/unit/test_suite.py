@@ -35,6 +35,19 @@ def test_half_of_the_workers_begin_with_the_tests_that_wait_while_the_others_com
     assert all(map(_waits, [*runs[0][:half], *runs[2][:half]]))
 
 
+def test_what_waits_longest_is_begun_first() -> None:
+    """Begun last, one test kept all workers waiting but its own."""
+    folder = Path(conftest.__file__).parent
+    named = [folder / name for name in conftest.LONGEST]
+    items = [SimpleNamespace(path=path) for path in reversed(named)] + _items()
+
+    spread = conftest._spread(items, _WORKERS)
+
+    assert [path for path in named if not path.is_file()] == []
+    share = len(spread) // _WORKERS
+    assert [spread[0].path, spread[2 * share].path] == named[:2]
+
+
 def test_every_worker_knows_how_tests_are_given_out(request: pytest.FixtureRequest) -> None:
     """Its own options do not say it: for long nothing was shared out, and one had all that wait."""
     known: dict[str, Any] | None = getattr(request.config, "workerinput", None)
