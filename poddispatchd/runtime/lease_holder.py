@@ -77,6 +77,7 @@ class LeaseHolder:
     def hold(self, lease: Lease) -> None:
         """Keep a lease that was claimed by ``claim``, for as long as it takes."""
         self._held[lease.key] = lease
+        self._abandoned.discard(lease.key)
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew(), name=f"leases of {self.queue.table.name}")
 
@@ -209,10 +210,14 @@ class LeaseHolder:
             )  # fmt: skip
 
     async def _give_back(self, connection: Connection) -> None:
-        abandoned = set(self._abandoned)
+        # Each by one claim alone: another one would give back what has been leased anew meanwhile.
+        abandoned, self._abandoned = self._abandoned, set()
         if abandoned:
-            await self.queue.release(connection, self._owner, abandoned)
-            self._abandoned -= abandoned
+            try:
+                await self.queue.release(connection, self._owner, abandoned)
+            except BaseException:
+                self._abandoned |= abandoned - self._held.keys()
+                raise
 
     async def _renew(self) -> None:
         """Real seconds: a lease runs out by the database's clock."""

@@ -1,7 +1,7 @@
 """One lease queue under five tables: whatever holds for one of them holds for all."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import pytest
@@ -430,4 +430,35 @@ async def test_what_is_handed_back_without_the_database_is_given_back_with_the_n
         holder.let_go(second.lease)
         holder.abandon(second.lease)
         assert {item.lease.key for item in await holder.claim(2)} == {first.lease.key, second.lease.key}
+        await holder.stop()
+
+
+async def test_what_is_leased_anew_is_not_given_back_by_another_claim_of_the_same_moment(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are deleted side by side: one gave back what another had begun with."""
+    async with opened(pod_database) as database:
+        await migration.upgrade(database)
+        async with database.connection() as connection:
+            await _add(connection, FILES, 1)
+        holder = LeaseHolder(FILES, database, "a", Clock())
+        [lost] = await holder.claim(1)
+        holder.abandon(lost.lease)
+        release, begun, may_go = FILES.release, asyncio.Event(), asyncio.Event()
+
+        async def slow_once(connection: Connection, owner: str, keys: Collection[object]) -> None:
+            if not begun.is_set():
+                begun.set()
+                await may_go.wait()
+            await release(connection, owner, keys)
+
+        monkeypatch.setattr(FILES, "release", slow_once)
+        first = asyncio.create_task(holder.claim(1))
+        await begun.wait()
+        second = await holder.claim(1)
+        may_go.set()
+
+        [item] = [*second, *await first]
+        async with database.connection() as connection:
+            assert await FILES.holds(connection, item.lease)
         await holder.stop()
