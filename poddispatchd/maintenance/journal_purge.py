@@ -25,6 +25,11 @@ _FAILURE_DAYS = 2
 _OWN_TASKS = load_queries("poddispatchd.journal", "scheduling.sql")["purge_own_tasks"]
 
 
+_CLOCKS_DIFFER = (
+    "The clock of the database's server is a day or more ahead of this machine's: nothing of the journal is "
+    "deleted for its age until they agree. Set the one that is wrong."
+)
+
 _BATCH = 5000
 """Rows that a statement looks at: a few hundredths of a second."""
 
@@ -42,7 +47,7 @@ class JournalPurge:
         """Delete those that have had their time, by the database's clock if that is not far ahead of ours."""
         if await is_ahead(self._database, self._clock):
             if not self._is_told:
-                log.warning(Event.CLOCKS_DIFFERED)
+                log.warning(Event.CLOCKS_DIFFERED, reason=_CLOCKS_DIFFER)
             self._is_told = True
             return
         self._is_told = False
