@@ -14,7 +14,7 @@ from msgspec import Struct
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, MediaSlowError, ResultError
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
@@ -49,10 +49,17 @@ not have deleted."""
 
 
 class BroughtFile(Struct, frozen=True):
-    """A file that an import put in place; ``is_new``: nothing that anybody needs was there before."""
+    """A file that an import put in place.
+
+    Attributes:
+        path: relative to MEDIA_ROOT.
+        is_new: nothing that anybody needs was there before.
+        is_chosen: its name was chosen because it was free: no other result has it.
+    """
 
     path: str
     is_new: bool
+    is_chosen: bool
 
 
 class Deletion:
@@ -146,14 +153,19 @@ class Deletion:
     async def discard_brought(self, tree: MediaTree, import_id: ImportId, task_pk: TaskPk) -> None:
         """Have the files deleted that a closed import put in place and did not commit.
 
-        None of them goes when somebody else completed the task: its result has the same names. The caller
-        holds the task's lock, so that nobody is putting files in place meanwhile.
+        When somebody else completed the encoding, files stay whose names come from the video: that result has
+        the same ones. The caller holds the task's lock, so that nobody is putting files in place meanwhile.
         """
         async with self._database.transaction() as connection:
             brought = await _take_files(connection, import_id, self._owner)
             task = await tasks.get_task(connection, task_pk) if brought else None
-            is_kept = task is not None and task.status == TaskStatus.COMPLETED
-            await _discard(connection, task_pk, brought, keep=is_kept)
+            # A recording's video has the id that this import reserved: nobody else brings files of it.
+            is_shared = (
+                task is not None
+                and task.status == TaskStatus.COMPLETED
+                and task.result_type is TaskType.ENCODING
+            )
+            await _discard(connection, task_pk, brought, keep_shared=is_shared)
         await _tidy(tree, task_pk, brought)
 
     async def _delete_unless_needed(self, tree: MediaTree, paths: list[str]) -> dict[str, Undeleted]:
@@ -237,10 +249,10 @@ async def _tidy(tree: MediaTree, task_pk: TaskPk, brought: list[BroughtFile]) ->
 
 
 async def _discard(
-    connection: Connection, task_pk: TaskPk, brought: list[BroughtFile], *, keep: bool = False
+    connection: Connection, task_pk: TaskPk, brought: list[BroughtFile], *, keep_shared: bool = False
 ) -> None:
     """What was there before, under the same names, stays: rows name it, and a viewer may watch it."""
-    paths = {file.path for file in brought if file.is_new and not keep}
+    paths = {file.path for file in brought if file.is_new and (file.is_chosen or not keep_shared)}
     await _add_obsolete_files(connection, task_pk, sorted(paths))
 
 
@@ -253,7 +265,7 @@ async def closed_with_files(connection: Connection, limit: int) -> list[tuple[Im
 async def _take_files(connection: Connection, import_id: ImportId, owner: str) -> list[BroughtFile]:
     """Forget what an import put in place, and tell it; nothing of one that another instance holds."""
     rows = await connection.fetch(*_QUERIES["take_files"](import_id=import_id, owner=owner))
-    return [BroughtFile(row["path"], row["is_new"]) for row in rows]
+    return [BroughtFile(row["path"], row["is_new"], row["is_chosen"]) for row in rows]
 
 
 async def _add_obsolete_files(connection: Connection, task_pk: TaskPk, paths: Sequence[str]) -> None:

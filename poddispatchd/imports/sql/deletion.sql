@@ -8,7 +8,7 @@ WHERE import.state <> 'open' ORDER BY import.id LIMIT :limit
 -- Forget what an import put in place that is closed, or that this instance holds, and tell it.
 DELETE FROM poddispatchd.import_file AS file USING poddispatchd.import
 WHERE import.id = file.import_id AND import.id = :import_id AND (import.state <> 'open' OR import.lease_owner = :owner)
-RETURNING file.path, file.is_new
+RETURNING file.path, file.is_new, file.is_chosen
 
 -- name: add_obsolete_files
 -- Remember files to delete.

@@ -56,10 +56,11 @@ WITH chosen AS MATERIALIZED (
     SELECT FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
     WHERE import.state = 'open' AND import.id <> :import_id AND file.path = ANY(:stored::text[])
 ), recorded AS (
-    INSERT INTO poddispatchd.import_file (import_id, path, is_new)
+    INSERT INTO poddispatchd.import_file (import_id, path, is_new, is_chosen)
     SELECT :import_id, brought.path,
            brought.path <> ALL(:there::text[])
-           OR EXISTS (SELECT FROM poddispatchd.obsolete_file AS file WHERE file.path = brought.path)
+           OR EXISTS (SELECT FROM poddispatchd.obsolete_file AS file WHERE file.path = brought.path),
+           brought.path = ANY(:stored::text[])
     FROM unnest(:brought::text[]) AS brought (path)
     WHERE NOT EXISTS (SELECT FROM chosen)
     ON CONFLICT DO NOTHING

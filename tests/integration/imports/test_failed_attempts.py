@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from poddispatchd.imports.importer import Importer
 from poddispatchd.imports.preparation import Preparation
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
+from poddispatchd.pod.imports.common import WantedTask
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.result_download import DownloadLimits
 from poddispatchd.sandbox.fake_runner_manager import (
@@ -456,6 +458,37 @@ async def test_what_a_failed_attempt_had_put_in_place_is_deleted_and_what_was_th
     replaced = {f"{video.output_directory}/playlist.m3u8"}
     assert {name for name in before if before[name] != after[name]} <= replaced
     assert await here.value("SELECT count(*) FROM poddispatchd.import_file") == 0
+
+
+@pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO])
+async def test_nothing_is_left_of_a_result_that_pod_imports_itself_when_all_files_are_in_place(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, kind: TaskType
+) -> None:
+    """The names that it had chosen, because Pod's had been taken, belonged to nobody afterwards."""
+    video = None if kind is TaskType.STUDIO else await here.video(encoded=True, transcript="fr")
+    task = await here.ready(kind, video=video)
+    before = here.files()
+    prove_placed = Preparation.prove_placed
+
+    async def overtaken(
+        preparation: Preparation, tree: MediaTree, wanted: WantedTask, brought: Collection[str]
+    ) -> None:
+        await prove_placed(preparation, tree, wanted, brought)
+        assert here.files().keys() > before.keys()
+        await here.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = $1", task)
+
+    monkeypatch.setattr(Preparation, "prove_placed", overtaken)
+    await here.import_due()
+    assert (await here.imports_of(task))[0][0] == "dropped"
+    left = {*here.files()} - {*before}
+    if kind is TaskType.ENCODING:
+        # Pod's result has the same names in the directory of the video.
+        assert video is not None
+        assert left
+        left = {path for path in left if not path.startswith(f"{video.output_directory}/")}
+    assert left == set()
+    assert await here.value("SELECT count(*) FROM poddispatchd.import_file") == 0
+    assert await here.value("SELECT count(*) FROM poddispatchd.obsolete_file") == 0
 
 
 async def test_a_deleted_manager_leaves_the_row_to_the_reconciler(here: Bench) -> None:
