@@ -39,6 +39,7 @@ def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
             database=parts.database,
             backoff=backoff,
             memories=view.memories,
+            clock=parts.clock,
         ),
         backoff=backoff,
         fair_shares=parts.fair_shares,
