@@ -28,9 +28,9 @@ Work: TypeAlias = Callable[[ManagerTurn], Coroutine[None, None, SubmissionResult
 _GIVE_UP_AFTER = 600.0
 """Seconds for which a submission whose answer was lost is asked for at a manager that cannot be reached.
 
-They are counted by this daemon while it asks. How old the submission is says little: after a weekend without
-power, or when a clock was put forward, managers may need a moment more than the daemon, and then go on with
-what they took."""
+They are counted by this daemon while it asks. How old the submission is says little: after a weekend
+without power, or when a clock was put forward, managers may need a moment more than the daemon, and then go
+on with what they took."""
 
 
 class Unanswered:
@@ -44,6 +44,7 @@ class Unanswered:
         backoff: which tasks are left alone.
         memories: what is remembered of tasks that wait.
         clock: of the daemon.
+        single_pass: it is no daemon, and asks for a moment only: the age of a submission has to do.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Unanswered:
         backoff: SubmissionBackoff,
         memories: TaskMemories,
         clock: Clock,
+        single_pass: bool = False,
     ) -> None:
         self._registry = registry
         self._turns = turns
@@ -64,6 +66,7 @@ class Unanswered:
         self._backoff = backoff
         self._memories = memories
         self._clock = clock
+        self._single_pass = single_pass
         self._open_since: dict[SubmissionId, float] = {}
         """Since when this daemon asks for the answer of each open intent."""
         self.tasks: frozenset[TaskPk] = frozenset()
@@ -161,4 +164,7 @@ class Unanswered:
 
         Should the first one have taken it all the same, its callback finds the row taken and is ignored.
         """
+        if self._single_pass:
+            # One from the future: the database's clock was set back, and nothing is known of its age.
+            return not -_GIVE_UP_AFTER <= intent.age <= _GIVE_UP_AFTER
         return self._clock.monotonic() - self._open_since[intent.id] >= _GIVE_UP_AFTER

@@ -46,6 +46,8 @@ class Submission(Struct, frozen=True):
     created_at: datetime
     reason: str | None = None
     """Why it was settled as it was, in words; known where the submissions of a task are listed."""
+    age: float = 0.0
+    """Seconds since it was committed, by the database's clock; known where open ones are listed."""
     date_added: datetime | None = None
     """That of the task's row then; known where unidentified ones are listed."""
 
@@ -70,6 +72,7 @@ def _submission(row: asyncpg.Record) -> Submission:
         task_id=None if row["task_id"] is None else RunnerTaskId(row["task_id"]),
         created_at=row["created_at"],
         reason=row.get("reason"),
+        age=row.get("age", 0.0),
         date_added=row.get("date_added"),
     )
 

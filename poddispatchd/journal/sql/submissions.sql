@@ -45,7 +45,8 @@ HAVING NOT coalesce(bool_or(runner_manager_id = :runner_manager AND task_id = :t
 
 -- name: open_ones
 -- Every open intent, oldest first.
-SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at
+SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at,
+       extract(epoch FROM now() - created_at)::double precision AS age
 FROM poddispatchd.submission WHERE state = 'open' ORDER BY id
 
 -- name: unidentified

@@ -95,7 +95,11 @@ class Daemon:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, budget: int | None = None, clock: HandClock | None = None
+    settings: Settings,
+    *,
+    budget: int | None = None,
+    clock: HandClock | None = None,
+    single_pass: bool = False,
 ) -> AsyncIterator[Daemon]:
     """What of a daemon dispatches, with its session up."""
     clock = clock or HandClock()
@@ -110,7 +114,7 @@ async def running(
     )
     async with assembled(replace(made, session=session)) as parts:
         holding = asyncio.create_task(parts.session.run())
-        dispatcher = features.dispatcher(parts, budget=budget)
+        dispatcher = features.dispatcher(parts, budget=budget, single_pass=single_pass)
         prober = features.prober(parts)
         try:
             await parts.session.available()
@@ -135,9 +139,13 @@ class Scene:
     _stack: AsyncExitStack
     _daemons: list[Daemon] = field(default_factory=list)
 
-    async def daemon(self, *, budget: int | None = None, **settings: object) -> Daemon:
+    async def daemon(
+        self, *, budget: int | None = None, single_pass: bool = False, **settings: object
+    ) -> Daemon:
         """One more daemon on this database; it waits until its session is up."""
-        daemon = await self._stack.enter_async_context(running(self.settings(**settings), budget=budget))
+        daemon = await self._stack.enter_async_context(
+            running(self.settings(**settings), budget=budget, single_pass=single_pass)
+        )
         self._daemons.append(daemon)
         return daemon
 

@@ -23,6 +23,7 @@ from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.tasks.accepted_runs import store_accepted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
 
 _T = TypeVar("_T")
@@ -246,6 +247,23 @@ async def test_a_clock_that_was_put_forward_or_back_does_not_decide_how_long_a_m
         await daemon.probe()
         await daemon.settle()
         assert await pod.holders([pk]) == ["other"]
+
+
+async def test_a_pass_of_the_cron_goes_by_the_age_of_what_it_finds(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """None of them asks for ten minutes, and the next one knows nothing of it."""
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP), times=None)
+        pass_ = await pod.daemon(single_pass=True)
+        await pass_.settle()
+        await pod.fakes["first"].stop()
+        for age, holder in ((0, None), (601, "other")):
+            await age_journal(pod.connection, age)
+            pass_.clock.advance(5)
+            await pass_.settle()
+            assert await pod.holders([pk]) == [holder]
 
 
 async def test_a_manager_that_is_gone_from_pod_gives_its_open_task_free(
