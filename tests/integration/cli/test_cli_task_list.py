@@ -9,6 +9,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.pod.world import add_task, add_video
+from poddispatchd.tasks.forecasts import Forecasts
 from tests.integration.cli.conftest import Pod
 
 
@@ -154,6 +155,26 @@ async def test_a_rehearsal_speaks_json_and_names_what_is_not_there(pod: Pod) -> 
     ]
     assert (nothing.status, nothing.json()) == (0, [])
     assert await _listed(pod, "--failed") == [task]
+
+
+async def test_tasks_are_listed_though_their_forecast_meets_an_error_nobody_foresaw(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await pod.run("db", "init")).status == 0
+    task = await _task(pod, "Lecture", TaskStatus.PENDING)
+
+    async def fails(*_: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(Forecasts, "read", fails)
+    said = {
+        words: await pod.run("tasks", *words.split()) for words in ("list", "list --json", f"show {task}")
+    }
+
+    told = "When tasks begin and end cannot be told: an error nobody foresaw (ZeroDivisionError)."
+    assert [(each.status, each.err) for each in said.values()] == 3 * [(0, f"poddispatchd: {told}\n")]
+    assert "Lecture" in said["list"].out
+    assert str(task) in said[f"show {task}"].out
 
 
 async def test_a_rehearsal_says_what_the_restart_would_say(pod: Pod) -> None:
