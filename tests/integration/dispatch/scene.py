@@ -42,9 +42,15 @@ class HandClock(Clock):
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._stopped_at: float | None = None
 
     def monotonic(self) -> float:
-        return super().monotonic() + self._ahead
+        real = super().monotonic() if self._stopped_at is None else self._stopped_at
+        return real + self._ahead
+
+    def stop(self) -> None:
+        """Let time pass by ``advance`` only, however long a busy machine takes."""
+        self._stopped_at = super().monotonic()
 
     def now(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self._ahead)
