@@ -56,12 +56,15 @@ class Jobs(DaemonJobs):
     campaigns: CampaignJob
 
     @classmethod
-    def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
-        """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
+    def of(cls, parts: Parts, *, budget: int | None = None, single_pass: bool = False) -> "Jobs":
+        """The jobs that work with these parts.
+
+        ``budget`` limits how many tasks are submitted; ``single_pass``: they make one pass.
+        """
         watch = features.scheduler_watch(parts)
         return cls(
             parts=parts,
-            dispatcher=features.dispatcher(parts, budget=budget),
+            dispatcher=features.dispatcher(parts, budget=budget, single_pass=single_pass),
             inbox=features.callback_worker(parts),
             importer=features.importer(parts),
             reconciler=features.reconciler(parts),

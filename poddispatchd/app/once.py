@@ -62,7 +62,7 @@ async def run_once(
             await unless(stop, _until_available(parts, session))
             if parts.session.term is None:
                 return PassResult(scheduled=False, stopped=stop.is_set())
-            return await _pass(parts, Jobs.of(parts, budget=max_tasks), stop)
+            return await _pass(parts, Jobs.of(parts, budget=max_tasks, single_pass=True), stop)
         finally:
             await cancel_surely(session)
 

@@ -8,6 +8,7 @@ from typing import assert_never
 
 import structlog
 
+from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.inbox import RecordedCallback
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
@@ -32,7 +33,7 @@ _ANSWERED_WITHIN = 5.0
 """Seconds that a manager has to tell about a task: it called just now, and it answers within milliseconds."""
 
 _GIVE_UP_AFTER = 2 * 86_400.0
-"""Nobody knows about a task whose manager was silent for so long."""
+"""Nobody knows about a task whose manager was silent for so long, while it was asked."""
 
 _FINGERPRINT = ("etab_name", "app_name", "task_type", "source_url", "notify_url", "parameters")
 """What a runner manager recognises a request by."""
@@ -95,9 +96,7 @@ class Adoption:
         await self._refresh_managers()
         record, reason = await self._look_up(recorded)
         if record is None and reason is None:
-            if recorded.age > _GIVE_UP_AFTER:
-                return Found.NOTHING, "its manager told nothing about it for days"
-            return Found.LATER, ""
+            return await self._unanswered(recorded)
         if record is None:
             return Found.NOTHING, str(reason)
         found = _match(record, unidentified)
@@ -107,6 +106,13 @@ class Adoption:
         if manager is None:
             return Found.NOTHING, "its runner manager is gone from Pod"
         return await self._take_over(found, manager, recorded)
+
+    async def _unanswered(self, recorded: RecordedCallback) -> tuple[Found, str]:
+        """Its manager cannot tell now: it is asked again, for days."""
+        async with self._database.connection() as connection:
+            if await inbox.unanswered_for(connection, recorded) > _GIVE_UP_AFTER:
+                return Found.NOTHING, "its manager told nothing about it for days"
+        return Found.LATER, ""
 
     async def _take_over(
         self, found: Submission, manager: RunnerManager, recorded: RecordedCallback

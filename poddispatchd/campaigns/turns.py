@@ -11,6 +11,7 @@ from poddispatchd.campaigns.free_runners import Room
 from poddispatchd.campaigns.queries import Eligible, NextVideo, OpenCampaign
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
+from poddispatchd.database.sqlstates import FOREIGN_KEY_VIOLATION
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SiteId, Task, TaskPk, TaskStatus
 from poddispatchd.errors import (
@@ -31,8 +32,6 @@ _SILENT = 3
 """So many of them whose files cannot be looked at end a look: each takes seconds."""
 _HELD = 600.0
 """Seconds for which such a video is left alone: its directory may hang, or the whole tree be away."""
-_GONE = "23503"
-"""SQLSTATE: what a row refers to is not there."""
 
 _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
@@ -144,7 +143,7 @@ class Turns:
             async with self._database.transaction() as connection:
                 task = await queries.add(connection, campaign, video, term=term)
         except ValuesRefusedError as error:
-            if error.sqlstate == _GONE:
+            if error.sqlstate == FOREIGN_KEY_VIOLATION:
                 # It was deleted at this moment: the next look finds that out.
                 return _Tried.WAITS
             return await self._surprise(campaign, video, str(error))

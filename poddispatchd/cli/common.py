@@ -50,10 +50,11 @@ class Context(Struct):
         if config_path is not None:
             self.config_path = config_path
         self.unit = _unit_for_root(self.config_path)
+        unit = self.unit
         settings = load_settings(
             self.config_path,
-            environ=os.environ,
-            credentials={} if self.unit is None else self.unit.credentials,
+            environ={**({} if unit is None else unit.environment), **os.environ},
+            credentials={} if unit is None else unit.credentials,
         )
         register_secrets(settings)
         configure_logging(settings.log, environ=os.environ)
@@ -87,10 +88,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 def run_async(coroutine: Coroutine[None, None, _R]) -> _R:
     """Run a coroutine to its end."""
+    from poddispatchd.cli.last_signals import ends_quietly
     from poddispatchd.runner.names import NamesLoop
 
     with asyncio.Runner(loop_factory=NamesLoop) as runner:
-        return runner.run(coroutine)
+        return runner.run(ends_quietly(coroutine))
 
 
 @asynccontextmanager

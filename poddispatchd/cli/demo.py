@@ -9,16 +9,21 @@ from contextlib import suppress
 import click
 
 from poddispatchd.cli.common import EXIT_FAILED, asynchronous
+from poddispatchd.cli.numbers import Number
 from poddispatchd.cli.terminal import SafeStream
 from poddispatchd.errors import ConfigurationError
 
 
 @click.command(short_help="Show the whole system at work in a temporary directory.")
 @click.option("--tasks", default=12, show_default=True, type=click.IntRange(1, 1000), help="Tasks to seed.")
+@click.option("--seconds", default=2.0, show_default=True, type=Number(0, 60), help="A runner's work on one.")
 @click.option(
-    "--seconds", default=2.0, show_default=True, type=click.FloatRange(0, 60), help="A runner's work on one."
+    "--timeout",
+    default=180.0,
+    show_default=True,
+    type=Number(1, 86_400),
+    help="Seconds after which the demo gives up.",
 )
-@click.option("--timeout", default=180.0, show_default=True, help="Seconds after which the demo gives up.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
 @asynchronous
 async def demo(tasks: int, seconds: float, timeout: float, *, keep: bool) -> None:  # noqa: ASYNC109 - an option

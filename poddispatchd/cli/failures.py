@@ -23,7 +23,6 @@ from poddispatchd.cli.tables import print_table, say
 from poddispatchd.cli.task_changes import (
     MOST_AT_ONCE,
     RestartOptions,
-    confirm_restart,
     restart_found,
     restart_options,
 )
@@ -137,8 +136,7 @@ async def restart(
         failed_at = {item.pk: item.date_added for item in group.failures}
         found = [row for row in listed if row.status in FAILED and row.date_added == failed_at.get(row.pk)]
     pks = [row.pk for row in found]
-    if confirm_restart(found, pks, options, is_chosen=True):
-        await restart_found(settings, pks, options, found)
+    await restart_found(settings, found, pks, options, is_chosen=True)
 
 
 @failures.command(short_help="Have the failures of one reason not shown any more.")

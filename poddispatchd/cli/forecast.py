@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+import click
+
 from poddispatchd.cli.daemon_state import State
 from poddispatchd.cli.situation import JournalRows, daemon_state, read_journal
 from poddispatchd.clock import Clock
@@ -16,6 +18,7 @@ from poddispatchd.domain.fair_share import FairOrder, FairShare
 from poddispatchd.domain.forecast import Forecast, Interval
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.errors import DatabaseUnavailableError, PoddispatchdError, SchemaError
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.rows import site_chooser
 from poddispatchd.managers.timetable import Timetables
@@ -30,6 +33,28 @@ OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 async def expected(
+    settings: Settings, database: Database, statuses: Collection[str], state: State | None = None
+) -> Forecast | None:
+    """What can be expected of the queue (see ``_expected``); what is shown beside it does not depend on it.
+
+    An error that nobody foresaw is told on standard error, and nothing is expected then.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+        SchemaError: the schema is an older one.
+    """
+    try:
+        return await _expected(settings, database, statuses, state)
+    except (DatabaseUnavailableError, SchemaError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the tasks are shown all the same
+        is_ours = isinstance(error, PoddispatchdError)
+        words = str(error) if is_ours else f"an error nobody foresaw ({type(error).__name__})."
+        click.echo(f"poddispatchd: When tasks begin and end cannot be told: {words}", err=True)
+        return None
+
+
+async def _expected(
     settings: Settings, database: Database, statuses: Collection[str], state: State | None = None
 ) -> Forecast | None:
     """What can be expected of the queue; None when none of these statuses is one of a task that is not over.

@@ -101,7 +101,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _run(arguments)
 
 
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Arguments are texts; which one is not is told by its number, for it may be a secret.
+
+    Raises:
+        UsageError: one holds bytes that are no text here.
+    """
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(
+                f"Argument {number} is no text in UTF-8: type it in a terminal whose locale is one of UTF-8."
+            ) from None
+
+
 def _run(arguments: Sequence[str] | None) -> None:
-    status = exit_status(lambda: cli(arguments, standalone_mode=False, complete_var=_COMPLETE))
+    def command() -> object:
+        _refuse_bytes(sys.argv[1:] if arguments is None else arguments)
+        return cli(arguments, standalone_mode=False, complete_var=_COMPLETE)
+
+    status = exit_status(command)
     if status:
         sys.exit(status)

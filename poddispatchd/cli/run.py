@@ -61,7 +61,9 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
 
 
 @click.command(short_help="Make one full pass and exit, as the CRON line of process_tasks.")
-@click.option("--max-tasks", type=click.IntRange(min=0), help="Submit at most so many tasks of each type.")
+@click.option(
+    "--max-tasks", type=click.IntRange(0, 1_000_000), help="Submit at most so many tasks of each type."
+)
 @click.option("--site", "sites", multiple=True, help="Serve only the site with this domain (repeatable).")
 @click.option("--verbose", is_flag=True, help="Log each event on standard error as well.")
 @click.option(

@@ -19,7 +19,6 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.task_changes import (
     MOST_AT_ONCE,
     RestartOptions,
-    confirm_restart,
     restart_found,
     restart_options,
     treat,
@@ -63,11 +62,7 @@ async def restart(
     if len(found) > MOST_AT_ONCE:
         raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, as by --since.")
     wanted = ids if by_id else tuple(sorted(row.pk for row in found))
-    if not wanted:
-        # Nobody is asked about nothing.
-        options = replace(options, dry_run=True)
-    if confirm_restart(found, wanted, options, is_chosen=not by_id):
-        await restart_found(settings, wanted, options, () if by_id else found)
+    await restart_found(settings, found, wanted, options, is_chosen=not by_id)
 
 
 @click.command(short_help="End tasks that wait or run.")

@@ -1,7 +1,7 @@
 """What the commands have in common that restart tasks or end them."""
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeAlias, TypeVar
 
@@ -23,7 +23,7 @@ from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.pod.task_list import ListedTask
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.connections import open_session
-from poddispatchd.tasks.administration import Treated, restart_tasks
+from poddispatchd.tasks.administration import Treated, rehearse_restart, restart_tasks
 from poddispatchd.tasks.seen import Seen
 
 _R = TypeVar("_R")
@@ -62,7 +62,7 @@ def restart_options(function: Callable[..., _R]) -> Callable[..., _R]:
                 "as it is.",
             ),
             click.option(
-                "--dry-run", is_flag=True, help="Say which tasks would begin again, and change nothing."
+                "--dry-run", is_flag=True, help="Say what would become of each task, and change nothing."
             ),
             click.option("--yes", is_flag=True, help="Ask no question."),
             config_option,
@@ -74,19 +74,40 @@ def restart_options(function: Callable[..., _R]) -> Callable[..., _R]:
 
 
 async def restart_found(
-    settings: Settings, wanted: Sequence[int], options: RestartOptions, chosen: Sequence[ListedTask] = ()
+    settings: Settings,
+    found: Sequence[ListedTask],
+    wanted: Sequence[int],
+    options: RestartOptions,
+    *,
+    is_chosen: bool,
 ) -> None:
     """Let tasks begin again, and say what became of each; exit status 1 when one could not be restarted.
 
+    A rehearsal says what would become of them.
+
     Args:
         settings: those in effect.
-        wanted: the tasks.
+        found: what there is of the tasks that are wanted.
+        wanted: their ids.
         options: as a person gave them.
-        chosen: those that were chosen by what they are, which may have changed while somebody was asked.
+        is_chosen: whether they were chosen by what they are, and not named: that may change while somebody is
+            asked.
+
+    Raises:
+        UsageError: nobody can be asked.
+        Abort: the person does not agree.
     """
-    as_seen = {row.pk: Seen(row.status, row.date_added) for row in chosen}
+    if not wanted:
+        # Nobody is asked about nothing.
+        click.echo("[]" if options.as_json else "There are no such tasks.")
+        return
+    if not (options.yes or options.dry_run):
+        _ask(found, is_chosen=is_chosen)
+    as_seen = {row.pk: Seen(row.status, row.date_added) for row in found if is_chosen}
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
+        if options.dry_run:
+            return await rehearse_restart(database, tasks, by=person(), end_others=options.end_others)
         return await restart_tasks(
             database,
             client,
@@ -96,58 +117,8 @@ async def restart_found(
             language=settings.pod.output_language,
         )
 
-    await treat(settings, wanted, act, as_json=options.as_json)
-
-
-def confirm_restart(
-    found: Sequence[ListedTask], wanted: Sequence[int], options: RestartOptions, *, is_chosen: bool
-) -> bool:
-    """Whether these tasks are to begin again: not in a rehearsal, which names them, nor without a yes.
-
-    Args:
-        found: what there is of the tasks that are wanted.
-        wanted: their ids.
-        options: as a person gave them.
-        is_chosen: whether they were chosen by what they are, and not named.
-
-    Raises:
-        UsageError: nobody can be asked.
-        Abort: the person does not agree.
-        SystemExit: in a rehearsal, when there is no such task as one that was named.
-    """
-    if options.dry_run:
-        _rehearse(found, wanted, as_json=options.as_json)
-        return False
-    if not options.yes:
-        _ask(found, is_chosen=is_chosen)
-    return True
-
-
-def _rehearse(found: Sequence[ListedTask], wanted: Sequence[int], *, as_json: bool) -> None:
-    """Say which tasks would begin again, in the form in which is said what became of them."""
-    rows = {int(row.pk): row for row in found}
-    treated = [
-        Treated(TaskPk(pk), False, "It would begin again." if pk in rows else "There is no such task.")
-        for pk in sorted({*wanted})
-    ]
-    if as_json:
-        _print_treated(treated)
-    else:
-        for item in treated:
-            row = rows.get(item.task)
-            if row is None:
-                click.echo(f"Task {item.task}: {item.words}", err=True)
-            else:
-                words = f"({row.type}, {row.status}) would begin again: {shown(row.title)}"
-                click.echo(f"Task {item.task} {words}")
-        if not treated:
-            click.echo("There are no such tasks.")
-    if len(rows) < len(treated):
-        sys.exit(EXIT_FAILED)
-
-
-def _print_treated(treated: Sequence[Treated]) -> None:
-    print_json([{"id": item.task, "done": item.done, "words": item.words} for item in treated])
+    rows = {row.pk: row for row in found} if options.dry_run else None
+    await treat(settings, wanted, act, as_json=options.as_json, rows=rows)
 
 
 def _ask(found: Sequence[ListedTask], *, is_chosen: bool) -> None:
@@ -172,15 +143,30 @@ def _ask(found: Sequence[ListedTask], *, is_chosen: bool) -> None:
     click.confirm(f"Restart {what}{done}?", abort=True, err=True)
 
 
-async def treat(settings: Settings, ids: Sequence[int], act: _Action, *, as_json: bool) -> None:
-    """Change tasks, and say what became of each; exit status 1 when one could not be changed."""
+async def treat(
+    settings: Settings,
+    ids: Sequence[int],
+    act: _Action,
+    *,
+    as_json: bool,
+    rows: Mapping[TaskPk, ListedTask] | None = None,
+) -> None:
+    """Change tasks, and say what became of each; exit status 1 when one could not be changed.
+
+    ``rows``: what there is of them, for what is only rehearsed.
+    """
     async with open_database(settings) as database, open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=settings.runners.request_timeout)
         treated = await act(database, client, [TaskPk(number) for number in ids])
     if as_json:
-        _print_treated(treated)
+        is_done = rows is None
+        print_json(
+            [{"id": item.task, "done": item.done and is_done, "words": item.words} for item in treated]
+        )
     else:
         for item in treated:
-            click.echo(f"Task {item.task}: {item.words}", err=not item.done)
+            row = (rows or {}).get(item.task)
+            what = "" if row is None else f" ({row.type}, {row.status}, {shown(row.title)})"
+            click.echo(f"Task {item.task}{what}: {item.words}", err=not item.done)
     if not all(item.done for item in treated):
         sys.exit(EXIT_FAILED)

@@ -9,6 +9,7 @@ import click
 from msgspec import Struct, field
 
 from poddispatchd.cli.common import Context, asynchronous, config_option, open_database, pass_context
+from poddispatchd.cli.numbers import Number
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
@@ -28,7 +29,7 @@ _OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 @click.command(short_help="Print a line whenever a task changes.")
-@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds.")
+@click.option("--interval", default=1.0, show_default=True, type=Number(0.1, 3600), help="Seconds.")
 @click.option("--until-done", is_flag=True, help="End when no task waits or runs any more.")
 @config_option
 @pass_context

@@ -1,4 +1,4 @@
-"""The systemd unit of this machine's daemon: its user, its credentials, where it may write.
+"""The systemd unit of this machine's daemon: its user, its environment and credentials, where it may write.
 
 Root asks for these, so that a command finds what the daemon finds, and ``check`` looks with its eyes.
 """
@@ -6,19 +6,20 @@ Root asks for these, so that a command finds what the daemon finds, and ``check`
 import os
 import pwd
 import re
+import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct, field
 
-from poddispatchd.config.loading import DEFAULT_PATH
+from poddispatchd.config.loading import DEFAULT_PATH, NOT_SETTINGS, PREFIX
 
 _ANSWERED_WITHIN = 5.0
 """Seconds that systemctl may take."""
 
-_LISTS = frozenset({"LoadCredential", "ReadWritePaths", "BindPaths"})
+_LISTS = frozenset({"LoadCredential", "ReadWritePaths", "BindPaths", "Environment", "EnvironmentFile"})
 """Settings that add up, until an empty one begins anew."""
 
 
@@ -30,6 +31,8 @@ class Unit(Struct, frozen=True):
     is_strict: bool = False
     writable: tuple[Path, ...] = ()
     credentials: Mapping[str, Path] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Settings that it is given as variables. Which file it reads its command line tells."""
 
     def may_write(self, path: Path) -> bool:
         """Whether the sandbox of the unit lets the daemon write below a path, rights of files apart."""
@@ -80,11 +83,11 @@ def parsed(name: str, text: str, instance: str = "") -> Unit:
         key, equals, value = line.partition("=")
         if section != "Service" or not equals or line.startswith(("#", ";")):
             continue
-        key, value = key.strip(), value.strip().replace("%i", instance)
+        key, value = key.strip(), _specified(value.strip(), instance)
         if key not in _LISTS:
             single[key] = value
         elif value:
-            many[key] += value.split()
+            many[key] += _words(value)
         else:
             many[key].clear()
     credentials = dict(entry.split(":", 1) for entry in many["LoadCredential"] if ":/" in entry)
@@ -98,7 +101,41 @@ def parsed(name: str, text: str, instance: str = "") -> Unit:
         single.get("ProtectSystem") == "strict",
         tuple(Path(place.lstrip("-+")) for place in places),
         {key: Path(path) for key, path in credentials.items()},
+        _settings([*many["Environment"], *_lines(many["EnvironmentFile"])]),
     )
+
+
+def _specified(value: str, instance: str) -> str:
+    """A value with its specifiers resolved, as far as ours have any."""
+    return "%".join(part.replace("%i", instance) for part in value.split("%%"))
+
+
+def _words(value: str) -> list[str]:
+    """The words of a value, which may be quoted; one that nobody can read has none."""
+    try:
+        return shlex.split(value)
+    except ValueError:
+        return []
+
+
+def _lines(files: Iterable[str]) -> Iterator[str]:
+    """The variables in files of them, as far as root can read these."""
+    for file in files:
+        try:
+            text = Path(file.removeprefix("-")).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            continue
+        for line in text.splitlines():
+            if not line.lstrip().startswith(("#", ";")):
+                name, _, value = line.partition("=")
+                yield f"{name.strip()}={' '.join(_words(value))}"
+
+
+def _settings(assignments: Iterable[str]) -> Mapping[str, str]:
+    found = dict(each.split("=", 1) for each in assignments if "=" in each)
+    return {
+        name: value for name, value in found.items() if name.startswith(PREFIX) and name not in NOT_SETTINGS
+    }
 
 
 def run_as(account: "pwd.struct_passwd", function: Callable[[], int]) -> int:

@@ -46,7 +46,7 @@ class PodSettings(Section, frozen=True):
     media_root: Annotated[AbsolutePath, Means("Pod's media tree (MEDIA_ROOT)")] = Path(
         "/usr/local/django_projects/podv4/pod/media"
     )
-    media_url: Annotated[str, Means("MEDIA_URL", pattern=r"^(/|https?://).*/$")] = "/media/"
+    media_url: Annotated[str, Means("MEDIA_URL", pattern=r"^(/[^/]|https?://[^/]).*/$")] = "/media/"
     videos_dir: Annotated[
         str, Means("Directory of videos inside media_root (VIDEOS_DIR)", pattern=r"^[^/.][^/]*$")
     ] = "videos"

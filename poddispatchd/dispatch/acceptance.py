@@ -12,9 +12,10 @@ from msgspec import Struct
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
+from poddispatchd.database.sqlstates import FOREIGN_KEY_VIOLATION
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk
-from poddispatchd.errors import ResultError, RowLockedError, UnusableAnswerError
+from poddispatchd.errors import ResultError, RowLockedError, UnusableAnswerError, ValuesRefusedError
 from poddispatchd.journal import unwanted_runs
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
@@ -136,9 +137,7 @@ class Acceptance:
             case Verdict.ORPHANED | Verdict.SETTLED:
                 log.warning(Event.SUBMISSION_ORPHANED, **facts)
                 await self.stop(task.pk, manager, run.task_id)
-                other = stored.running_duplicate
-                what = "changed the row" if other is None else f"started task {other} for the same source"
-                return SubmissionResult(SubmissionOutcome.ORPHANED, f"Someone else {what} meanwhile.")
+                return SubmissionResult(SubmissionOutcome.ORPHANED, _orphaned_words(stored))
             case Verdict.KNOWN:
                 error = UnusableAnswerError(f"Runner manager {manager.name!r} {KNOWN_ID}.")
                 log.error(
@@ -167,8 +166,24 @@ class Acceptance:
         self._wakeups.stops.ring()
 
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[StoredRun]:
+        now = self._clock.now_in(self._pod.time_zone)
         async with self._database.connection() as connection:
-            return await store_accepted(connection, runs, now=self._clock.now_in(self._pod.time_zone))
+            try:
+                return await store_accepted(connection, runs, now=now)
+            except ValuesRefusedError as error:
+                if error.sqlstate != FOREIGN_KEY_VIOLATION:
+                    raise
+                # A manager, or a video, was deleted at this very moment: now that is seen.
+                return await store_accepted(connection, runs, now=now)
+
+
+def _orphaned_words(stored: StoredRun) -> str:
+    """Why a run belongs to nobody, for people."""
+    if stored.is_managerless:
+        return "Its runner manager was removed from Pod meanwhile."
+    other = stored.running_duplicate
+    what = "changed the row" if other is None else f"started task {other} for the same source"
+    return f"Someone else {what} meanwhile."
 
 
 class EncodingLogs:

@@ -279,6 +279,8 @@ class Dispatcher:
             try:
                 result = await work(turn)
                 self._backoff.went_well(pk, is_stored=result.outcome is SubmissionOutcome.ACCEPTED)
+                if result.outcome is SubmissionOutcome.ORPHANED:
+                    self._managers.expire()  # its manager may be gone from Pod
             except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others, nor come back at once
                 self._unanswered.must_look = True
                 if (delay := self._backoff.met(pk, error)) is not None:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import structlog
 
+from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
@@ -14,7 +15,7 @@ from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.waiting_tasks import TaskMemories
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus
 from poddispatchd.journal import submissions
-from poddispatchd.journal.submissions import Submission, SubmissionState
+from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
@@ -25,7 +26,11 @@ Work: TypeAlias = Callable[[ManagerTurn], Coroutine[None, None, SubmissionResult
 """A submission, which ends its turn when its manager has answered."""
 
 _GIVE_UP_AFTER = 600.0
-"""Seconds for which a submission whose answer was lost is asked for at a manager that cannot be reached."""
+"""Seconds for which a submission whose answer was lost is asked for at a manager that cannot be reached.
+
+They are counted by this daemon while it asks. How old the submission is says little: after a weekend
+without power, or when a clock was put forward, managers may need a moment more than the daemon, and then go
+on with what they took."""
 
 
 class Unanswered:
@@ -38,6 +43,8 @@ class Unanswered:
         database: Pod's.
         backoff: which tasks are left alone.
         memories: what is remembered of tasks that wait.
+        clock: of the daemon.
+        single_pass: it is no daemon, and asks for a moment only: the age of a submission has to do.
     """
 
     def __init__(
@@ -49,6 +56,8 @@ class Unanswered:
         database: Database,
         backoff: SubmissionBackoff,
         memories: TaskMemories,
+        clock: Clock,
+        single_pass: bool = False,
     ) -> None:
         self._registry = registry
         self._turns = turns
@@ -56,6 +65,10 @@ class Unanswered:
         self._database = database
         self._backoff = backoff
         self._memories = memories
+        self._clock = clock
+        self._single_pass = single_pass
+        self._open_since: dict[SubmissionId, float] = {}
+        """Since when this daemon asks for the answer of each open intent."""
         self.tasks: frozenset[TaskPk] = frozenset()
         self.managers: frozenset[ManagerId] = frozenset()
         """Who may have one of them."""
@@ -98,6 +111,8 @@ class Unanswered:
         remembered = self._submitter.remembered
         still_open, gone = await self._open(backoff.tasks - {*in_hand})
         self._submitter.forget(remembered - {submission.id for submission in still_open})
+        now = self._clock.monotonic()
+        self._open_since = {entry.id: self._open_since.get(entry.id, now) for entry in still_open}
         for pk in gone:
             self._backoff.went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}
@@ -112,7 +127,7 @@ class Unanswered:
                 del unknown[pk]
             elif self._registry.is_free(manager):
                 hand_out(pk, self._turns.take(manager), partial(self._submitter.repost, submission))
-            elif self._registry.is_down(manager) and _is_hopeless(submission):
+            elif self._registry.is_down(manager) and self._is_hopeless(submission):
                 await self._give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
         self.tasks = frozenset(unknown) | self._added.keys()
@@ -144,11 +159,12 @@ class Unanswered:
             await submissions.close_intent(connection, intent, SubmissionState.LOST, reason=reason)
         log.warning(Event.SUBMISSION_LOST, task=intent.task_pk, reason=reason)
 
+    def _is_hopeless(self, intent: Submission) -> bool:
+        """Whether an answer was asked for so long that its task had better be given to another manager.
 
-def _is_hopeless(intent: Submission) -> bool:
-    """Whether an intent is open for so long that its task had better be given to another manager.
-
-    Should the first one have taken it all the same, its callback finds the row taken and is ignored.
-    """
-    # One from the future: the database's clock was set back, and nothing is known of its age.
-    return not -_GIVE_UP_AFTER <= intent.age <= _GIVE_UP_AFTER
+        Should the first one have taken it all the same, its callback finds the row taken and is ignored.
+        """
+        if self._single_pass:
+            # One from the future: the database's clock was set back, and nothing is known of its age.
+            return not -_GIVE_UP_AFTER <= intent.age <= _GIVE_UP_AFTER
+        return self._clock.monotonic() - self._open_since[intent.id] >= _GIVE_UP_AFTER

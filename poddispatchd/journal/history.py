@@ -15,9 +15,13 @@ _QUERIES = load_queries(__package__, "history.sql")
 MOST_RUNS = 100_000
 """Runs kept one by one: a few weeks of the busiest Pod, in about 20 MB."""
 
-_RUN_DAYS = 35
-_DAYS = 800
-_DAY_BY_DAY = 100
+RUN_DAYS = 35
+"""Days after which a run is forgotten."""
+
+DAYS = 800
+"""Days after which the sums of a day are."""
+
+DAY_BY_DAY = 100
 """Days of which the sums are kept one by one; older ones are kept by weeks, as reports show them."""
 
 
@@ -60,16 +64,9 @@ async def record(connection: Connection, tasks: Sequence[HistoryEntry], at: date
     )
 
 
-async def fill(connection: Connection, time_zone: str) -> bool:
-    """Learn from the journal and Pod's tables what was before the first start; False when that was done.
-
-    Part of a transaction.
-    """
-    if not await connection.fetchval(*_QUERIES["is_empty"]()):
-        return False
-    await connection.execute(*_QUERIES["fill_runs"](most=MOST_RUNS, days=_RUN_DAYS))
-    await connection.execute(*_QUERIES["fill_days"](time_zone=time_zone, days=_DAYS, day_by_day=_DAY_BY_DAY))
-    return True
+async def is_empty(connection: Connection) -> bool:
+    """Whether nothing was kept yet, as before the first start of all."""
+    return bool(await connection.fetchval(*_QUERIES["is_empty"]()))
 
 
 async def recent_runs(connection: Connection, types: Collection[str]) -> list[EndedRun]:
@@ -90,8 +87,8 @@ async def recent_runs(connection: Connection, types: Collection[str]) -> list[En
 
 async def purge(connection: Connection, *, batch: int) -> None:
     """Forget what is beyond the bounds, ``batch`` runs at a time."""
-    query = _QUERIES["purge_runs"](days=_RUN_DAYS, batch=batch, most=MOST_RUNS)
+    query = _QUERIES["purge_runs"](days=RUN_DAYS, batch=batch, most=MOST_RUNS)
     while await connection.execute(*query) == f"DELETE {batch}":
         pass
-    await connection.execute(*_QUERIES["purge_days"](days=_DAYS))
-    await connection.execute(*_QUERIES["fold_days"](days=_DAY_BY_DAY))
+    await connection.execute(*_QUERIES["purge_days"](days=DAYS))
+    await connection.execute(*_QUERIES["fold_days"](days=DAY_BY_DAY))

@@ -11,6 +11,7 @@ from poddispatchd.domain.run_times import SourceSize
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import history
 from poddispatchd.journal.history import HistoryEntry
+from poddispatchd.maintenance.history_fill import fill
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import workload
 from poddispatchd.pod.capabilities import Catalogue
@@ -48,8 +49,7 @@ class History:
             DatabaseUnavailableError: the database cannot be reached.
         """
         try:
-            async with self._database.transaction() as connection:
-                await history.fill(connection, self._time_zone)
+            await fill(self._database, self._time_zone)
         except DatabaseUnavailableError:
             raise
         except DatabaseError as error:

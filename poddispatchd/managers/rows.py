@@ -140,6 +140,10 @@ class ManagerRows:
         self._read_at = float("-inf")
         self._rings = 0
 
+    def expire(self) -> None:
+        """Something shows that they are not what they were: they are read at the next look."""
+        self._read_at = float("-inf")
+
     async def refresh(self, *, within: float = FRESH_FOR) -> None:
         """Read them again, unless that was done within so many seconds.
 

@@ -8,6 +8,15 @@ from poddispatchd.domain.import_failures import LONGEST_DELAY
 from poddispatchd.runtime.instances import is_dead
 from poddispatchd.runtime.lease_queue import LeaseQueue, QueueFigures, QueueTable, SetAsideItem
 
+
+def _while_tried(since: str) -> str:
+    """SQL that keeps the time out of ``since`` in which nobody tried what was due.
+
+    All was switched off then, or the server's clock was put forward: what keeps an item waiting did not last.
+    """
+    return f"{since} = item.{since} + greatest(now() - item.next_attempt_at, interval '0'), "
+
+
 CALLBACKS = LeaseQueue(
     QueueTable(
         name="callback",
@@ -28,6 +37,7 @@ CALLBACKS = LeaseQueue(
         size="coalesce(octet_length(item.script_output), 0) + coalesce(octet_length(item.error_message), 0)",
         created_at="received_at",
         settled_at="handled_at",
+        on_claim=_while_tried("unanswered_since"),
         dismissed="ignored",
         content=("error_message", "script_output"),
     )
@@ -53,11 +63,7 @@ IMPORTS = LeaseQueue(
         backoff=Backoff(shortest=1.0, base=10.0, cap=900.0),
         # What keeps an import waiting may last: ``domain.import_failures``.
         longest_uncounted=LONGEST_DELAY,
-        # What nobody tried does not last: all was switched off, or the server's clock was put forward.
-        on_claim=(
-            "obstructed_since = item.obstructed_since"
-            " + greatest(now() - item.next_attempt_at, interval '0'), "
-        ),
+        on_claim=_while_tried("obstructed_since"),
         settled_at="finished_at",
         dismissed="dropped",
     )

@@ -66,7 +66,8 @@ class Verdict(StrEnum):
     RUNNING = "running"
     """The row carries its id."""
     ORPHANED = "orphaned"
-    """The row is not what was submitted any more, or its source runs already: the run belongs to nobody."""
+    """The row is not what was submitted any more, its manager is gone from Pod, or its source runs already:
+    the run belongs to nobody."""
     KNOWN = "known"
     """The id belongs to another run: the row cannot have it, or it would get the other one's callbacks."""
     LOCKED = "locked"
@@ -79,12 +80,14 @@ class StoredRun(Struct, frozen=True):
     """What became of a run.
 
     ``is_new``: the row got the id just now; else Pod, which posted the same bytes, had stored it already.
-    ``running_duplicate`` is what orphaned the run, if that is another task.
+    ``running_duplicate`` is what orphaned the run, if that is another task; ``is_managerless``: its manager
+    is gone from Pod.
     """
 
     verdict: Verdict
     is_new: bool = False
     running_duplicate: TaskPk | None = None
+    is_managerless: bool = False
 
 
 async def store_accepted(
@@ -154,7 +157,12 @@ async def _store(
 
 def _stored(row: asyncpg.Record) -> StoredRun:
     duplicate = row["running_duplicate"]
-    return StoredRun(Verdict(row["verdict"]), row["is_new"], None if duplicate is None else TaskPk(duplicate))
+    return StoredRun(
+        Verdict(row["verdict"]),
+        row["is_new"],
+        None if duplicate is None else TaskPk(duplicate),
+        row["is_managerless"],
+    )
 
 
 def start_line(now: datetime) -> str:

@@ -1,6 +1,7 @@
 """What a person may do to tasks: restart and cancel them, also where a runner works on them already."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -9,25 +10,21 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.lifecycle import row_status
-from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import Run, Task, TaskPk, TaskStatus
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import acts, imports, scheduling, submissions, unwanted_runs
 from poddispatchd.journal.acts import Act
 from poddispatchd.pod import duplicates, progress, tasks
-from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.tasks import Restarted
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import CHANNEL
 from poddispatchd.tasks.seen import ChangedError, Seen, check_unchanged
-from poddispatchd.tasks.stopping import Stop, stop_run
+from poddispatchd.tasks.stopping import remembers_stops, stop_all
 
 _HELD = (
     "Another database session holds its row: nothing is changed. Try again; 'poddispatchd check' tells who."
 )
-
-_GOES_ON = "The daemon asks again until it is stopped."
 
 _UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, None)
 """None: a status that Pod does not have. Nothing but a person ends such a task."""
@@ -64,30 +61,40 @@ async def restart_tasks(
         language: of the words that people read in Pod.
     """
     chosen = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted)
-    held: dict[TaskPk, str] = {}
-    while True:
-        try:
-            done = await _restart(
-                database, chosen, frozenset(held), by=by, end_others=end_others, language=language
-            )
-            break
-        except ChangedError as changed:
-            held |= changed.words
-        except RowLockedError as error:
-            if error.task is None:
-                raise
-            held[TaskPk(error.task)] = _HELD
-    stops = await _stop_all(database, client, done.under_way)
-    words = {
-        **dict.fromkeys(done.restarted, "It waits again, last in the queue."),
-        **dict.fromkeys(done.ended, "It is ended."),
-    }
-    granted = [Treated(pk, True, " ".join(filter(None, (said, stops.get(pk))))) for pk, said in words.items()]
-    refused = held | dict(done.refused)
-    return sorted(
-        [*granted, *(Treated(pk, False, words) for pk, words in refused.items())],
-        key=lambda treated: treated.task,
-    )
+
+    async def act(held: Collection[TaskPk]) -> _Restarted:
+        async with database.transaction() as connection:
+            return await _restart(connection, chosen, held, by=by, end_others=end_others, language=language)
+
+    done = await _without_held(act)
+    stops = await stop_all(database, client, done.under_way)
+    return done.told("It waits again, last in the queue.", "It is ended.", stops)
+
+
+async def rehearse_restart(
+    database: Database, wanted: Sequence[TaskPk], *, by: str, end_others: bool = False
+) -> list[Treated]:
+    """Say what ``restart_tasks`` would do and say: it is done, and rolled back; nothing is stopped."""
+
+    async def act(held: Collection[TaskPk]) -> _Restarted:
+        done = None
+        with suppress(_RolledBackError):
+            async with database.transaction() as connection:
+                chosen = dict.fromkeys(wanted)
+                done = await _restart(
+                    connection, chosen, held, by=by, end_others=end_others, language=ENGLISH
+                )
+                raise _RolledBackError
+        assert done is not None  # noqa: S101 - it was just then
+        return done
+
+    done = await _without_held(act)
+    stops = {task.pk: "Its run would be stopped." for task in done.under_way}
+    return done.told("It would begin again.", "It would be ended.", stops)
+
+
+class _RolledBackError(Exception):
+    """Ends a transaction of which nothing is to stay."""
 
 
 class _Restarted(Struct, frozen=True):
@@ -98,9 +105,38 @@ class _Restarted(Struct, frozen=True):
     under_way: Sequence[Task]
     refused: Mapping[TaskPk, str]
 
+    def told(self, restarted: str, ended: str, stops: Mapping[TaskPk, str]) -> list[Treated]:
+        """What became of each task: these words for it, and those about its run."""
+        words = {**dict.fromkeys(self.restarted, restarted), **dict.fromkeys(self.ended, ended)}
+        granted = [
+            Treated(pk, True, " ".join(filter(None, (said, stops.get(pk))))) for pk, said in words.items()
+        ]
+        refused = [Treated(pk, False, said) for pk, said in self.refused.items()]
+        return sorted([*granted, *refused], key=lambda treated: treated.task)
+
+
+async def _without_held(act: Callable[[Collection[TaskPk]], Awaitable[_Restarted]]) -> _Restarted:
+    """Restart those whose rows nobody holds, and that are as they were seen.
+
+    Args:
+        act: restarts them, without these ones.
+    """
+    held: dict[TaskPk, str] = {}
+    while True:
+        try:
+            done = await act(frozenset(held))
+        except ChangedError as changed:
+            held |= changed.words
+        except RowLockedError as error:
+            if error.task is None:
+                raise
+            held[TaskPk(error.task)] = _HELD
+        else:
+            return replace(done, refused=held | dict(done.refused))
+
 
 async def _restart(
-    database: Database,
+    connection: Connection,
     chosen: Mapping[TaskPk, Seen | None],
     held: Collection[TaskPk],
     *,
@@ -108,43 +144,42 @@ async def _restart(
     end_others: bool,
     language: str,
 ) -> _Restarted:
-    """Restart them in one transaction, which locks rows in the order of their ids, and no held ones.
+    """Restart them in the caller's transaction, which locks rows in the order of their ids, and no held ones.
 
     Raises:
         ChangedError: some are not as they were seen any more.
     """
-    async with database.transaction() as connection:
-        wanted = [pk for pk in chosen if pk not in held]
-        others = await duplicates.unfinished_duplicates(connection, wanted) if end_others else []
-        before = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others} - {*held})}
-        check_unchanged(before, chosen)
-        ended: list[Task] = []
-        for pk in others:
-            if (other := before.pop(pk, None)) is not None and row_status(other.status) in _UNFINISHED:
-                words = f"Ended by {by}, who restarted another task of its source."
-                await _cancel(connection, other, words, language)
-                await acts.record(connection, Act.CANCEL, by, task=pk, status_before=other.status)
-                ended.append(other)
-        restarted = await tasks.restart(connection, list(before))
-        refused = await _with_what_is_in_the_way(connection, restarted)
-        under_way = [
-            task
-            for pk in restarted.tasks
-            if (task := before[pk]) is not None and _run_under_way(task) is not None
-        ]
-        if await migration.current_version(connection):
-            for pk in restarted.tasks:
-                await imports.drop_open(connection, pk, f"The task was restarted by {by}.")
-                await submissions.abandon(connection, pk, f"Restarted by {by}.")
-            for task in under_way:
-                await _lose(connection, task, f"Restarted by {by}.")
-            await scheduling.add_own_tasks(connection, restarted.tasks)
+    wanted = [pk for pk in chosen if pk not in held]
+    others = await duplicates.unfinished_duplicates(connection, wanted) if end_others else []
+    before = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others} - {*held})}
+    check_unchanged(before, chosen)
+    ended: list[Task] = []
+    for pk in others:
+        if (other := before.pop(pk, None)) is not None and row_status(other.status) in _UNFINISHED:
+            words = f"Ended by {by}, who restarted another task of its source."
+            await _cancel(connection, other, words, language)
+            await acts.record(connection, Act.CANCEL, by, task=pk, status_before=other.status)
+            ended.append(other)
+    restarted = await tasks.restart(connection, list(before))
+    refused = await _with_what_is_in_the_way(connection, restarted)
+    under_way = [
+        task
+        for pk in restarted.tasks
+        if (task := before[pk]) is not None and _run_under_way(task) is not None
+    ]
+    if await migration.current_version(connection):
         for pk in restarted.tasks:
-            row = before[pk]
-            await acts.record(
-                connection, Act.RESTART, by, task=pk, status_before=None if row is None else row.status
-            )
-        await _announce(connection)
+            await imports.drop_open(connection, pk, f"The task was restarted by {by}.")
+            await submissions.abandon(connection, pk, f"Restarted by {by}.")
+        for task in under_way:
+            await _lose(connection, task, f"Restarted by {by}.")
+        await scheduling.add_own_tasks(connection, restarted.tasks)
+    for pk in restarted.tasks:
+        row = before[pk]
+        await acts.record(
+            connection, Act.RESTART, by, task=pk, status_before=None if row is None else row.status
+        )
+    await _announce(connection)
     stoppable = [*under_way, *(task for task in ended if _run_under_way(task) is not None)]
     return _Restarted(restarted.tasks, [task.pk for task in ended], stoppable, refused)
 
@@ -185,7 +220,7 @@ async def cancel_tasks(
         treated.append(Treated(pk, True, "It is cancelled."))
         if _run_under_way(task) is not None:
             under_way.append(task)
-    stops = await _stop_all(database, client, under_way)
+    stops = await stop_all(database, client, under_way)
     return [
         replace(item, words=f"{item.words} {stops[item.task]}") if item.task in stops else item
         for item in treated
@@ -235,12 +270,8 @@ async def _lose(connection: Connection, task: Task, reason: str) -> None:
     """
     if (run := _run_under_way(task)) is not None:
         await submissions.lose(connection, task, run, reason)
-        if await _remembers_stops(connection):
+        if await remembers_stops(connection):
             await unwanted_runs.add(connection, task.pk, run)
-
-
-async def _remembers_stops(connection: Connection) -> bool:
-    return await migration.current_version(connection) >= unwanted_runs.SINCE_VERSION
 
 
 def _run_under_way(task: Task) -> Run | None:
@@ -250,32 +281,3 @@ def _run_under_way(task: Task) -> Run | None:
 async def _announce(connection: Connection) -> None:
     """Wake the daemon, as the optional trigger would."""
     await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
-
-
-async def _stop_all(
-    database: Database, client: RunnerClient, under_way: Sequence[Task]
-) -> Mapping[TaskPk, str]:
-    """Ask the managers to stop; after the rows are committed (invariant I1)."""
-    if not under_way:
-        return {}
-    managers: dict[ManagerId, RunnerManager] = {
-        manager.id: manager for manager in await pod_managers.runner_managers(database)
-    }
-    async with database.connection() as connection:
-        goes_on = await _remembers_stops(connection)
-    words: dict[TaskPk, str] = {}
-    for task in under_way:
-        if (run := task.run) is None:
-            continue
-        stop = await _stop(client, managers.get(run.runner_manager_id), run)
-        words[task.pk] = stop.words if stop.is_over or not goes_on else f"{stop.words} {_GOES_ON}"
-        if stop.is_over and goes_on:
-            async with database.connection() as connection:
-                await unwanted_runs.settle(connection, run)
-    return words
-
-
-async def _stop(client: RunnerClient, manager: RunnerManager | None, run: Run) -> Stop:
-    if manager is None:
-        return Stop(True, "Its runner manager is gone from Pod: it was not asked to stop.")
-    return await stop_run(client, manager, run.task_id)

@@ -1,14 +1,21 @@
 """Stopping a run that nobody wants any more, and what the answer means."""
 
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from msgspec import Struct
 
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk
 from poddispatchd.errors import RunnerManagerError
+from poddispatchd.journal import unwanted_runs
+from poddispatchd.pod import managers as pod_managers
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import StopOutcome
+
+_GOES_ON = "The daemon asks again until it is stopped."
 
 
 class Stop(Struct, frozen=True):
@@ -42,3 +49,37 @@ async def stop_run(client: RunnerClient, manager: RunnerManager, task_id: Runner
             return Stop(True, f"It runs on: {name} is older than Esup-Runner 1.6.0 and cannot stop tasks.")
         case _:
             assert_never(outcome)
+
+
+async def remembers_stops(connection: Connection) -> bool:
+    """Whether the daemon asks again for what could not be stopped: as our schema has it."""
+    return await migration.current_version(connection) >= unwanted_runs.SINCE_VERSION
+
+
+async def stop_all(
+    database: Database, client: RunnerClient, under_way: Sequence[Task]
+) -> Mapping[TaskPk, str]:
+    """Ask the managers to stop; after the rows are committed (invariant I1)."""
+    if not under_way:
+        return {}
+    managers: dict[ManagerId, RunnerManager] = {
+        manager.id: manager for manager in await pod_managers.runner_managers(database)
+    }
+    async with database.connection() as connection:
+        goes_on = await remembers_stops(connection)
+    words: dict[TaskPk, str] = {}
+    for task in under_way:
+        if (run := task.run) is None:
+            continue
+        stop = await _stop(client, managers.get(run.runner_manager_id), run)
+        words[task.pk] = stop.words if stop.is_over or not goes_on else f"{stop.words} {_GOES_ON}"
+        if stop.is_over and goes_on:
+            async with database.connection() as connection:
+                await unwanted_runs.settle(connection, run)
+    return words
+
+
+async def _stop(client: RunnerClient, manager: RunnerManager | None, run: Run) -> Stop:
+    if manager is None:
+        return Stop(True, "Its runner manager is gone from Pod: it was not asked to stop.")
+    return await stop_run(client, manager, run.task_id)

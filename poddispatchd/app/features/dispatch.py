@@ -13,8 +13,8 @@ from poddispatchd.dispatch.unanswered import Unanswered
 from poddispatchd.managers.reachability import Reachability
 
 
-def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
-    """The job that submits pending tasks; ``budget``: how many of each type."""
+def dispatcher(parts: Parts, *, budget: int | None = None, single_pass: bool = False) -> Dispatcher:
+    """The job that submits pending tasks; ``budget``: how many of each type; ``single_pass``: no daemon."""
     intents, wakeup = _intents(parts), parts.wakeups.dispatcher
     turns = ManagerTurns(parts.registry, wakeup.ring, parts.clock)
     view, posts = candidates(parts, read_beside=True), submitter(parts, intents, turns)
@@ -39,6 +39,8 @@ def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
             database=parts.database,
             backoff=backoff,
             memories=view.memories,
+            clock=parts.clock,
+            single_pass=single_pass,
         ),
         backoff=backoff,
         fair_shares=parts.fair_shares,

@@ -93,6 +93,12 @@ SELECT id FROM ours WHERE NOT EXISTS (
     WHERE earlier.task_id = ours.task_id AND earlier.id < ours.id AND earlier.runner_manager_ids && ours.runner_manager_ids
 )
 
+-- name: unanswered_for
+-- Its manager does not tell what a callback of ours is about: for how many seconds it has not, while somebody asked.
+UPDATE poddispatchd.callback SET unanswered_since = coalesce(unanswered_since, now())
+WHERE id = :callback AND state = 'open' AND lease_owner = :owner
+RETURNING extract(epoch FROM now() - unanswered_since)::double precision
+
 -- name: settle
 -- Close callbacks, each as its :states and :outcomes say; their texts are in Pod's rows now.
 UPDATE poddispatchd.callback

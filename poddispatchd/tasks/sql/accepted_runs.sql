@@ -3,7 +3,8 @@
 -- name: store
 -- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
 -- Each row :tasks, of type :types, of video :videos or recording :recordings, carries from now on the id :task_ids that manager :runner_managers gave, if it is
--- pending as it was added at :dates_added (NULL: whenever), no other run has that id, and none of its source runs under another.
+-- pending as it was added at :dates_added (NULL: whenever), Pod still has that manager, no other run has that id, and none of its
+-- source runs under another.
 -- Its intent :submissions is settled, with the reason :reasons; :adopted says of an adopted one, which need not be open. What people see of
 -- it is in :shown_videos to :comments.
 -- A row that someone else holds is left alone. The newest {newest} tasks are searched for the ids, with those that the
@@ -53,6 +54,8 @@ WITH wanted AS MATERIALIZED (
                AND held.date_added = coalesce(wanted.date_added, held.date_added) AS is_pending,
            (held.runner_manager_id, held.task_id) IS NOT DISTINCT FROM (wanted.runner_manager_id, wanted.task_id)
                AS carries_id,
+           NOT EXISTS (SELECT FROM runner_manager AS manager WHERE manager.id = wanted.runner_manager_id)
+               AS is_managerless,
            (SELECT true FROM runner_manager_task AS task WHERE task.id = wanted.id) IS NOT NULL AS is_there,
            EXISTS (SELECT
                      FROM (SELECT id FROM known WHERE of_id = wanted.id
@@ -74,7 +77,7 @@ WITH wanted AS MATERIALIZED (
        SET status = 'running', runner_manager_id = judged.runner_manager_id, task_id = judged.task_id, rank = NULL
       FROM judged
      WHERE task.id = ANY ((SELECT :tasks::bigint[])::bigint[]) AND task.id = judged.id AND task.status = 'pending'
-       AND judged.is_pending AND NOT judged.is_known AND judged.running_duplicate IS NULL
+       AND judged.is_pending AND NOT judged.is_managerless AND NOT judged.is_known AND judged.running_duplicate IS NULL
     RETURNING task.id
 ), outcome AS MATERIALIZED (
     SELECT judged.*, marked.id IS NOT NULL AS is_new,
@@ -110,7 +113,7 @@ WITH wanted AS MATERIALIZED (
 ), shown AS (
     SELECT * FROM outcome WHERE is_new
 ), {show_accepted}
-SELECT id, verdict, is_new, running_duplicate FROM outcome
+SELECT id, verdict, is_new, running_duplicate, is_managerless FROM outcome
 
 -- name: lock_intents
 -- Which of the intents :intents no id is known of yet; nobody else settles them until the end of the transaction.

@@ -178,11 +178,36 @@ async def test_a_manager_that_is_silent_for_days_is_not_asked_for_ever(pod: Pod,
         await _intent(pod, task, _body())
         records.broken = True
         assert await _completed(webhook) == 200
+        await webhook.settle()
+        assert [state for _, state, _ in await pod.callbacks()] == ["open"]
         await pod.connection.execute(
-            "UPDATE poddispatchd.callback SET received_at = now() - interval '3 days'"
+            "UPDATE poddispatchd.callback SET unanswered_since = unanswered_since - interval '3 days',"
+            " next_attempt_at = now()"
         )
         await webhook.settle()
         assert await pod.callbacks() == [("t-new", "orphaned", "its manager told nothing about it for days")]
+
+
+async def test_a_manager_is_asked_for_days_however_long_nobody_asked(pod: Pod, records: Records) -> None:
+    """After a long weekend without power callbacks of before it were thrown away at the first look: their
+    managers came up a little after the daemon. So they were when the server's clock was put forward."""
+    task = await rows.task(pod.connection)
+    async with bench(pod.database) as webhook:
+        await _intent(pod, task, _body())
+        records.broken = True
+        assert await _completed(webhook) == 200
+        await webhook.settle()
+        await pod.connection.execute(
+            "UPDATE poddispatchd.callback SET received_at = now() - interval '63 hours',"
+            " unanswered_since = now() - interval '63 hours', next_attempt_at = now() - interval '62 hours'"
+        )
+        await webhook.settle()
+        assert [state for _, state, _ in await pod.callbacks()] == ["open"]
+        records.broken = False
+        records.known["t-new"] = _record(_body())
+        await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
+        await webhook.settle()
+        assert (await pod.row(task))["task_id"] == "t-new"
 
 
 async def test_a_clock_of_ours_that_is_days_ahead_gives_up_no_callback(pod: Pod, records: Records) -> None:

@@ -6,6 +6,7 @@ import time
 
 from tests.integration.callbacks.bench import PATH, Bench, bench
 from tests.integration.callbacks.conftest import TOKEN, Pod
+from tests.integration.web.wire import heard
 
 _BYTE_BY_BYTE = b"1\r\na\r\n"
 
@@ -17,18 +18,7 @@ def _head(token: str, *headers: str) -> bytes:
 
 async def _said(webhook: Bench, *pieces: bytes) -> bytes:
     """What is answered to these pieces, each of which arrives alone."""
-    reader, writer = await asyncio.open_connection(webhook.address.host, webhook.address.port)
-    try:
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0.01)
-        async with asyncio.timeout(20):
-            return await reader.read()
-    except ConnectionResetError:
-        return b"reset"
-    finally:
-        writer.close()
+    return await heard(webhook.address, *pieces) or b"reset"
 
 
 async def test_a_client_without_a_valid_token_hears_so_however_its_body_is_framed(pod: Pod) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.pod.world import add_task, add_video
+from poddispatchd.tasks.forecasts import Forecasts
 from tests.integration.cli.conftest import Pod
 
 
@@ -30,6 +31,10 @@ async def _listed(pod: Pod, *options: str) -> list[object]:
     said = await pod.run("tasks", "list", "--json", *options)
     assert said.status == 0, said.err
     return [row["id"] for row in cast("list[dict[str, object]]", said.json())]
+
+
+async def _statuses(pod: Pod) -> list[object]:
+    return [row["status"] for row in await pod.fetch("SELECT status FROM runner_manager_task ORDER BY id")]
 
 
 async def test_a_list_fits_80_columns_with_title_owner_age_manager_and_error(pod: Pod) -> None:
@@ -140,7 +145,8 @@ async def test_a_rehearsal_speaks_json_and_names_what_is_not_there(pod: Pod) -> 
     as_json = await pod.run("tasks", "restart", str(task), "4711", "--dry-run", "--json")
     nothing = await pod.run("tasks", "restart", "--status", "running", "--yes", "--json")
 
-    assert (told.status, told.out) == (1, f"Task {task} (encoding, failed) would begin again: Lecture\n")
+    assert told.status == 1
+    assert told.out == f"Task {task} (encoding, failed, Lecture): It would begin again.\n"
     assert told.err == "Task 4711: There is no such task.\n"
     assert as_json.status == 1
     assert as_json.json() == [
@@ -149,6 +155,56 @@ async def test_a_rehearsal_speaks_json_and_names_what_is_not_there(pod: Pod) -> 
     ]
     assert (nothing.status, nothing.json()) == (0, [])
     assert await _listed(pod, "--failed") == [task]
+
+
+async def test_tasks_are_listed_though_their_forecast_meets_an_error_nobody_foresaw(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await pod.run("db", "init")).status == 0
+    task = await _task(pod, "Lecture", TaskStatus.PENDING)
+
+    async def fails(*_: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(Forecasts, "read", fails)
+    said = {
+        words: await pod.run("tasks", *words.split()) for words in ("list", "list --json", f"show {task}")
+    }
+
+    told = "When tasks begin and end cannot be told: an error nobody foresaw (ZeroDivisionError)."
+    assert [(each.status, each.err) for each in said.values()] == 3 * [(0, f"poddispatchd: {told}\n")]
+    assert "Lecture" in said["list"].out
+    assert str(task) in said[f"show {task}"].out
+
+
+async def test_a_rehearsal_says_what_the_restart_would_say(pod: Pod) -> None:
+    """It said that tasks would begin again beside another one of their source, or beside each other."""
+    older = await _task(pod, "Lecture", TaskStatus.FAILED)
+    newer = await _task(pod, "Lecture", TaskStatus.FAILED)
+    waiting = await _task(pod, "Lecture", TaskStatus.PENDING)
+    await pod.execute(
+        "UPDATE runner_manager_task SET video_id = (SELECT min(video_id) FROM runner_manager_task)"
+    )
+    ids = [str(older), str(newer)]
+
+    said = {
+        options: (await pod.run("tasks", "restart", *ids, "--dry-run", *options), await _statuses(pod))
+        for options in ((), ("--end-others",))
+    }
+    done = await pod.run("tasks", "restart", *ids, "--end-others")
+
+    blocked, _ = said[()]
+    assert blocked.status == 1
+    assert blocked.err.count(f"end that one ('poddispatchd tasks cancel {waiting}')") == 2
+    freed, _ = said["--end-others",]
+    would_be = freed.out + freed.err
+    assert f"Task {newer} (encoding, failed, Lecture): It would begin again." in would_be
+    beside = f"Task {older} (encoding, failed, Lecture): Task {newer} for the same source is restarted."
+    assert beside in would_be
+    assert f"Task {waiting}: It would be ended." in would_be
+    assert {tuple(statuses) for _, statuses in said.values()} == {("failed", "failed", "pending")}
+    assert (freed.status, done.status) == (1, 1)
+    assert f"Task {waiting}: It is ended." in done.out
 
 
 async def test_nothing_chosen_restarts_nothing(pod: Pod) -> None:

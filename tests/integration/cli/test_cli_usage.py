@@ -9,6 +9,7 @@ import pytest
 
 from poddispatchd.cli import check, common, endings
 from poddispatchd.cli.main import cli
+from poddispatchd.cli.numbers import Number
 from poddispatchd.cli.unit import Unit
 from tests.integration.cli.conftest import Pod, invoke
 
@@ -34,6 +35,29 @@ def test_every_help_fits_a_terminal_and_cuts_no_sentence(words: tuple[str, ...])
     assert "..." not in said.out.partition("Commands:")[2]
 
 
+def _options(group: click.Group) -> list[click.Parameter]:
+    context = click.Context(group)
+    commands = [group.get_command(context, name) for name in group.list_commands(context)]
+    below = [_options(each) for each in commands if isinstance(each, click.Group)]
+    own = [each.params for each in commands if each is not None]
+    return [option for options in (*below, *own) for option in options]
+
+
+def test_every_number_has_bounds_that_keep_out_what_is_none() -> None:
+    """`demo --timeout -5` and `tasks watch --interval nan` were taken: a traceback, or over at once."""
+    numbers = [option for option in _options(cli) if option.type.name.startswith(("integer", "float"))]
+
+    assert len(numbers) > 8
+    assert [
+        option.name
+        for option in numbers
+        if not (
+            isinstance(option.type, Number)
+            or (isinstance(option.type, click.IntRange) and None not in (option.type.min, option.type.max))
+        )
+    ] == []
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -52,6 +76,12 @@ def test_every_help_fits_a_terminal_and_cuts_no_sentence(words: tuple[str, ...])
         "runners pause x --from 2999-12-31 --until 9999d",
         "campaigns create x --type encoding --encoded-before 0001-01-01",
         "campaigns create x --type encoding --videos 0",
+        "demo --timeout -5",
+        "demo --timeout nan",
+        "demo --timeout inf",
+        "demo --seconds nan",
+        "tasks watch --interval nan",
+        "once --max-tasks 99999999999999999999",
         "campaigns create x --type encoding --videos 9223372036854775808",
     ],
 )
@@ -60,6 +90,28 @@ def test_a_mistake_on_the_command_line_is_status_2(words: str) -> None:
 
     assert said.status == 2, said.err
     assert "Traceback" not in said.err
+
+
+async def test_root_is_told_the_settings_that_the_unit_gives_its_daemon(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"PODDISPATCHD_WEBHOOK__PATH": "/of-the-unit/", "PODDISPATCHD_POD__TITLE_SITE": "Unit"}
+    monkeypatch.setattr(common, "_unit_for_root", lambda _: Unit("poddispatchd.service", environment=given))
+    monkeypatch.setenv("PODDISPATCHD_POD__TITLE_SITE", "Root")
+
+    said = await pod.run("config", "show")
+
+    assert "path: /of-the-unit/" in said.out
+    assert "title_site: Root" in said.out
+
+
+def test_an_argument_that_is_no_text_is_told_by_its_number_and_not_shown() -> None:
+    """The database was said to refuse "data"."""
+    said = invoke("-c", "/nonexistent/config.yaml", "tasks", "list", "--search", "caf\udce9")
+
+    assert (said.status, said.out) == (2, "")
+    assert "Argument 6 is no text in UTF-8" in said.err
+    assert "caf" not in said.err
 
 
 def test_a_configuration_that_is_not_there_is_status_2_and_one_sentence() -> None:

@@ -194,7 +194,7 @@ class Replay:
         match stimulus["do"]:
             case "process_tasks":
                 parts = self.daemon.parts
-                dispatcher = features.dispatcher(parts, budget=stimulus.get("max_tasks"))
+                dispatcher = features.dispatcher(parts, budget=stimulus.get("max_tasks"), single_pass=True)
             case "sql":
                 for statement in stimulus["sql"]:
                     await self.connection.execute(statement)

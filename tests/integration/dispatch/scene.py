@@ -42,9 +42,15 @@ class HandClock(Clock):
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._stopped_at: float | None = None
 
     def monotonic(self) -> float:
-        return super().monotonic() + self._ahead
+        real = super().monotonic() if self._stopped_at is None else self._stopped_at
+        return real + self._ahead
+
+    def stop(self) -> None:
+        """Let time pass by ``advance`` only, however long a busy machine takes."""
+        self._stopped_at = super().monotonic()
 
     def now(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self._ahead)
@@ -95,7 +101,11 @@ class Daemon:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, budget: int | None = None, clock: HandClock | None = None
+    settings: Settings,
+    *,
+    budget: int | None = None,
+    clock: HandClock | None = None,
+    single_pass: bool = False,
 ) -> AsyncIterator[Daemon]:
     """What of a daemon dispatches, with its session up."""
     clock = clock or HandClock()
@@ -110,7 +120,7 @@ async def running(
     )
     async with assembled(replace(made, session=session)) as parts:
         holding = asyncio.create_task(parts.session.run())
-        dispatcher = features.dispatcher(parts, budget=budget)
+        dispatcher = features.dispatcher(parts, budget=budget, single_pass=single_pass)
         prober = features.prober(parts)
         try:
             await parts.session.available()
@@ -135,9 +145,13 @@ class Scene:
     _stack: AsyncExitStack
     _daemons: list[Daemon] = field(default_factory=list)
 
-    async def daemon(self, *, budget: int | None = None, **settings: object) -> Daemon:
+    async def daemon(
+        self, *, budget: int | None = None, single_pass: bool = False, **settings: object
+    ) -> Daemon:
         """One more daemon on this database; it waits until its session is up."""
-        daemon = await self._stack.enter_async_context(running(self.settings(**settings), budget=budget))
+        daemon = await self._stack.enter_async_context(
+            running(self.settings(**settings), budget=budget, single_pass=single_pass)
+        )
         self._daemons.append(daemon)
         return daemon
 

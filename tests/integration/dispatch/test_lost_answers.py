@@ -23,6 +23,7 @@ from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.tasks.accepted_runs import store_accepted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
 
 _T = TypeVar("_T")
@@ -144,9 +145,7 @@ async def test_a_healthy_manager_whose_every_answer_is_cut_keeps_one_task_and_th
         assert intent.task_pk == kept
 
         # Given up at last, it goes to another one as well; the first one is asked last from now on.
-        await pod.connection.execute(
-            "UPDATE poddispatchd.submission SET created_at = now() - interval '601 s' WHERE state = 'open'"
-        )
+        daemon.clock.advance(240)
         more = await pod.encodings(2)
         await daemon.settle()
         assert await pod.holders([kept, *more]) == ["other"] * 3
@@ -183,9 +182,7 @@ async def test_a_manager_whose_answers_were_lost_is_tried_again_though_the_other
             daemon.clock.advance(61)
             await daemon.probe()
         # Given up, it goes to the other one, which is never full: nothing would ever ask the first again.
-        await pod.connection.execute(
-            "UPDATE poddispatchd.submission SET created_at = now() - interval '601 s' WHERE state = 'open'"
-        )
+        daemon.clock.advance(240)
         await daemon.settle()
         pod.fakes["first"].faults.clear()
         soon = await pod.encodings(2)
@@ -217,10 +214,7 @@ async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
         await daemon.probe()
         await daemon.settle()
         assert await pod.holders([pk]) == [None]
-        await pod.connection.execute(
-            "UPDATE poddispatchd.submission SET created_at = created_at - interval '601 s'"
-        )
-        daemon.clock.advance(120)
+        daemon.clock.advance(480)
         await daemon.probe()
         await daemon.settle()
         assert await pod.holders([pk]) == ["other"]
@@ -230,10 +224,11 @@ async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
         ]
 
 
-async def test_an_intent_from_the_future_is_given_up_when_its_manager_is_down(
-    pod_database: PodDatabase, media_root: Path
+@pytest.mark.parametrize("age", ["1 year", "-1 year"])
+async def test_a_clock_that_was_put_forward_or_back_does_not_decide_how_long_a_manager_is_asked(
+    pod_database: PodDatabase, media_root: Path, age: str
 ) -> None:
-    """The database's clock was set back by a year: its age says nothing."""
+    """After a weekend without power a manager was up a minute after the daemon: its tasks were done twice."""
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
         pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP), times=None)
@@ -241,13 +236,34 @@ async def test_an_intent_from_the_future_is_given_up_when_its_manager_is_down(
         await daemon.settle()
         await pod.fakes["first"].stop()
         await pod.connection.execute(
-            "UPDATE poddispatchd.submission SET created_at = created_at + interval '1 year'"
+            "UPDATE poddispatchd.submission SET created_at = created_at - $1::text::interval", age
         )
         for _ in range(3):
             daemon.clock.advance(70)
             await daemon.probe()
             await daemon.settle()
+        assert await pod.holders([pk]) == [None]
+        daemon.clock.advance(600)
+        await daemon.probe()
+        await daemon.settle()
         assert await pod.holders([pk]) == ["other"]
+
+
+async def test_a_pass_of_the_cron_goes_by_the_age_of_what_it_finds(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """None of them asks for ten minutes, and the next one knows nothing of it."""
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP), times=None)
+        pass_ = await pod.daemon(single_pass=True)
+        await pass_.settle()
+        await pod.fakes["first"].stop()
+        for age, holder in ((0, None), (601, "other")):
+            await age_journal(pod.connection, age)
+            pass_.clock.advance(5)
+            await pass_.settle()
+            assert await pod.holders([pk]) == [holder]
 
 
 async def test_a_manager_that_is_gone_from_pod_gives_its_open_task_free(

@@ -197,8 +197,9 @@ BETTER: Mapping[str, Better] = {
         _LOST,
         (f"{_PROBED.replace('rm1:31 /', 'rm1:31 rm2:32 /', 1)}", "9001 pending #1, 9002 running rm2-1"),
         ("", "9001 pending #1, 9002 running rm2-1"),
+        ("", "9001 pending #1, 9002 running rm2-1"),
         ("rm2:31", "9001 running rm2-2, 9002 running rm2-1"),
-        then=(700.0,),
+        then=(1.0, 700.0),
     ),
     "ev-rm1-close": _better(
         _LOST,
@@ -210,7 +211,11 @@ BETTER: Mapping[str, Better] = {
         then=(700.0,),
     ),
     "pt-timeout": _better(
-        _LOST, (_PROBED, "9001 pending #1"), ("rm2:31", "9001 running rm2-1"), then=(700.0,)
+        _LOST,
+        (_PROBED, "9001 pending #1"),
+        ("", "9001 pending #1"),
+        ("rm2:31", "9001 running rm2-1"),
+        then=(1.0, 700.0),
     ),
     "ev-timeout": _better(_LOST, (_PROBED, "29 pending #1"), ("rm2:31", "29 running rm2-1"), then=(700.0,)),
     # --- acceptances ---

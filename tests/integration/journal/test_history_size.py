@@ -9,6 +9,7 @@ from poddispatchd.database import migration
 from poddispatchd.domain.report import DayFigures, PeriodReport
 from poddispatchd.journal import history
 from poddispatchd.journal.history_sums import by_day
+from poddispatchd.maintenance.history_fill import fill
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import opened
 from tests.integration.pod.years import FINISHED, years_of_tasks
@@ -60,8 +61,8 @@ async def test_years_of_finished_tasks_leave_less_than_50_megabytes(postgres: Po
     """Filled at the first start from Pod's table, then by more runs than are kept."""
     assert FINISHED >= 2 * history.MOST_RUNS
     async with years_of_tasks(postgres) as pod, pod.connection() as connection:
-        async with connection.transaction():
-            assert await history.fill(connection, "Europe/Paris")
+        async with opened(pod) as database:
+            await fill(database, "Europe/Paris")
         for _ in range(_ROUNDS):
             await connection.execute(
                 "INSERT INTO poddispatchd.ended_run"

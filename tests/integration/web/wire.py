@@ -1,8 +1,9 @@
 """Talking to a listener byte by byte."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from poddispatchd.config.units import Address
 
@@ -17,15 +18,32 @@ async def connect(
 
 async def said(address: Address, data: bytes, source: str | None = None) -> bytes:
     """All that is answered to these bytes, until the other side closes."""
-    reader, writer = await connect(address, source)
-    try:
-        writer.write(data)
+    return await heard(address, data, source=source)
+
+
+async def heard(address: Address, *pieces: bytes, source: str | None = None) -> bytes:
+    """All that is answered to these pieces, each of which is sent alone, until the other side closes.
+
+    It may close while we still send: the kernel keeps what it answered before, but asyncio's streams throw
+    that away when a piece cannot be sent.
+    """
+    loop, answer = asyncio.get_running_loop(), b""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as connection:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source is not None:
+            connection.bind((source, 0))
+        await loop.sock_connect(connection, (address.host, address.port))
         async with asyncio.timeout(20):
-            return await reader.read()
-    except ConnectionResetError:
-        return b""
-    finally:
-        writer.close()
+            with suppress(ConnectionResetError, BrokenPipeError):
+                for piece in pieces:
+                    await loop.sock_sendall(connection, piece)
+                    await asyncio.sleep(0.01)
+            with suppress(ConnectionResetError):
+                while received := await loop.sock_recv(connection, 65536):
+                    answer += received
+    return answer
 
 
 @asynccontextmanager

@@ -46,6 +46,24 @@ def test_drop_ins_add_places_and_credentials_and_an_empty_setting_begins_anew() 
     assert not unit.may_write(Path("/usr/local/django_projects/podv4/pod/media"))
 
 
+def test_settings_of_the_units_environment_are_those_of_roots_commands(tmp_path: Path) -> None:
+    """Root's commands asked another database than the daemon's."""
+    variables = tmp_path / "environment"
+    variables.write_text('# ours\nPODDISPATCHD_MAIL__HOST="mail.example.org"\nLANG=C\n', encoding="utf-8")
+    text = _shipped() + (
+        "\n[Service]\nEnvironment=PODDISPATCHD_WEBHOOK__PATH=/gone/\nEnvironment=\n"
+        'Environment=PODDISPATCHD_CONFIG=/srv/x.yaml "PODDISPATCHD_POD__TITLE_SITE=Pod of %i" LANG=fr \\\n'
+        "  'PODDISPATCHD_DATABASE__DSN=postgresql://pod:a%%40b@db/pod'\n"
+        f"EnvironmentFile=-{variables}\nEnvironmentFile=-/nowhere\nEnvironment='unclosed\n"
+    )
+
+    assert parsed("poddispatchd@medicine.service", text, "medicine").environment == {
+        "PODDISPATCHD_POD__TITLE_SITE": "Pod of medicine",
+        "PODDISPATCHD_DATABASE__DSN": "postgresql://pod:a%40b@db/pod",
+        "PODDISPATCHD_MAIL__HOST": "mail.example.org",
+    }
+
+
 def test_a_unit_that_is_not_strict_may_write_everywhere() -> None:
     assert parsed("poddispatchd.service", "[Service]\nUser=pod\n").may_write(Path("/srv/media"))
 

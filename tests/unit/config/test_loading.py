@@ -71,6 +71,9 @@ def test_a_given_path_beats_the_variable(tmp_path: Path) -> None:
         ('pod: {title_site: "\\ud800"}', "leave out what neither a file's name nor a database can hold"),
         ('webhook: {path: "/notify?x=1"}', "cannot be used: write text of the form"),
         ('pod: {media_url: "/media/\\n"}', "cannot be used: write text of the form"),
+        # Another host for a browser; runners were given the site's address before it.
+        ('pod: {media_url: "//cdn.example.org/media/"}', "cannot be used: write text of the form"),
+        ('pod: {media_url: "https:///media/"}', "cannot be used: write text of the form"),
     ],
 )
 def test_what_nothing_can_work_with_is_refused_at_the_start(tmp_path: Path, text: str, words: str) -> None:

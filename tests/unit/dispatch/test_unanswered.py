@@ -52,6 +52,7 @@ def _unanswered() -> Unanswered:
         database=cast("Database", _Connections()),
         backoff=cast("SubmissionBackoff", _NoTrouble(clock)),
         memories=TaskMemories(clock),
+        clock=clock,
     )
 
 
