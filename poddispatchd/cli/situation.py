@@ -55,7 +55,7 @@ async def read_journal(database: Database) -> JournalRows:
         return JournalRows(
             await scheduling.scheduler(connection),
             await scheduling.manager_memories(connection) if is_latest else None,
-            await scheduling.own_tasks(connection),
+            await scheduling.waits(connection),
         )
 
 
