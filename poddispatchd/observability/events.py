@@ -21,6 +21,8 @@ class Event(StrEnum):
     """A problem of the configuration, one event for each; on reload the old settings stay in effect."""
     CONFIG_RELOADED = "config.reloaded"
     """New settings are in effect."""
+    AUTHORITIES_CHANGED = "authorities.changed"
+    """Files of trusted certificates have changed: they were read again when one was not trusted."""
     SERVICE_CRASHED = "service.crashed"
     """A part of the daemon ended by an error nobody foresaw: a bug."""
     SERVICE_FAILED = "service.failed"
