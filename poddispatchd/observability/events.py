@@ -200,6 +200,8 @@ class Event(StrEnum):
     """A runner manager does not answer; logged once per outage."""
     RUNNER_MANAGER_FULL = "runner_manager.full"
     """A runner manager has no free runner for a type of task: normal back-pressure."""
+    RUNNER_MANAGER_LIMITS = "runner_manager.limits"
+    """A runner manager limits our rate of requests (429): no task goes there for a minute."""
     RUNNER_MANAGER_MISCONFIGURED = "runner_manager.misconfigured"
     """A URL or a token has to be corrected by a person in Pod's administration."""
     RECONCILE_ASKED = "reconcile.asked"
