@@ -106,7 +106,7 @@ class Parts:
         if not self.has_journal:
             return {}
         async with self.database.connection() as connection:
-            return await scheduling.own_tasks(connection)
+            return await scheduling.waits(connection)
 
     async def order(self) -> FairOrder | None:
         """In which tasks are handed out; None: Pod's, as always without a journal.

@@ -234,6 +234,8 @@ def state_in_words(manager: ManagerEntry) -> str:
         return breaker_words(BreakerState(manager["state"]))
     if manager["window"] is not None and not manager["window"]["is_open"]:
         return "outside its window"
+    if manager["retry_in"] is not None:
+        return "up, limits our rate"
     return "up" if manager.get("paced_for") is None else "up, paced"
 
 

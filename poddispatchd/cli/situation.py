@@ -55,7 +55,7 @@ async def read_journal(database: Database) -> JournalRows:
         return JournalRows(
             await scheduling.scheduler(connection),
             await scheduling.manager_memories(connection) if is_latest else None,
-            await scheduling.own_tasks(connection),
+            await scheduling.waits(connection),
         )
 
 
@@ -130,6 +130,7 @@ def _told_by_daemon(entry: ManagerEntry, now: datetime) -> ManagerView:
         state=BreakerState(entry["state"]),
         error=entry["error"],
         retry_at=None if entry["retry_in"] is None else now + timedelta(seconds=entry["retry_in"]),
+        paced_until=None if (paced := entry.get("paced_for")) is None else now + timedelta(seconds=paced),
         full_since={
             TaskType(kind): datetime.fromisoformat(since) for kind, since in entry["full_since"].items()
         },

@@ -57,6 +57,7 @@ class Candidates:
         fair_shares: in which order tasks are handed out, where that is not Pod's.
         settings: the current ones.
         clock: of the daemon.
+        max_attempts: submissions of one task (``reconcile.max_attempts``).
         has_journal: whether there is one, and this daemon may write it; else Pod submits whatever waits.
         read_beside: whether a long queue may be read while tasks that were read before are submitted.
     """
@@ -70,6 +71,7 @@ class Candidates:
         fair_shares: FairShares,
         settings: Callable[[], DispatchSettings],
         clock: Clock,
+        max_attempts: Callable[[], int],
         has_journal: bool = True,
         read_beside: bool = False,
     ) -> None:
@@ -80,6 +82,7 @@ class Candidates:
         self._has_journal = has_journal
         self._settings = settings
         self._clock = clock
+        self._max_attempts = max_attempts
         self.memories = TaskMemories(clock)
         """What is remembered of tasks while they wait."""
         self.has_more = False
@@ -284,6 +287,7 @@ class Candidates:
         entries = []
         for item in page:
             memory, site = self.memories.of(item), choose(item.site_ids)
+            memory.lost(self._own_tasks.lost_by(item.task), max_attempts=self._max_attempts())
             if item.grace_left > 0:
                 # The end of its grace wakes the dispatcher.
                 memory.held_until = max(memory.held_until, now + item.grace_left + _A_MOMENT)

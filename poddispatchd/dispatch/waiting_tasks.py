@@ -7,11 +7,12 @@ from msgspec import Struct, field
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.lifecycle import may_submit_again
 from poddispatchd.domain.routing import Offer
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.domain.task import ManagerId, Task, TaskPk
 from poddispatchd.journal import scheduling
-from poddispatchd.journal.scheduling import Wait
+from poddispatchd.journal.scheduling import OwnTask
 from poddispatchd.pod.queue_order import PendingTask
 
 _MOST_REMEMBERED = 10_000
@@ -23,12 +24,16 @@ _REFUSAL_LASTS = 3600.0
 """Seconds after which a manager that refused a task is asked again, should it wait still: it may have been
 upgraded or set up anew meanwhile, and nothing else would ever find out."""
 
+_OTHERS_FOR = 3600.0
+"""Seconds for which the last run of a task is kept for managers that have not lost it."""
+
 
 class TaskMemory(Struct):
     """What is remembered of a pending task while it waits. Times are of the monotonic clock.
 
     ``refusals``: why managers refused its payload, ``refused_at`` when the last one did. ``held_until``:
-    until when it is left alone.
+    until when it is left alone. ``lost_by``: managers at which its runs came to nothing, ``others_until``:
+    until when it is for others alone.
     """
 
     since: float
@@ -36,6 +41,14 @@ class TaskMemory(Struct):
     refusals: dict[ManagerId, str] = field(default_factory=dict)
     refused_at: float = 0.0
     held_until: float = 0.0
+    lost_by: frozenset[ManagerId] = frozenset()
+    others_until: float = 0.0
+
+    def lost(self, managers: Collection[ManagerId], *, max_attempts: int) -> None:
+        """Runs of it came to nothing at these managers, one for each run."""
+        self.lost_by = frozenset(managers)
+        is_last = bool(managers) and not may_submit_again(len(managers) + 1, max_attempts=max_attempts)
+        self.others_until = self.since + _OTHERS_FOR if is_last else 0.0
 
     def refused(self, manager: ManagerId, words: str, now: float) -> None:
         """A manager does not take its payload."""
@@ -116,7 +129,7 @@ class OwnTasks:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self.known: Mapping[TaskPk, Wait | None] = {}
+        self.known: Mapping[TaskPk, OwnTask] = {}
         self._read_at = float("-inf")
 
     async def read(self, *, within: float, grace: float) -> None:
@@ -131,8 +144,14 @@ class OwnTasks:
     def waiting(self, now: float) -> list[tuple[TaskPk, datetime, float]]:
         """Those that were put back into the queue to wait there: which, added when, and until when."""
         read_at, own = self._read_at, self.known.items()
-        waits = [(pk, wait.date_added, read_at + wait.seconds) for pk, wait in own if wait is not None]
+        found = [(pk, task.wait) for pk, task in own if task.wait is not None]
+        waits = [(pk, wait.date_added, read_at + wait.seconds) for pk, wait in found]
         return [(pk, date_added, until) for pk, date_added, until in waits if until > now]
+
+    def lost_by(self, task: Task) -> tuple[ManagerId, ...]:
+        """The managers that runs of this task came to nothing at, one for each run."""
+        known = self.known.get(task.pk)
+        return known.lost_by if known is not None and known.date_added == task.date_added else ()
 
 
 class Waiting(Struct, frozen=True):
@@ -146,4 +165,11 @@ class Waiting(Struct, frozen=True):
     def offer(self) -> Offer:
         """As routing sees it."""
         task = self.item.task
-        return Offer(task.pk, task.type, self.site.id, frozenset(self.memory.refusals))
+        return Offer(
+            task.pk,
+            task.type,
+            self.site.id,
+            refused_by=frozenset(self.memory.refusals),
+            lost_by=self.memory.lost_by,
+            others_until=self.memory.others_until,
+        )

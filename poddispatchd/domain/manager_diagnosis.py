@@ -91,18 +91,25 @@ def why_managers(kind: TaskType, sites: Collection[SiteId], situation: Situation
     if not asked:
         return _none_works(usable, place, situation)
     full = [manager for manager in asked if kind in manager.full_until]
-    if len(full) < len(asked):
+    held = [m for m in asked if m not in full and _held(m, situation)]
+    if len(full) + len(held) < len(asked):
         return Finding(Reason.NEXT, Severity.NORMAL, "A runner manager has room: they are submitted now.")
     others = [manager for manager in of_site if manager not in asked]
     besides = "; ".join(
         f"{manager.name} is {'outside its window' if manager in shut else manager.state_words()}"
         for manager in others[:_NAMED]
     )
+    more = [
+        f"{len(some) - _NAMED} more {do}"
+        for some, do in ((full, "are full"), (held, "wait"))
+        if some[_NAMED:]
+    ]
+    told = [_full(m, kind, situation) for m in full[:_NAMED]]
+    told += [_held(m, situation) for m in held[:_NAMED]]
     return Finding(
-        Reason.MANAGERS_FULL,
+        Reason.MANAGERS_FULL if full else Reason.MANAGERS_LIMIT,
         Severity.NORMAL,
-        f"They wait for a free runner: {'; '.join(_full(m, kind, situation) for m in full[:_NAMED])}"
-        + (f"; {len(full) - _NAMED} more are full" if len(full) > _NAMED else "")
+        f"They wait for a {'free runner' if full else 'runner manager'}: {'; '.join([*told, *more])}"
         + (f"; {besides}." if besides else "."),
     )
 
@@ -185,6 +192,20 @@ def _full(manager: ManagerView, kind: TaskType, situation: Situation) -> str:
         + (f" since {situation.clock(since)}" if since else "")
         + (f", asked again at {situation.clock(until)}" if until else "")
     )
+
+
+def _held(manager: ManagerView, situation: Situation) -> str:
+    """Why one that works gets no task of any type for a moment; empty when it does."""
+    if manager.state is BreakerState.CLOSED and manager.retry_at is not None:
+        return (
+            f"{manager.name} limits our rate of requests, asked again at {situation.clock(manager.retry_at)}"
+        )
+    if manager.paced_until is not None:
+        return (
+            f"{manager.name} has got as many as runners.submissions_per_minute allows, the next one at "
+            f"{situation.clock(manager.paced_until)}"
+        )
+    return ""
 
 
 def _place(sites: Collection[SiteId], situation: Situation) -> str:

@@ -11,14 +11,23 @@ from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, Tas
 ANSWERS_WITHIN = 2.0
 """Seconds a task waits for the answer of a better manager before a worse one is asked instead."""
 
+_SOON = 60.0
+"""Seconds: who is closed for longer, by its breaker or a misconfiguration, is not waited for."""
+
 
 class Offer(Struct, frozen=True):
-    """A pending task that may be submitted; ``refused_by`` are the managers that refused its payload."""
+    """A pending task that may be submitted.
+
+    ``refused_by`` are the managers that refused its payload, ``lost_by`` those at which a run of it came to
+    nothing: others come first, and until ``others_until`` it is for others alone, if one of them works.
+    """
 
     task: TaskPk
     type: TaskType
     site: SiteId
     refused_by: frozenset[ManagerId] = frozenset()
+    lost_by: frozenset[ManagerId] = frozenset()
+    others_until: float = 0.0
 
 
 class Lane(Struct, frozen=True):
@@ -59,6 +68,16 @@ class Lane(Struct, frozen=True):
             and self.closed_until <= now
             and self.full_until.get(kind, 0.0) <= now
             and self.shut_until.get(kind, 0.0) <= now
+        )
+
+    def works_for(self, offer: Offer, now: float) -> bool:
+        """Whether the task would be given to this manager as soon as it has room for it."""
+        return (
+            self.site == offer.site
+            and not self.paused
+            and self.closed_until <= now + _SOON
+            and self.shut_until.get(offer.type, 0.0) <= now
+            and self.manager not in offer.refused_by
         )
 
     def types_with_room(self, now: float) -> tuple[TaskType, ...]:
@@ -144,11 +163,31 @@ def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[A
         kind = (offer.site, offer.type)
         if kind not in ordered:
             ordered[kind] = candidates(Offer(offer.task, offer.type, offer.site), lanes, now)
-        lane = choose(ordered[kind], now, taken=taken, refused_by=offer.refused_by)
+        if offer.lost_by:
+            lane = _choose_another(offer, ordered[kind], lanes, now, taken)
+        else:
+            lane = choose(ordered[kind], now, taken=taken, refused_by=offer.refused_by)
         if lane is not None:
             assignments.append(Assignment(offer.task, lane.manager))
             taken.add(lane.manager)
     return assignments
+
+
+def _choose_another(
+    offer: Offer, ordered: Sequence[Lane], lanes: Iterable[Lane], now: float, taken: Collection[ManagerId]
+) -> Lane | None:
+    """A manager for a task whose runs came to nothing at some.
+
+    One that loses whatever it takes has room at once, and would get all runs that a task may have.
+    """
+    spoilt = offer.refused_by | offer.lost_by
+    others = [lane for lane in ordered if lane.manager not in spoilt]
+    is_for_others = now < offer.others_until and any(
+        lane.works_for(offer, now) for lane in lanes if lane.manager not in offer.lost_by
+    )
+    if others or is_for_others:
+        return choose(others, now, taken=taken)
+    return choose(ordered, now, taken=taken, refused_by=offer.refused_by)
 
 
 def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]]:

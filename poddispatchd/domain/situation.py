@@ -54,6 +54,7 @@ class Reason(StrEnum):
     MANAGERS_MISCONFIGURED = "managers_misconfigured"
     MANAGERS_DOWN = "managers_down"
     MANAGERS_FULL = "managers_full"
+    MANAGERS_LIMIT = "managers_limit"
     MANAGERS_REFUSE = "managers_refuse"
     NEXT = "next"
     INSTALLATION = "installation"
@@ -86,7 +87,8 @@ class Scheduling(StrEnum):
 class ManagerView(Struct, frozen=True):
     """A runner manager as a person sees it.
 
-    ``retry_at``: when one that does not work is asked again. ``full_since`` and ``full_until``: by type,
+    ``retry_at``: when one that does not work, or limits our rate, is asked again. ``paced_until``: when it
+    gets its next task by ``runners.submissions_per_minute``. ``full_since`` and ``full_until``: by type,
     since when it has had no free runner and when it is asked again. ``paused_until`` is None when it is
     paused until somebody resumes it. ``opens_at``: the types for which a window is closed, its own or that of
     the type, and when a task of them may begin, None: never.
@@ -99,6 +101,7 @@ class ManagerView(Struct, frozen=True):
     state: BreakerState = BreakerState.CLOSED
     error: str | None = None
     retry_at: datetime | None = None
+    paced_until: datetime | None = None
     full_since: Mapping[TaskType, datetime] = field(default_factory=dict)
     full_until: Mapping[TaskType, datetime] = field(default_factory=dict)
     paused_until: datetime | None = None

@@ -67,6 +67,18 @@ class Wait(Struct, frozen=True):
     date_added: datetime
 
 
+class OwnTask(Struct, frozen=True):
+    """A task that needs no grace.
+
+    ``wait``: it is not submitted before; None when it may be. ``lost_by``: the runner managers that its runs
+    came to nothing at since it was added, one for each run.
+    """
+
+    date_added: datetime | None
+    wait: Wait | None = None
+    lost_by: tuple[ManagerId, ...] = ()
+
+
 async def take_lease(
     connection: Connection, instance: str, *, seconds: float, newest_schema: int
 ) -> LeaseLook:
@@ -138,15 +150,23 @@ async def put_back(connection: Connection, task: TaskPk, date_added: datetime, *
     await connection.execute(*_QUERIES["put_back"](task=task, date_added=date_added, seconds=wait))
 
 
-async def own_tasks(connection: Connection, *, within: float | None = None) -> dict[TaskPk, Wait | None]:
-    """Tasks that need no grace, with the wait of those that are not to be submitted yet.
+async def own_tasks(connection: Connection, *, within: float | None = None) -> dict[TaskPk, OwnTask]:
+    """Tasks that need no grace.
 
     Args:
         connection: any.
-        within: seconds; of those that do not wait only the ones that were added so lately. None: all.
+        within: seconds; of those that were not put back only the ones that were added so lately. None: all.
     """
     rows = await connection.fetch(*_QUERIES["own_tasks"](within=within))
-    return {TaskPk(row["task_pk"]): _wait(row) for row in rows}
+    return {
+        TaskPk(row["task_pk"]): OwnTask(row["date_added"], _wait(row), tuple(row["lost_by"] or ()))
+        for row in rows
+    }
+
+
+async def waits(connection: Connection) -> dict[TaskPk, Wait | None]:
+    """Tasks that need no grace, with the wait of those that are not to be submitted yet."""
+    return {pk: own.wait for pk, own in (await own_tasks(connection)).items()}
 
 
 async def wait_of(connection: Connection, task: TaskPk, date_added: datetime) -> Wait | None:

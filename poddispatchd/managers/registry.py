@@ -258,7 +258,7 @@ class ManagerRegistry:
             if kind is not None:
                 known.failed_by_task = outcome is RequestOutcome.UNAVAILABLE
         if isinstance(error, RunnerManagerBusyError):
-            known.limited_until = now + _RATE_LIMIT_WINDOW
+            known.limits(now, until=now + _RATE_LIMIT_WINDOW)
         if isinstance(error, RunnerManagerFullError) and kind is not None:
             self.full(manager, kind)
         if known.tell(error):

@@ -40,6 +40,9 @@ again, and while the others have room it would get none: then it gets one task i
 PROVEN_FOR = 10.0
 """Seconds after an answer for which a manager is taken to be reachable although another one is not."""
 
+_LIMITS_TOLD_AFTER = 600.0
+"""Seconds for which a runner manager must not have limited our rate until that is told anew."""
+
 
 class ManagerReport(Struct, frozen=True):
     """One runner manager, for people. Times are seconds from now, or moments; None where they do not apply.
@@ -94,6 +97,7 @@ class ManagerReport(Struct, frozen=True):
             retry_at=None if self.retry_in is None else now + timedelta(seconds=self.retry_in),
             full_since=self.full_since,
             full_until={kind: now + timedelta(seconds=left) for kind, left in self.full_for.items()},
+            paced_until=None if self.paced_for is None else now + timedelta(seconds=self.paced_for),
         )
 
 
@@ -119,7 +123,7 @@ class ManagerState(Struct):
     breaker: Breaker = field(default_factory=Breaker)
     fullness: dict[TaskType, Fullness] = field(default_factory=dict)
     full_since: dict[TaskType, datetime] = field(default_factory=dict)
-    limited_until: float = 0.0
+    limited_until: float = -inf
     busy_since: float | None = None
     is_slow: bool = False
     told: BreakerState = BreakerState.CLOSED
@@ -178,6 +182,12 @@ class ManagerState(Struct):
             return False
         self.breaker = replace(self.breaker, state=BreakerState.HALF_OPEN, until=now)
         return True
+
+    def limits(self, now: float, *, until: float) -> None:
+        """It limits our rate of requests: told when it has not done so for a while."""
+        if now - self.limited_until >= _LIMITS_TOLD_AFTER:
+            log.warning(Event.RUNNER_MANAGER_LIMITS, runner_manager=self.manager.name)
+        self.limited_until = until
 
     def tell(self, error: PoddispatchdError | None) -> bool:
         """Log a transition of the breaker, each once; a probe that fails again is none.

@@ -4,7 +4,6 @@ Whatever else is asked by HTTP, push services and receivers of events, is asked 
 """
 
 import asyncio
-import ssl
 from functools import partial
 
 import aiohttp
@@ -15,7 +14,7 @@ from multidict import CIMultiDict
 
 from poddispatchd import __version__
 from poddispatchd.config.model import RunnersSettings
-from poddispatchd.errors import ConfigurationError
+from poddispatchd.runner.authorities import TrustedAuthorities, TrustingConnector
 
 _KEEP_ALIVE = 1.5
 """Seconds. A manager closes idle connections after 2.0 s: one must never be taken up again near that moment,
@@ -136,11 +135,10 @@ def open_session(settings: RunnersSettings) -> aiohttp.ClientSession:
         ConfigurationError: runners.ca_file cannot be read.
     """
     connector = bound(
-        aiohttp.TCPConnector(
-            limit=0,
+        TrustingConnector(
+            TrustedAuthorities(settings.ca_file),
             limit_per_host=_CONNECTIONS_PER_HOST,
             keepalive_timeout=_KEEP_ALIVE,
-            ssl=_tls_context(settings),
         )
     )
     return aiohttp.ClientSession(
@@ -151,16 +149,3 @@ def open_session(settings: RunnersSettings) -> aiohttp.ClientSession:
         # A compressed answer could be small on the wire and endless in memory; managers never compress.
         headers={"User-Agent": f"poddispatchd/{__version__}", "Accept-Encoding": "identity"},
     )
-
-
-def _tls_context(settings: RunnersSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if settings.ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=settings.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            reason = getattr(error, "strerror", None) or "it holds no certificate in PEM form"
-            raise ConfigurationError(
-                f"runners.ca_file: {settings.ca_file} cannot be used: {reason}."
-            ) from error
-    return context

@@ -36,8 +36,7 @@ def named(error: Exception, manager: RunnerManager, method: Method) -> RunnerMan
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return RunnerManagerMisconfiguredError(
-                f"The TLS certificate of runner manager {name} is not trusted ({_certificate_words(error)}): "
-                "if a private authority signed it, set runners.ca_file to that authority's certificate."
+                f"The TLS certificate of runner manager {name} {_certificate_words(error)}."
             )
         case aiohttp.ClientConnectorSSLError():
             # A server without TLS answers the handshake with something else; anything else may pass.
@@ -89,8 +88,27 @@ def _lost(method: Method, message: str) -> RunnerManagerUnavailableError:
 
 
 def _certificate_words(error: aiohttp.ClientConnectorCertificateError) -> str:
-    reason = getattr(error.certificate_error, "verify_message", None)
-    return str(reason) if reason else "verification failed"
+    """What is wrong with a certificate, and what to do."""
+    found = error.certificate_error
+    reason = str(getattr(found, "verify_message", None) or "verification failed").rstrip(".")
+    match getattr(found, "verify_code", None):
+        case 9:  # X509_V_ERR_CERT_NOT_YET_VALID
+            return "is not valid yet: the clock of this machine, or of the one that made it, is wrong"
+        case 10:  # X509_V_ERR_CERT_HAS_EXPIRED
+            return (
+                "has expired, or that of an authority which signed it: renew it there, or correct the clock "
+                "of this machine"
+            )
+        case 62 | 64:  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+            return (
+                f"is for another host ({reason}): put a name that it holds into the manager's URL in Pod's "
+                "administration, or have one made for this name"
+            )
+        case _:
+            return (
+                f"is not trusted ({reason}): if a private authority signed it, set runners.ca_file to that "
+                "authority's certificate"
+            )
 
 
 def _connect_words(

@@ -197,6 +197,8 @@ def _remarks(manager: ManagerReport, moment: Moment, words: TimetableWords) -> l
     for full_since, kinds in together.items():
         soonest = min(manager.full_for[kind] for kind in kinds)
         remarks.append(f"full for {' and '.join(kinds)}{full_since}, asked again in {soonest:.0f} s")
+    if manager.state is BreakerState.CLOSED and manager.retry_in is not None:
+        remarks.append(f"limits our rate of requests, asked again in {manager.retry_in:.0f} s")
     if manager.paced_for is not None:
         remarks.append(f"paced: the next task in {manager.paced_for:.0f} s")
     return remarks

@@ -5,8 +5,8 @@ import re
 from tests.unit.sources import of_the_product
 
 _SESSION = re.compile(r"ClientSession\((?!\))")
-_BOUND = re.compile(r"bound\(\s*(aiohttp\.)?TCPConnector\(")
-_CONNECTOR = re.compile(r"TCPConnector\(")
+_BOUND = re.compile(r"bound\(\s*(aiohttp\.TCP|TCP|Trusting)Connector\(")
+_CONNECTOR = re.compile(r"(?<!class )\b(TCP|Trusting)Connector\(")
 
 
 def test_every_http_session_has_bounded_connections() -> None:

@@ -88,6 +88,7 @@ def candidates(parts: Parts, *, read_beside: bool = False) -> Candidates:
         fair_shares=parts.fair_shares,
         settings=lambda: parts.settings.dispatch,
         clock=parts.clock,
+        max_attempts=lambda: parts.settings.reconcile.max_attempts,
         has_journal=parts.has_journal,
         read_beside=read_beside,
     )

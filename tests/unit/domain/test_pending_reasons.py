@@ -87,6 +87,30 @@ def test_full_managers_are_named_with_since_when_and_when_they_are_asked_again()
     )
 
 
+def test_a_manager_that_limits_our_rate_has_no_room_whatever_its_runners_do() -> None:
+    """For a minute after a 429 its tasks were said to be submitted now."""
+    limiting = replace(FREE, retry_at=NOW + timedelta(seconds=50))
+    finding = of_type(replace(CALM, managers=(limiting,)))
+
+    assert (finding.reason, finding.severity) == (Reason.MANAGERS_LIMIT, Severity.NORMAL)
+    assert finding.words == (
+        "They wait for a runner manager: first limits our rate of requests, asked again at 17:00:50 UTC."
+    )
+    assert why_task(TASK, replace(CALM, managers=(limiting,))).words.startswith(
+        "It waits for a runner manager: first limits"
+    )
+
+
+def test_a_manager_that_has_got_as_many_tasks_as_it_takes_in_a_minute_is_named_beside_a_full_one() -> None:
+    paced = replace(FREE, name="second", paced_until=NOW + timedelta(seconds=2))
+
+    assert of_type(replace(CALM, managers=(FULL, paced))).words == (
+        "They wait for a free runner: first is full since 16:10:00 UTC, asked again at 17:00:40 UTC; "
+        "second has got as many as runners.submissions_per_minute allows, the next one at 17:00:02 UTC."
+    )
+    assert of_type(replace(CALM, managers=(FREE, paced))).reason is Reason.NEXT
+
+
 def test_a_manager_full_for_another_type_takes_this_one() -> None:
     full = replace(FREE, full_until={TaskType.TRANSCRIPTION: NOW + timedelta(seconds=40)})
     assert of_type(replace(CALM, managers=(full,))).reason is Reason.NEXT

@@ -252,3 +252,41 @@ def test_tasks_are_read_for_managers_that_take_one_that_follows() -> None:
     assert capacity([_lane(1, **_BUSY)], _NOW) == {}
     assert capacity([_lane(1, **_NEXT)], _NOW).keys() == set(SUBMITTABLE)
     assert [lane.manager for lane in unserved([], [_lane(1, **_NEXT), _lane(2, **_BUSY)], _NOW)] == [1]
+
+
+def _again(**values: object) -> Offer:
+    """A task whose run came to nothing at manager 1, which stands before the other one."""
+    return replace(_offer(7), lost_by=frozenset({ManagerId(1)}), **values)
+
+
+def test_a_task_that_a_manager_lost_is_given_to_another_one_though_that_one_stands_behind() -> None:
+    lanes = [_lane(1), _lane(2, priority=2)]
+    assert assign([_again(), _offer(8)], lanes, _NOW) == [
+        Assignment(TaskPk(7), ManagerId(2)),
+        Assignment(TaskPk(8), ManagerId(1)),
+    ]
+
+
+def test_it_waits_for_the_answer_of_the_other_one_and_goes_back_where_that_one_has_no_room() -> None:
+    answering = _lane(2, priority=2, busy_since=_NOW - 1)
+    full = _lane(2, priority=2, full_until={TaskType.ENCODING: _NOW + 30})
+    assert assign([_again()], [_lane(1), answering], _NOW) == []
+    assert assign([_again()], [_lane(1), full], _NOW) == [Assignment(TaskPk(7), ManagerId(1))]
+    assert assign([_again()], [_lane(1)], _NOW) == [Assignment(TaskPk(7), ManagerId(1))]
+
+
+def test_its_last_run_waits_for_another_manager_that_works_and_for_no_other_one() -> None:
+    last = _again(others_until=_NOW + 1)
+    full = {TaskType.ENCODING: _NOW + 30}
+    for other in (_lane(2, full_until=full), _lane(2, full_until=full, closed_until=_NOW + 30)):
+        assert assign([last], [_lane(1), other], _NOW) == []
+        assert assign([last], [_lane(1), other], _NOW + 1) == [Assignment(TaskPk(7), ManagerId(1))]
+    for other in (
+        _lane(2, paused=True),
+        _lane(2, closed_until=_NOW + 61),
+        _lane(2, shut_until={TaskType.ENCODING: _NOW + 30}),
+        _lane(2, site=_THERE),
+    ):
+        assert assign([last], [_lane(1), other], _NOW) == [Assignment(TaskPk(7), ManagerId(1))]
+    refusing = replace(last, refused_by=frozenset({ManagerId(2)}))
+    assert assign([refusing], [_lane(1), _lane(2)], _NOW) == [Assignment(TaskPk(7), ManagerId(1))]

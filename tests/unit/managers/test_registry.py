@@ -7,7 +7,12 @@ from poddispatchd.clock import Clock
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId, TaskType
-from poddispatchd.errors import PoddispatchdError, RunnerManagerFullError, RunnerManagerUnavailableError
+from poddispatchd.errors import (
+    PoddispatchdError,
+    RunnerManagerBusyError,
+    RunnerManagerFullError,
+    RunnerManagerUnavailableError,
+)
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import POLICY
 from poddispatchd.observability.events import Event
@@ -122,3 +127,22 @@ def test_an_outage_is_logged_in_words_alone(registry: ManagerRegistry) -> None:
 
     (line,) = [line for line in logs if line["event"] == Event.RUNNER_MANAGER_DOWN]
     assert line["exc_info"] is None
+
+
+def test_that_a_manager_limits_our_rate_is_told_at_its_beginning_and_shown(
+    registry: ManagerRegistry, clock: StillClock
+) -> None:
+    """Nothing was logged, and ``status`` called it up while no task went there."""
+    with capture_logs() as logs:
+        for _ in range(3):
+            submitted(registry, RunnerManagerBusyError("It limits our rate of requests."))
+            clock.now_at += 61
+    assert [entry["event"] for entry in logs] == [Event.RUNNER_MANAGER_LIMITS]
+    clock.now_at += 600
+    with capture_logs() as logs:
+        submitted(registry, RunnerManagerBusyError("It limits our rate of requests."))
+    assert [entry["event"] for entry in logs] == [Event.RUNNER_MANAGER_LIMITS]
+
+    view = registry.reports()[0].view(clock.now())
+    assert view.retry_at is not None
+    assert view.paced_until is None
