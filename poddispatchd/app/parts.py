@@ -13,7 +13,7 @@ from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.journal import scheduling
-from poddispatchd.journal.scheduling import ManagerMemory, Wait
+from poddispatchd.journal.scheduling import ManagerMemory, OwnTask
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import ManagerRows, PodSites, journal_memories
 from poddispatchd.observability.metrics import Metrics
@@ -98,7 +98,7 @@ class Parts:
         settings = self.settings.reconcile
         return Retries(settings.max_attempts, settings.retry_wait, self.clock.random)
 
-    async def own_tasks(self) -> Mapping[TaskPk, Wait | None]:
+    async def own_tasks(self) -> Mapping[TaskPk, OwnTask]:
         """Pending tasks that Pod is not submitting itself: they need no grace, but some are to wait.
 
         None without a journal: whatever waits may be Pod's to submit at this moment.
@@ -106,7 +106,7 @@ class Parts:
         if not self.has_journal:
             return {}
         async with self.database.connection() as connection:
-            return await scheduling.waits(connection)
+            return await scheduling.own_tasks(connection)
 
     async def order(self) -> FairOrder | None:
         """In which tasks are handed out; None: Pod's, as always without a journal.

@@ -23,7 +23,7 @@ from poddispatchd.domain.situation import Finding, ManagerView, Reason, Scheduli
 from poddispatchd.domain.task import ManagerId, SiteId, Task, TaskPk, TaskType
 from poddispatchd.errors import SchemaError, UnsubmittableError
 from poddispatchd.journal import scheduling
-from poddispatchd.journal.scheduling import ManagerMemory, Scheduler, Wait
+from poddispatchd.journal.scheduling import ManagerMemory, OwnTask, Scheduler
 from poddispatchd.managers.rows import site_chooser
 from poddispatchd.managers.views import views_of_rows
 from poddispatchd.pod import managers as pod_managers
@@ -31,7 +31,7 @@ from poddispatchd.pod import sources, task_list
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.tasks.pending_facts import waiting_task
+from poddispatchd.tasks.pending_facts import SubmissionRules, waiting_task
 
 
 class JournalRows(Struct, frozen=True):
@@ -42,7 +42,7 @@ class JournalRows(Struct, frozen=True):
 
     scheduler: Scheduler | None = None
     memories: Mapping[ManagerId, ManagerMemory] | None = None
-    own_tasks: Mapping[TaskPk, Wait | None] | None = None
+    own_tasks: Mapping[TaskPk, OwnTask] | None = None
 
 
 async def read_journal(database: Database) -> JournalRows:
@@ -55,7 +55,7 @@ async def read_journal(database: Database) -> JournalRows:
         return JournalRows(
             await scheduling.scheduler(connection),
             await scheduling.manager_memories(connection) if is_latest else None,
-            await scheduling.waits(connection),
+            await scheduling.own_tasks(connection),
         )
 
 
@@ -123,6 +123,7 @@ def _scheduling(state: State | None, scheduler: Scheduler | None) -> Scheduling:
 
 def _told_by_daemon(entry: ManagerEntry, now: datetime) -> ManagerView:
     return ManagerView(
+        id=ManagerId(entry["id"]),
         name=entry["name"],
         site=SiteId(entry["site"]),
         is_active=entry["is_active"],
@@ -177,7 +178,7 @@ async def why_it_waits(settings: Settings, database: Database, task: Task) -> Fi
         choose=site_chooser(settings, sites, active),
         sites=sites,
         own_tasks=journal.own_tasks or {},
-        grace=settings.dispatch.grace,
+        rules=SubmissionRules.of(settings),
         source_problem=await _source_problem(settings, database, task),
     )
     return None if waiting is None else why_task(waiting, surroundings)

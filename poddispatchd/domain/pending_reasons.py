@@ -6,6 +6,8 @@ what is known comes in as values (``situation``), what it means goes out as find
 
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from poddispatchd.domain.manager_diagnosis import why_managers
 from poddispatchd.domain.situation import (
     Backlog,
@@ -34,7 +36,7 @@ OWN_REASONS = (
     Reason.SAME_SOURCE_WAITS,
     Reason.RETRY_WAIT,
     Reason.GRACE,
-    Reason.MANAGERS_REFUSE,
+    Reason.KEPT_FOR_OTHERS,
 )
 """What concerns one task and no other one, as far as can be told."""
 
@@ -178,6 +180,8 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
     assert task.site is not None  # noqa: S101 - told above
     finding = why_managers(task.type, {task.site}, situation)
     place = "" if task.rank is None else f" It has place {task.rank} in the queue."
+    if finding.reason is Reason.NEXT and (kept := _why_kept(task, situation)) is not None:
+        return kept
     if finding.reason is Reason.NEXT:
         words = "It is submitted next" if task.rank in (None, 1) else "It is submitted when its turn comes"
         if situation.source_problems:
@@ -187,6 +191,24 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
     words = finding.words.replace("They wait for their", "It waits for its", 1)
     words = words.replace("They wait for", "It waits for", 1)
     return Finding(finding.reason, finding.severity, words + place, finding.remedy)
+
+
+def _why_kept(task: WaitingTask, situation: Situation) -> Finding | None:
+    """Whether those with room have lost its runs, and another one is to have the last (``routing``)."""
+    if not (task.lost_by and task.is_last_run) or task.site is None:
+        return None
+    spoilt = [manager.name for manager in situation.managers if manager.id in task.lost_by]
+    others = tuple(manager for manager in situation.managers if manager.id not in task.lost_by)
+    if why_managers(task.type, {task.site}, replace(situation, managers=others)).reason is not (
+        Reason.MANAGERS_FULL
+    ):
+        return None
+    return Finding(
+        Reason.KEPT_FOR_OTHERS,
+        Severity.NOTICE,
+        f"Its runs at {' and '.join(spoilt)} came to nothing: the last one is kept for another runner "
+        "manager, all of which are full, for an hour at most.",
+    )
 
 
 def _why_this_task(task: WaitingTask, situation: Situation) -> Finding | None:
@@ -235,14 +257,5 @@ def _why_this_task(task: WaitingTask, situation: Situation) -> Finding | None:
                 Reason.GRACE,
                 Severity.NORMAL,
                 f"It is new: until {situation.clock(end)} Pod itself may submit it (dispatch.grace).",
-            )
-    if task.refused_by:
-        of_site = {manager.name for manager in situation.managers if manager.site == task.site}
-        if of_site and of_site <= task.refused_by:
-            return Finding(
-                Reason.MANAGERS_REFUSE,
-                Severity.PROBLEM,
-                f"Every runner manager of its site refuses this task ({', '.join(sorted(task.refused_by))}).",
-                "Its last submission below says why.",
             )
     return None

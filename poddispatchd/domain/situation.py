@@ -11,7 +11,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from poddispatchd.domain.breaker import BreakerState
-from poddispatchd.domain.task import SiteId, TaskPk, TaskType
+from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
 
 
 class Severity(StrEnum):
@@ -55,7 +55,7 @@ class Reason(StrEnum):
     MANAGERS_DOWN = "managers_down"
     MANAGERS_FULL = "managers_full"
     MANAGERS_LIMIT = "managers_limit"
-    MANAGERS_REFUSE = "managers_refuse"
+    KEPT_FOR_OTHERS = "kept_for_others"
     NEXT = "next"
     INSTALLATION = "installation"
 
@@ -94,6 +94,7 @@ class ManagerView(Struct, frozen=True):
     the type, and when a task of them may begin, None: never.
     """
 
+    id: ManagerId
     name: str
     site: SiteId
     is_active: bool = True
@@ -207,7 +208,8 @@ class WaitingTask(Struct, frozen=True):
         behind_runs: that one runs already.
         locked_by: who holds its row, in words.
         source_problem: why its source cannot be submitted, in words.
-        refused_by: the managers that refuse this very task.
+        lost_by: the managers at which its runs came to nothing.
+        is_last_run: there is one run of it left.
     """
 
     pk: TaskPk
@@ -222,7 +224,8 @@ class WaitingTask(Struct, frozen=True):
     behind_runs: bool = False
     locked_by: str | None = None
     source_problem: str | None = None
-    refused_by: frozenset[str] = frozenset()
+    lost_by: frozenset[ManagerId] = frozenset()
+    is_last_run: bool = False
 
 
 def duration_words(length: timedelta) -> str:

@@ -164,11 +164,6 @@ async def own_tasks(connection: Connection, *, within: float | None = None) -> d
     }
 
 
-async def waits(connection: Connection) -> dict[TaskPk, Wait | None]:
-    """Tasks that need no grace, with the wait of those that are not to be submitted yet."""
-    return {pk: own.wait for pk, own in (await own_tasks(connection)).items()}
-
-
 async def wait_of(connection: Connection, task: TaskPk, date_added: datetime) -> Wait | None:
     """The wait of a task whose row has this ``date_added``; None when it may be submitted."""
     row = await connection.fetchrow(*_QUERIES["wait_of"](task=task, date_added=date_added))

@@ -85,6 +85,7 @@ class ManagerReport(Struct, frozen=True):
     def view(self, now: datetime) -> ManagerView:
         """This manager as ``domain/manager_diagnosis.py`` wants it."""
         return ManagerView(
+            id=self.id,
             name=self.name,
             site=self.site,
             is_active=self.is_active,

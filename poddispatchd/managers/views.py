@@ -25,6 +25,7 @@ def views_of_rows(
         pause = timetable.pause
         views.append(
             ManagerView(
+                id=manager.id,
                 name=manager.name,
                 site=manager.site_id,
                 is_active=manager.is_active,

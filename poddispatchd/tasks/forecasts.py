@@ -16,7 +16,7 @@ from poddispatchd.domain.queue_simulation import Played
 from poddispatchd.domain.run_times import EndedRun, SourceSize
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.journal import ends, history
-from poddispatchd.journal.scheduling import Wait
+from poddispatchd.journal.scheduling import OwnTask
 from poddispatchd.managers.rows import SiteChooser
 from poddispatchd.pod import workload
 from poddispatchd.pod.capabilities import Capabilities
@@ -37,14 +37,14 @@ class Around(Struct, frozen=True):
     Attributes:
         managers: all of Pod's, as they are now.
         choose: for which of its sites a task is done.
-        own_tasks: the waits of tasks that were put back into the queue.
+        own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
         pending: how many tasks of each type wait in all, None: those that were read are all.
         order: by fair share, None: Pod's.
     """
 
     managers: Collection[ManagerNow]
     choose: SiteChooser
-    own_tasks: Mapping[TaskPk, Wait | None] = field(default_factory=dict)
+    own_tasks: Mapping[TaskPk, OwnTask] = field(default_factory=dict)
     pending: Mapping[str, int] | None = None
     order: FairOrder | None = None
 
@@ -102,9 +102,9 @@ def _forecast(
 
 
 def _pending(item: OpenWork, around: Around, sizes: Mapping[str, int]) -> PendingWork:
-    wait = around.own_tasks.get(item.source.pk)
-    held = wait is not None and wait.date_added == item.date_added
-    return PendingWork(_played(item, sizes, around.choose), wait.until if held and wait is not None else None)
+    own = around.own_tasks.get(item.source.pk)
+    wait = own.wait if own is not None and own.date_added == item.date_added else None
+    return PendingWork(_played(item, sizes, around.choose), None if wait is None else wait.until)
 
 
 def _played(item: OpenWork, sizes: Mapping[str, int], choose: SiteChooser | None = None) -> Played:

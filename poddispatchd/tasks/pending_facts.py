@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import Struct
+
+from poddispatchd.config.model import Settings
+from poddispatchd.domain.lifecycle import may_submit_again
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import WaitingTask
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
-from poddispatchd.journal.scheduling import Wait
+from poddispatchd.journal.scheduling import OwnTask
 from poddispatchd.managers.rows import SiteChooser
 from poddispatchd.pod.task_list import PendingRow
 
@@ -15,13 +19,30 @@ def chosen_sites(sites: Iterable[tuple[SiteId, ...]], choose: SiteChooser) -> fr
     return frozenset(site for site in map(choose, sites) if site is not None)
 
 
+class SubmissionRules(Struct, frozen=True):
+    """When and how often a task is submitted.
+
+    Attributes:
+        grace: ``dispatch.grace``.
+        max_attempts: ``reconcile.max_attempts``.
+    """
+
+    grace: float
+    max_attempts: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "SubmissionRules":
+        """Those of a configuration."""
+        return cls(settings.dispatch.grace, settings.reconcile.max_attempts)
+
+
 def waiting_task(
     row: PendingRow,
     *,
     choose: SiteChooser,
     sites: Mapping[SiteId, Site],
-    own_tasks: Mapping[TaskPk, Wait | None],
-    grace: float,
+    own_tasks: Mapping[TaskPk, OwnTask],
+    rules: SubmissionRules,
     source_problem: str | None = None,
 ) -> WaitingTask | None:
     """A pending row as ``domain/pending_reasons.py`` wants it; None for a type that is never submitted.
@@ -30,14 +51,15 @@ def waiting_task(
         row: the task.
         choose: which of its sites it is done for.
         sites: Pod's.
-        own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
-        grace: ``dispatch.grace``.
+        own_tasks: the tasks that Pod is not submitting itself.
+        rules: when and how often a task is submitted.
         source_problem: why its source cannot be submitted, if that was looked at.
     """
     kind = TaskType.of(row.type)
     if kind is TaskType.OTHER:
         return None
-    wait = own_tasks.get(row.pk)
+    own = own_tasks.get(row.pk)
+    put_back = own if own is not None and own.date_added == row.date_added else OwnTask(row.date_added)
     first = row.first if row.first != row.pk else None
     return WaitingTask(
         pk=row.pk,
@@ -46,10 +68,12 @@ def waiting_task(
         site_names=tuple(sites[pk].domain for pk in row.site_ids if pk in sites),
         rank=row.rank,
         visible_at=row.date_added,
-        grace=0.0 if row.pk in own_tasks else grace,
-        waits_until=wait.until if wait is not None and wait.date_added == row.date_added else None,
+        grace=0.0 if own is not None else rules.grace,
+        waits_until=None if put_back.wait is None else put_back.wait.until,
         behind=row.runs if row.runs is not None else first,
         behind_runs=row.runs is not None,
         locked_by=row.locked_by,
         source_problem=source_problem,
+        lost_by=frozenset(put_back.lost_by),
+        is_last_run=not may_submit_again(len(put_back.lost_by) + 1, max_attempts=rules.max_attempts),
     )

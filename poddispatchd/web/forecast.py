@@ -12,7 +12,7 @@ from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.forecast import Forecast
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus
 from poddispatchd.errors import DatabaseError
-from poddispatchd.journal.scheduling import Wait
+from poddispatchd.journal.scheduling import OwnTask
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import PodSites
 from poddispatchd.managers.state import ManagerReport
@@ -47,7 +47,7 @@ class LastForecast:
         registry: ManagerRegistry,
         sites: PodSites,
         catalogue: Catalogue,
-        own_tasks: Callable[[], Awaitable[Mapping[TaskPk, Wait | None]]],
+        own_tasks: Callable[[], Awaitable[Mapping[TaskPk, OwnTask]]],
         order: Callable[[], Awaitable[FairOrder | None]],
         metrics: Metrics,
         incidents: Incidents,

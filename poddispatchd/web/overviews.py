@@ -11,7 +11,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.journal import dismissals, ends, scheduling
 from poddispatchd.journal.ends import HourOfTasks, TaskEnd
-from poddispatchd.journal.scheduling import Wait
+from poddispatchd.journal.scheduling import OwnTask
 from poddispatchd.pod import task_list
 from poddispatchd.pod.task_list import ListedTask, PendingRow, TaskFilter
 from poddispatchd.tasks.campaign_progress import CampaignProgress, progress_of
@@ -25,7 +25,7 @@ class Overview(Struct, frozen=True):
 
     as_of: datetime
     waiting: tuple[PendingRow, ...] = ()
-    own_tasks: Mapping[TaskPk, Wait | None] = field(default_factory=dict)
+    own_tasks: Mapping[TaskPk, OwnTask] = field(default_factory=dict)
     running: tuple[ListedTask, ...] = ()
     begun: Mapping[TaskPk, datetime] = field(default_factory=dict)
     titles: Mapping[TaskPk, str | None] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Overviews:
         async with database.connection() as connection:
             if not self._has_journal and await migration.current_version(connection) < migration.LATEST:
                 return Overview(as_of, tuple(waiting), running=tuple(running))
-            own_tasks = await scheduling.waits(connection)
+            own_tasks = await scheduling.own_tasks(connection)
             begun = await ends.begun(connection, [task.pk for task in running])
             ended = await ends.recent(connection, limit=_ENDED)
             failed = await ends.failed(connection, hours=_DAY, limit=_FAILED)

@@ -20,7 +20,7 @@ from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.jobs import Progress
 from poddispatchd.runtime.queue_tables import set_aside_words
-from poddispatchd.tasks.pending_facts import chosen_sites, waiting_task
+from poddispatchd.tasks.pending_facts import SubmissionRules, chosen_sites, waiting_task
 from poddispatchd.web.campaigns import campaign_reports
 from poddispatchd.web.expected_state import ExpectedState, expected_state
 from poddispatchd.web.failures import failure_states
@@ -205,6 +205,7 @@ class DaemonStatus:
         if self._figures is None or self._figures.overview is None:
             return ()
         overview, choose = self._figures.overview, self._sites.chooser()
+        rules = SubmissionRules.of(self._settings())
         told = []
         for row in overview.waiting:
             task = waiting_task(
@@ -212,7 +213,7 @@ class DaemonStatus:
                 choose=choose,
                 sites=self._sites.known,
                 own_tasks=overview.own_tasks,
-                grace=self._settings().dispatch.grace,
+                rules=rules,
             )
             if task is not None:
                 told.append(WaitingState(task.pk, row.type, row.rank, why_task(task, situation)))

@@ -160,7 +160,7 @@ class Scene:
         for old in self._daemons:
             old.session.cancel()
             await asyncio.gather(old.session, return_exceptions=True)
-        daemon = await self.daemon(budget=None, **settings)
+        daemon = await self.daemon(budget=None, single_pass=False, **settings)
         assert daemon.parts.session.term is not None
         return daemon
 

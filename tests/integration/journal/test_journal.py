@@ -339,7 +339,7 @@ async def test_own_tasks_are_remembered_until_they_are_submitted(pod_database: P
         await scheduling.add_own_tasks(one, [TaskPk(1), TaskPk(2)])
         await scheduling.add_own_tasks(one, [TaskPk(2)])
         await scheduling.forget_own_task(one, TaskPk(1))
-        assert await scheduling.waits(one) == {2: None}
+        assert [*await scheduling.own_tasks(one)] == [2]
 
 
 async def test_of_own_tasks_those_are_read_for_the_queue_that_are_new_or_were_put_back(
@@ -366,10 +366,12 @@ async def test_a_task_that_was_put_back_waits_by_the_databases_clock(pod_databas
         assert wait is not None
         assert 50 < wait.seconds <= 60
         assert wait.date_added == added
-        assert [found.until for found in (await scheduling.waits(one)).values() if found] == [wait.until]
+        own = (await scheduling.own_tasks(one))[task]
+        assert own.wait is not None
+        assert own.wait.until == wait.until
         await scheduling.put_back(one, task, added, wait=0)
         assert await scheduling.wait_of(one, task, added) is None
-        assert await scheduling.waits(one) == {task: None}
+        assert (await scheduling.own_tasks(one))[task].wait is None
 
 
 @pytest.mark.parametrize("by", ["1 hour", "1 day"])
@@ -383,7 +385,7 @@ async def test_a_clock_of_the_database_that_was_set_back_keeps_no_task_waiting(
         assert await scheduling.wait_of(one, task, added) is not None
         await one.execute(f"UPDATE poddispatchd.own_task SET not_before = not_before + interval '{by}'")
         assert await scheduling.wait_of(one, task, added) is None
-        assert await scheduling.waits(one) == {task: None}
+        assert (await scheduling.own_tasks(one))[task].wait is None
 
 
 async def test_a_task_that_was_restarted_since_does_not_wait(pod_database: PodDatabase) -> None:

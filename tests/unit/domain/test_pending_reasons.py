@@ -20,11 +20,11 @@ from poddispatchd.domain.situation import (
     WaitingTask,
     duration_words,
 )
-from poddispatchd.domain.task import SiteId, TaskPk, TaskType
+from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
 
 NOW = datetime(2026, 3, 1, 17, 0, tzinfo=UTC)
 HERE, THERE = SiteId(1), SiteId(2)
-FREE = ManagerView("first", HERE)
+FREE = ManagerView(ManagerId(1), "first", HERE)
 FULL = replace(
     FREE,
     full_since={TaskType.ENCODING: NOW - timedelta(minutes=50)},
@@ -279,21 +279,31 @@ def test_a_media_tree_that_cannot_be_used_comes_before_the_managers() -> None:
             Reason.GRACE,
             "It is new: until 17:00:20 UTC Pod itself may submit it (dispatch.grace).",
         ),
-        (
-            replace(TASK, refused_by=frozenset({"first"})),
-            Reason.MANAGERS_REFUSE,
-            "Every runner manager of its site refuses this task (first). Its last submission below says why.",
-        ),
     ],
 )
 def test_what_concerns_one_task_is_told_before_its_managers(
     task: WaitingTask, reason: Reason, words: str
 ) -> None:
-    finding = why_task(
-        task, replace(CALM, managers=(FULL,)) if reason is not Reason.MANAGERS_REFUSE else CALM
-    )
+    finding = why_task(task, replace(CALM, managers=(FULL,)))
 
     assert (finding.reason, finding.sentence) == (reason, words)
+
+
+def test_a_last_run_that_is_kept_for_another_manager_says_so() -> None:
+    """The one that lost the others has room."""
+    task = replace(TASK, lost_by=frozenset({ManagerId(1)}), is_last_run=True)
+    full = replace(FULL, id=ManagerId(2), name="second")
+    both = replace(CALM, managers=(FREE, full))
+
+    assert why_task(task, both).sentence == (
+        "Its runs at first came to nothing: the last one is kept for another runner manager, all of which "
+        "are full, for an hour at most."
+    )
+    assert why_task(replace(task, is_last_run=False), both).reason is Reason.NEXT
+    assert why_task(task, CALM).reason is Reason.NEXT
+    assert (
+        why_task(task, replace(both, managers=(FREE, replace(FREE, id=ManagerId(2))))).reason is Reason.NEXT
+    )
 
 
 def test_waits_that_are_over_keep_nothing() -> None:
