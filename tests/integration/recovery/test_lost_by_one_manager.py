@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
+from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.tasks import get_task
+from poddispatchd.runtime.jobs import Progress
 from poddispatchd.tasks.administration import restart_tasks
 from poddispatchd.tasks.transitions import requeue_task
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
@@ -32,6 +35,14 @@ async def _lost(daemon: Daemon, pk: TaskPk) -> None:
         assert await requeue_task(connection, task, "It is not known.", retries=daemon.parts.retries)
     daemon.parts.wakeups.dispatcher.ring()
     await daemon.settle()
+
+
+async def _why_it_waits(daemon: Daemon, pk: TaskPk) -> Reason:
+    """As the status page tells it."""
+    figures = features.figures(daemon.parts, features.maintenance(daemon.parts).counter.look)
+    await figures.refresh(with_tasks=True)
+    told = features.status(daemon.parts, figures).state(Progress()).waiting
+    return next(item.why.reason for item in told if item.task == pk)
 
 
 async def _occupied(pod: Scene) -> TaskPk:
@@ -79,6 +90,7 @@ async def test_the_last_run_is_kept_for_a_manager_that_has_not_lost_it(pod: Scen
     for _ in range(2):
         await _lost(daemon, pk)
     assert await pod.status(pk) == "pending"
+    assert await _why_it_waits(daemon, pk) is Reason.KEPT_FOR_OTHERS
 
     await pod.fakes["sound"].finish((await pod.row(other))["task_id"])
     await pod.end(other)
