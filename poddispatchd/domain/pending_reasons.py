@@ -199,15 +199,14 @@ def _why_kept(task: WaitingTask, situation: Situation) -> Finding | None:
         return None
     spoilt = [manager.name for manager in situation.managers if manager.id in task.lost_by]
     others = tuple(manager for manager in situation.managers if manager.id not in task.lost_by)
-    if why_managers(task.type, {task.site}, replace(situation, managers=others)).reason is not (
-        Reason.MANAGERS_FULL
-    ):
+    finding = why_managers(task.type, {task.site}, replace(situation, managers=others))
+    if finding.reason not in (Reason.MANAGERS_FULL, Reason.MANAGERS_LIMIT):
         return None
     return Finding(
         Reason.KEPT_FOR_OTHERS,
         Severity.NOTICE,
-        f"Its runs at {' and '.join(spoilt)} came to nothing: the last one is kept for another runner "
-        "manager, all of which are full, for an hour at most.",
+        f"Its runs at {' and '.join(spoilt)} came to nothing: the last one is kept until another runner "
+        "manager has room, for an hour at most.",
     )
 
 

@@ -296,8 +296,8 @@ def test_a_last_run_that_is_kept_for_another_manager_says_so() -> None:
     both = replace(CALM, managers=(FREE, full))
 
     assert why_task(task, both).sentence == (
-        "Its runs at first came to nothing: the last one is kept for another runner manager, all of which "
-        "are full, for an hour at most."
+        "Its runs at first came to nothing: the last one is kept until another runner manager has room, for "
+        "an hour at most."
     )
     assert why_task(replace(task, is_last_run=False), both).reason is Reason.NEXT
     assert why_task(task, CALM).reason is Reason.NEXT
