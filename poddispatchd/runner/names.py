@@ -6,6 +6,8 @@ from ending. So each name that is looked up has a thread of its own, a daemon, a
 
 Threads are bounded, and names that hang may be many: those that hung the last time share a part of the
 threads, those of which nothing is known another one. The rest is for names that were answered the last time.
+A name that turns out to hang gives its place to the next one of which nothing is known: a new runner manager
+does not wait for as many others that are new, too.
 """
 
 import asyncio
@@ -34,6 +36,10 @@ class _Kind(IntEnum):
 _MOST = {_Kind.ANSWERED: 128, _Kind.UNKNOWN: 96, _Kind.HANGING: 48}
 """Names of a kind, or of one that hangs more, that are looked up at the same moment; the next ones wait."""
 
+_MOST_LATE = 64
+"""Names that have given their place away, at the same moment: so many threads more there may be. With all
+others they are fewer than the unit's ``TasksMax=`` lets us have."""
+
 _R = TypeVar("_R")
 
 _Found: TypeAlias = Sequence[tuple[Any, ...]]
@@ -49,6 +55,7 @@ class NamesLoop(asyncio.SelectorEventLoop):
         """By what is asked: who asks for the same waits for the same answer."""
         self._waiting: dict[_Kind, deque[Callable[[], None]]] = {kind: deque() for kind in _Kind}
         self._threads = Counter[_Kind]()
+        self._late = 0
         self._known: dict[object, _Kind] = {}
         """What is known of hosts, the one that was looked up last at the end."""
 
@@ -89,7 +96,17 @@ class NamesLoop(asyncio.SelectorEventLoop):
 
     def _begin(self, question: tuple[Any, ...], found: "asyncio.Future[_Found]", kind: _Kind) -> None:
         self._threads[kind] += 1
-        begun = self.time()
+        begun, has_place = self.time(), True
+
+        def give_place() -> None:
+            nonlocal has_place
+            if self._late < _MOST_LATE:
+                has_place = False
+                self._threads[kind] -= 1
+                self._late += 1
+                self._begin_next()
+
+        late = self.call_later(_HANGS_AFTER, give_place) if kind is _Kind.UNKNOWN else None
 
         def look() -> None:
             try:
@@ -102,7 +119,12 @@ class NamesLoop(asyncio.SelectorEventLoop):
                 return  # the loop is closed: nobody waits any more
 
         def end(answer: "_Found | Exception") -> None:
-            self._threads[kind] -= 1
+            if late is not None:
+                late.cancel()
+            if has_place:
+                self._threads[kind] -= 1
+            else:
+                self._late -= 1
             self._remember(question[0], is_late=self.time() - begun >= _HANGS_AFTER)
             self._end(question, found, answer)
 

@@ -97,6 +97,27 @@ def test_a_new_name_does_not_wait_for_those_that_hung_before(
     in_loop(work)
 
 
+def test_a_new_name_does_not_wait_for_half_a_minute_behind_new_ones_that_hang(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner manager that Pod had just got waited for half a minute behind a hundred new ones."""
+    monkeypatch.setattr(names, "_HANGS_AFTER", 0.0)
+
+    async def work() -> None:
+        hanging = [asyncio.create_task(_ask(f"hanging{number}")) for number in range(150)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            assert await _ask("new") == _FOUND
+        assert not any(task.done() for task in hanging)
+        resolver.answers.set()
+        await asyncio.gather(*hanging)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, NamesLoop)
+        assert (loop._late, loop._threads.total()) == (0, 0)
+
+    in_loop(work)
+
+
 def test_what_is_remembered_of_names_is_bounded(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "_MOST_KNOWN", 3)
 
