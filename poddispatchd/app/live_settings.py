@@ -72,6 +72,7 @@ class LiveSettings:
         self._registry.availability = availability_of(self._current)
         if self._parts is not None:
             self._parts.settings = self._current
+            self._parts.media.media_root.look_anew()
             self._parts.wakeups.ring_all()
         configure_logging(fresh.log, environ=os.environ)
         log.info(

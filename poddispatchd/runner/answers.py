@@ -5,10 +5,12 @@ import json
 from collections.abc import Mapping
 
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.manifest import MOST_FILES
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import (
     AnswerLostError,
     RecordTooLongError,
+    ResultRefusedError,
     RunnerTaskUnknownError,
     UnusableAnswerError,
 )
@@ -20,7 +22,7 @@ from poddispatchd.runner.http_errors import (
     says_task_unknown,
     submission_refusal,
 )
-from poddispatchd.runner.json_object import parsed
+from poddispatchd.runner.json_object import BeyondBoundsError, parsed, read_object
 from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.transport import HttpAnswer
 
@@ -31,6 +33,9 @@ _LONGEST_ADDRESSABLE_ID = 2000
 _STATUSES = frozenset(RunnerStatus)
 _LONGEST_WORD = 100
 _TASK_FAILED = "Task failed:"
+
+_HEAD = 1024
+"""Bytes within which a list of result files names its task."""
 
 
 def json_object(manager: RunnerManager, answer: HttpAnswer) -> Mapping[str, object]:
@@ -51,6 +56,27 @@ def json_object(manager: RunnerManager, answer: HttpAnswer) -> Mapping[str, obje
         f"Runner manager {manager.name!r} answered {what} (status {answer.status}): "
         "its URL may lead to something else."
     )
+
+
+def result_list(manager: RunnerManager, answer: HttpAnswer, task_id: RunnerTaskId) -> Mapping[str, object]:
+    """The JSON object of a 2xx answer to ``GET /task/result/<id>``.
+
+    Raises:
+        ResultRefusedError: it is the list of this task, and longer than any of as many files as are accepted.
+        UnusableAnswerError: it is something else.
+    """
+    try:
+        is_long = answer.is_cut
+        if not is_long:
+            return read_object(answer.body)
+    except BeyondBoundsError:
+        is_long = True
+    except (ValueError, RecursionError):
+        is_long = False
+    # Whatever else answers at the address, a page without an end, says nothing of the result.
+    if is_long and task_id.encode() in answer.body[:_HEAD]:
+        raise ResultRefusedError(f"The result lists far more than the {MOST_FILES} files that are accepted.")
+    return json_object(manager, answer)
 
 
 def accepted(manager: RunnerManager, answer: HttpAnswer) -> Accepted:

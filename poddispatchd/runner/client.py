@@ -162,7 +162,7 @@ class RunnerClient(RunnerReader):
             RunnerTaskUnknownError: the manager no longer knows the task.
             RunnerUnreachableError: the runner that holds the files does not answer.
             ResultGoneError: the files have been purged.
-            ResultRefusedError: the list holds an unsafe name.
+            ResultRefusedError: the list holds an unsafe name, or too many.
             ResultIncompleteError: the list is empty.
         """
         answer = await self._ask(
@@ -171,7 +171,7 @@ class RunnerClient(RunnerReader):
         if not answer.is_success:
             raise result_refusal(manager, answer, "The list of result files")
         return await self._interpreted(
-            answer, lambda: parse_manifest(answers.json_object(manager, answer), task_id)
+            answer, lambda: parse_manifest(answers.result_list(manager, answer, task_id), task_id)
         )
 
     async def stop(self, manager: RunnerManager, task_id: RunnerTaskId) -> StopOutcome:

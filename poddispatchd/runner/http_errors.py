@@ -43,6 +43,11 @@ def refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerManagerError:
                 f"Runner manager {name} does not know the address asked for ({answer.status}): "
                 "check its URL, with its path, in Pod's administration."
             )
+        # A proxy, or a network, that was too slow: it passes.
+        case 408:
+            return RunnerManagerUnavailableError(
+                f"The proxy before runner manager {name} did not get our request in time (408)."
+            )
         case 429:
             return RunnerManagerBusyError(f"Runner manager {name} limits our rate of requests (429).")
         case status if 300 <= status < 400:
@@ -71,9 +76,10 @@ def submission_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerMana
                 f"Runner manager {name} has no free runner{_because(manager, answer)}."
             )
         # Only a proxy answers so here, and it may have passed the task on before.
-        case 502 | 504:
+        case 408 | 502 | 504:
+            whose = "our request in time" if answer.status == 408 else "its answer"
             return AnswerLostError(
-                f"The proxy before runner manager {name} did not get its answer ({answer.status})."
+                f"The proxy before runner manager {name} did not get {whose} ({answer.status})."
             )
         case 400 | 422 if not answer.is_html:
             return _payload_refusal(manager, answer)

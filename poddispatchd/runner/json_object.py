@@ -24,6 +24,10 @@ _MARK = re.compile(_TOKEN.pattern + '|"', re.DOTALL)
 _CUT_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*(\\(?:u[0-9a-fA-F]{0,3})?)\Z")
 
 
+class BeyondBoundsError(ValueError):
+    """An object with more values, or deeper ones, than an honest one has."""
+
+
 class EndOfTextError(ValueError):
     """The text ends inside a value."""
 
@@ -37,7 +41,8 @@ def read_object(body: bytes, *, is_cut: bool = False) -> dict[str, object]:
             that is not complete is left out.
 
     Raises:
-        ValueError: it is no JSON object, or one with more values, or deeper ones, than an honest one has.
+        BeyondBoundsError: it has more values, or deeper ones, than an honest one has.
+        ValueError: it is no JSON object.
     """
     text = body.decode("utf-8-sig", errors="ignore" if is_cut else "strict")
     found: dict[str, object] = {}
@@ -46,7 +51,7 @@ def read_object(body: bytes, *, is_cut: bool = False) -> dict[str, object]:
         for name, value in _members(text, begin, is_cut=is_cut):
             found[name] = value
             if len(found) > _MOST_MEMBERS:
-                raise ValueError("too many members")
+                raise BeyondBoundsError("too many members")
     except EndOfTextError:
         if not is_cut:
             raise
@@ -137,7 +142,7 @@ def _end_of_container(text: str, begin: int) -> int:
             if depth == 0:
                 return token.end()
         if depth > DEEPEST or count > 2 * MOST_VALUES:
-            raise ValueError("too deep, or too many values")
+            raise BeyondBoundsError("too deep, or too many values")
     raise EndOfTextError
 
 

@@ -127,6 +127,11 @@ class Directory(Opened):
         with os.scandir(self._descriptor) as entries:
             return next(entries, None) is None
 
+    def identity_of(self, name: str) -> tuple[int, int]:
+        """Device and inode of what is called so in the directory, or of what it leads to."""
+        found = os.stat(_plain(name), dir_fd=self._descriptor)
+        return found.st_dev, found.st_ino
+
     def links(self) -> dict[str, str]:
         """The symbolic links in the directory, by name: what they say, which is not looked at."""
         with os.scandir(self._descriptor) as entries:
@@ -259,7 +264,7 @@ class Directory(Opened):
         if status is not None and status.is_link:
             what = (
                 "a symbolic link: links are followed on the first level of MEDIA_ROOT only, and only "
-                "those that were there at the start"
+                "those that were there at the start or at the last 'systemctl reload poddispatchd'"
             )
         return NotPlainError(errno.ELOOP, f"{self.path}/{name} is {what}")
 
@@ -280,6 +285,12 @@ def close_lock(descriptor: int) -> None:
 def real_path(path: Path) -> Path:
     """Where a path leads, links in it followed: for MEDIA_ROOT and its first level, at the start."""
     return Path(os.path.realpath(path))
+
+
+def identity_of(path: Path) -> tuple[int, int]:
+    """Device and inode of what a path leads to."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _plain(name: str) -> str:

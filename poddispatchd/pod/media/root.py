@@ -6,16 +6,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, local
 
-from poddispatchd.pod.media.directory import Directory, real_path
+from poddispatchd.pod.media.directory import Directory, NotPlainError, identity_of, real_path
 from poddispatchd.pod.media.file_system_errors import ToleratedErrors
 
 
 class MediaRoot:
     """MEDIA_ROOT: where it leads, and where the links on its first level led when they were first looked at.
 
-    A link that is made later is not followed; one that somebody changes leads where it led. When another file
-    system is mounted there, its own links are looked at anew. Where a link leads is looked at by whoever goes
-    there: a file system that hangs behind one of them keeps nobody from the others (invariant I12).
+    A link that is made later is not followed, and nobody goes through one that leads elsewhere by now, before
+    ``look_anew``: what would be put where it led nobody would see. MEDIA_ROOT itself is followed wherever it
+    leads; when that is another place, or another file system is mounted there, its own links are looked at
+    anew. Where a link leads is looked at by whoever goes there: a file system that hangs behind one of them
+    keeps nobody from the others (invariant I12).
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,11 +70,23 @@ class MediaRoot:
         root = Directory.opened(real, self.tolerated_errors)
         root.path = str(self.path)
         try:
+            if root.identity != identity_of(self.path):
+                root.close()
+                # A link on the way to it was changed: what is put where it led nobody sees.
+                with self._lock:
+                    real = self._real = real_path(self.path)
+                root = Directory.opened(real, self.tolerated_errors)
+                root.path = str(self.path)
             self._resolve(root)
         except BaseException:
             root.close()
             raise
         return root
+
+    def look_anew(self) -> None:
+        """The links on the first level are as they are to be, a person says: they are followed."""
+        with self._lock:
+            self._identity = None
 
     def first(self, root: Directory, name: str) -> Directory:
         """A directory on the first level of the root (blocking)."""
@@ -82,6 +96,11 @@ class MediaRoot:
             return root.subdirectory(name)
         directory = Directory.opened(_followed(name, link, targets), self.tolerated_errors)
         directory.path = f"{self.path}/{name}"
+        try:
+            self._check_led(root, name, directory, targets[name])
+        except BaseException:
+            directory.close()
+            raise
         return directory
 
     def links(self) -> dict[str, Path]:
@@ -90,6 +109,15 @@ class MediaRoot:
         with self._lock:
             links, targets = self._links, self._targets
         return {name: _followed(name, link, targets) for name, link in links.items()}
+
+    def _check_led(self, root: Directory, name: str, directory: Directory, target: Path) -> None:
+        """Make sure that where a link led is where whoever goes there by its name comes to."""
+        if directory.identity != root.identity_of(name):
+            words = (
+                f"{directory.path} is not what it was at the start, a link to {target}: when it is as it is "
+                "to be, have it followed by 'systemctl reload poddispatchd'"
+            )
+            raise NotPlainError(errno.ELOOP, words)
 
     def _resolve(self, root: Directory) -> None:
         identity = root.identity
@@ -102,7 +130,7 @@ class MediaRoot:
 
 
 def _followed(name: str, link: Path, targets: dict[str, Path]) -> Path:
-    """Where a link leads, the same for ever; nobody else waits for the file system that it leads to."""
+    """Where a link leads, once for all; nobody else waits for the file system that it leads to."""
     if name not in targets:
         targets.setdefault(name, real_path(link))
     return targets[name]

@@ -16,6 +16,7 @@ from poddispatchd.errors import (
     AnswerLostError,
     ConfigurationError,
     NoHealthCheckError,
+    ResultRefusedError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
     UnusableAnswerError,
@@ -290,6 +291,18 @@ async def test_a_manager_that_answers_millions_of_values_holds_up_nobody(client:
         assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("count", [60_000, 600_000])
+async def test_a_list_of_far_too_many_files_is_refused_as_one_of_a_few_too_many_is(
+    client: RunnerClient, count: int
+) -> None:
+    """Its task waited for a day, and each of two more runs as well: it was called no JSON object."""
+    files = [f"{number}.log" for number in range(count)]
+    listed = json.dumps({"task_id": TASK, "files": [*files, *files]}).encode()
+    async with RawServer([reply(body=listed)]) as server:
+        with pytest.raises(ResultRefusedError, match="far more than the 10000 files"):
+            await client.manifest(manager(server.url), TASK)
 
 
 @pytest.mark.slow

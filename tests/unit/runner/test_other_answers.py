@@ -108,6 +108,7 @@ def test_a_404_of_something_else_is_a_misconfiguration(given: HttpAnswer) -> Non
     [
         (500, RunnerManagerUnavailableError),
         (503, RunnerManagerUnavailableError),
+        (408, RunnerManagerUnavailableError),
         (401, RunnerManagerMisconfiguredError),
         (429, RunnerManagerBusyError),
     ],

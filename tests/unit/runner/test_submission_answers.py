@@ -121,7 +121,7 @@ def test_another_5xx_makes_the_manager_unavailable(status: int) -> None:
     )
 
 
-@pytest.mark.parametrize("status", [502, 504])
+@pytest.mark.parametrize("status", [408, 502, 504])
 def test_a_proxy_without_an_answer_leaves_open_whether_the_task_was_taken(status: int) -> None:
     assert type(refused(page(status))) is AnswerLostError
     assert type(refused(HttpAnswer(status, "text/plain", b"Bad Gateway"))) is AnswerLostError

@@ -195,9 +195,10 @@ def test_a_directory_in_the_place_of_a_file_is_told(tree: MediaTree) -> None:
         move_into_place(moves(tree, result(tree)), 0o644)
 
 
-def test_links_of_an_administrator_on_the_first_level_lead_where_they_led_at_the_start(
+def test_links_on_the_first_level_are_followed_as_they_were_at_the_start_until_a_person_says_otherwise(
     tmp_path: Path, outside: Path
 ) -> None:
+    """Results were put where a link led that an administrator had changed, and nobody saw them there."""
     staged(tmp_path / "mount", abc__a="x")
     (tmp_path / "media").mkdir()
     (tmp_path / "media/videos").symlink_to(tmp_path / "mount")
@@ -207,9 +208,38 @@ def test_links_of_an_administrator_on_the_first_level_lead_where_they_led_at_the
     (tmp_path / "media/videos").unlink()
     (tmp_path / "media/videos").symlink_to(outside)
     (tmp_path / "media/files").symlink_to(outside)
-    assert list_files(tree.path("videos")) == {"abc/a": 1}
+    with pytest.raises(MediaNotWritableError, match=r"is not what it was at the start, a link to .*/mount"):
+        list_files(tree.path("videos"))
     with pytest.raises(MediaNotWritableError, match="only those that were there at the start"):
         list_files(tree.path("files"))
+    tree.media_root.look_anew()
+    assert list_files(tree.path("videos")) == list_files(tree.path("files")) != {"abc/a": 1}
+
+
+def test_a_directory_in_the_place_of_a_link_is_not_taken_for_where_it_led(tmp_path: Path) -> None:
+    staged(tmp_path / "mount", abc__a="x")
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media/videos").symlink_to(tmp_path / "mount")
+    tree = MediaTree(tmp_path / "media")
+    assert list_files(tree.path("videos")) == {"abc/a": 1}
+    (tmp_path / "media/videos").unlink()
+    (tmp_path / "media/videos").mkdir()
+    with pytest.raises(MediaNotWritableError, match="systemctl reload"):
+        list_files(tree.path("videos"))
+    tree.media_root.look_anew()
+    assert list_files(tree.path("videos")) == {}
+
+
+def test_a_media_root_that_leads_to_another_disk_by_now_is_followed(tmp_path: Path) -> None:
+    """After such a move all that was imported went to the old disk, and Pod had no file of it."""
+    for disk in ("old", "new"):
+        staged(tmp_path / disk / "videos", **{f"abc__{disk}": "x"})
+    (tmp_path / "media").symlink_to(tmp_path / "old")
+    tree = MediaTree(tmp_path / "media")
+    assert list_files(tree.path("videos")) == {"abc/old": 1}
+    (tmp_path / "media").unlink()
+    (tmp_path / "media").symlink_to(tmp_path / "new")
+    assert list_files(tree.path("videos")) == {"abc/new": 1}
 
 
 async def test_a_link_to_a_file_system_that_hangs_keeps_nobody_from_the_others(
