@@ -148,7 +148,18 @@ def _video_of(video: VideoId, record: asyncpg.Record) -> Video:
 
 
 def _cut_of(cut: Mapping[str, str]) -> Cut:
-    return Cut(time.fromisoformat(cut["start"]), time.fromisoformat(cut["end"]), cut["duration"])
+    return Cut(_time_of_day(cut["start"]), _time_of_day(cut["end"]), cut["duration"])
+
+
+def _time_of_day(text: str) -> time:
+    """What PostgreSQL's type of that name says; it knows 24:00:00, which newer Pythons read as midnight.
+
+    Raises:
+        ValueError: no clock shows it.
+    """
+    if text.startswith("24"):
+        raise ValueError(f"{text} is no time of day")
+    return time.fromisoformat(text)
 
 
 def _dressing_of(found: Mapping[str, Any]) -> Dressing:

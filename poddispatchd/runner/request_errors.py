@@ -26,6 +26,9 @@ CONNECT_TIMEOUT = 10.0
 _AFTER_SECONDS = (errno.EHOSTUNREACH, errno.ETIMEDOUT, socket.EAI_AGAIN)
 """How the system calls it when no other machine answered."""
 
+_NOT_BY_THE_RULES = range(80, 95)
+"""OpenSSL's codes of what RFC 5280 does not allow, as X509_V_ERR_MISSING_AUTHORITY_KEY_IDENTIFIER."""
+
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
 """What a request fails with."""
 
@@ -103,6 +106,11 @@ def _certificate_words(error: aiohttp.ClientConnectorCertificateError) -> str:
             return (
                 f"is for another host ({reason}): put a name that it holds into the manager's URL in Pod's "
                 "administration, or have one made for this name"
+            )
+        case int(code) if code in _NOT_BY_THE_RULES:
+            return (
+                f"is not made as RFC 5280 asks, or that of its authority is not ({reason}), which Python "
+                "refuses since 3.13: have it made anew"
             )
         case _:
             return (

@@ -43,10 +43,13 @@ async def test_without_a_database_nothing_is_completed_and_nothing_is_said(
 async def test_nobody_waits_long_for_what_a_key_completes(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a database that did not answer a shell stood still for fifteen seconds."""
     monkeypatch.setattr(completion, "_PATIENCE", 0.05)
-    silent = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    callers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, caller: callers.append(caller), "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
         pod.set("database", dsn=f"postgresql://nobody@127.0.0.1:{port}/nowhere")
         pod.set("ops", listen=f"127.0.0.1:{port}")
         async with asyncio.timeout(4):
             assert await _offered(pod, "runners", "pause", "") == []
+        for caller in callers:
+            caller.close()

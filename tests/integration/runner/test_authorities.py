@@ -25,6 +25,18 @@ from tests.integration.runner.test_client_on_the_wire import BODY, TAKEN
 from tests.unit.runner.managers import manager
 
 _DAY = timedelta(days=1)
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What the key of an authority is for."""
 
 
 class Authority:
@@ -33,8 +45,11 @@ class Authority:
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        own = self._builder(self._name, self._key.public_key(), -1, 1)
+        public = self._key.public_key()
+        self._identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+        own = self._builder(self._name, public, -1, 1)
         own = own.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        own = own.add_extension(_SIGNS, critical=True).add_extension(self._identifier, critical=False)
         self.certificate = own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _builder(
@@ -46,13 +61,25 @@ class Authority:
         )
 
     def server(
-        self, tmp_path: Path, *, host: str = "localhost", begins: int = -1, ends: int = 1
+        self,
+        tmp_path: Path,
+        *,
+        host: str = "localhost",
+        begins: int = -1,
+        ends: int = 1,
+        by_the_rules: bool = True,
     ) -> ssl.SSLContext:
-        """A server with a certificate of this authority for a host; days from now."""
+        """A server with a certificate of this authority for a host; days from now.
+
+        ``by_the_rules``: with the identifier of its authority's key, as RFC 5280 asks.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a runner manager")])
         made = self._builder(name, key.public_key(), begins, ends)
         made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        if by_the_rules:
+            signed_by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
+            made = made.add_extension(signed_by, critical=False)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -151,6 +178,7 @@ async def test_a_file_that_cannot_be_read_in_time_keeps_nobody_waiting_for_ever(
         ({"begins": -2, "ends": -1}, "has expired"),
         ({"begins": 1, "ends": 2}, "clock of this machine"),
         ({"host": "other.example.org"}, "a name that it holds into the manager's URL"),
+        ({"by_the_rules": False}, "have it made anew"),
     ],
 )
 async def test_a_certificate_that_its_authority_cannot_help_is_told_with_what_can(
@@ -161,6 +189,10 @@ async def test_a_certificate_that_its_authority_cannot_help_is_told_with_what_ca
     words: str,
 ) -> None:
     """Whatever was wrong, the words were to set ``runners.ca_file``."""
+    connector = client._session.connector
+    assert isinstance(connector, authorities.TrustingConnector)
+    # As Pythons since 3.13 do by themselves.
+    connector._authorities.context.verify_flags |= ssl.VERIFY_X509_STRICT
     tls = authority.server(tmp_path, **certificate)  # type: ignore[arg-type]  # passed on
     async with RawServer([TAKEN], tls=tls) as server:
         with pytest.raises(RunnerManagerMisconfiguredError, match=words) as refused:
