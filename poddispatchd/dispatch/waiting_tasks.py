@@ -65,7 +65,8 @@ class TaskMemory(Struct):
 
     def matters(self, now: float) -> bool:
         """Whether it would be treated otherwise if nothing were remembered of it."""
-        return self.held_until > now or (bool(self.refusals) and not self._is_old(now))
+        is_refused = bool(self.refusals) and not self._is_old(now)
+        return self.held_until > now or self.others_until > now or is_refused
 
     def _is_old(self, now: float) -> bool:
         return now - self.refused_at >= _REFUSAL_LASTS
