@@ -257,7 +257,8 @@ class NoSpaceError(ResultError):
 
 def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableError:
     """The error that a failure of the media tree's file system means; ``what`` could not be done."""
-    words = f"{what}: {error.strerror or error}."
+    hint = " ('df' and 'df -i' tell what is used up)" if error.errno == errno.ENOSPC else ""
+    words = f"{what}: {error.strerror or error}{hint}."
     return NoSpaceError(words) if error.errno in _NO_SPACE else MediaNotWritableError(words)
 
 

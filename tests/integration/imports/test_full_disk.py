@@ -114,7 +114,7 @@ async def test_a_disk_that_fills_up_at_any_moment_of_an_import_is_waited_for(
     [(state, attempts, reason)] = await here.imports_of(task)
     assert (state, attempts, await here.status(task)) == ("open", 0, "running")
     assert reason is not None
-    assert "No space left on device" in reason
+    assert "No space left on device ('df' and 'df -i' tell what is used up)" in reason
     assert (tree(here), here.staged()) == (before, [])
     assert [entry["event"] for entry in logged if entry["event"].startswith("media.")] == ["media.obstructed"]
     retried = here.parts.metrics.imports.labels(kind, ImportOutcome.RETRIED)
