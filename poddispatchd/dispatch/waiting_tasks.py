@@ -44,11 +44,15 @@ class TaskMemory(Struct):
     lost_by: frozenset[ManagerId] = frozenset()
     others_until: float = 0.0
 
-    def lost(self, managers: Collection[ManagerId], *, max_attempts: int) -> None:
-        """Runs of it came to nothing at these managers, one for each run."""
-        self.lost_by = frozenset(managers)
-        is_last = bool(managers) and not may_submit_again(len(managers) + 1, max_attempts=max_attempts)
-        self.others_until = self.since + _OTHERS_FOR if is_last else 0.0
+    def lost(self, lost_by: Collection[ManagerId], *, due_at: float, max_attempts: int) -> None:
+        """Runs of it came to nothing at these managers, one for each run.
+
+        ``due_at``: when it might be submitted again, by the database's clock. Should that have been set back,
+        it is since this daemon has seen it.
+        """
+        self.lost_by = frozenset(lost_by)
+        is_last = bool(lost_by) and not may_submit_again(len(lost_by) + 1, max_attempts=max_attempts)
+        self.others_until = min(self.since, due_at) + _OTHERS_FOR if is_last else 0.0
 
     def refused(self, manager: ManagerId, words: str, now: float) -> None:
         """A manager does not take its payload."""
@@ -148,10 +152,12 @@ class OwnTasks:
         waits = [(pk, wait.date_added, read_at + wait.seconds) for pk, wait in found]
         return [(pk, date_added, until) for pk, date_added, until in waits if until > now]
 
-    def lost_by(self, task: Task) -> tuple[ManagerId, ...]:
-        """The managers that runs of this task came to nothing at, one for each run."""
+    def losses(self, task: Task) -> tuple[tuple[ManagerId, ...], float]:
+        """The managers that runs of this task came to nothing at, one for each, and when it was due again."""
         known = self.known.get(task.pk)
-        return known.lost_by if known is not None and known.date_added == task.date_added else ()
+        if known is None or known.date_added != task.date_added:
+            return (), 0.0
+        return known.lost_by, self._read_at + known.seconds
 
 
 class Waiting(Struct, frozen=True):

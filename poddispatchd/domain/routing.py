@@ -163,31 +163,27 @@ def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[A
         kind = (offer.site, offer.type)
         if kind not in ordered:
             ordered[kind] = candidates(Offer(offer.task, offer.type, offer.site), lanes, now)
-        if offer.lost_by:
-            lane = _choose_another(offer, ordered[kind], lanes, now, taken)
-        else:
-            lane = choose(ordered[kind], now, taken=taken, refused_by=offer.refused_by)
+        lane = choose(
+            ordered[kind], now, taken=taken, refused_by=offer.refused_by | _spared(offer, lanes, now)
+        )
         if lane is not None:
             assignments.append(Assignment(offer.task, lane.manager))
             taken.add(lane.manager)
     return assignments
 
 
-def _choose_another(
-    offer: Offer, ordered: Sequence[Lane], lanes: Iterable[Lane], now: float, taken: Collection[ManagerId]
-) -> Lane | None:
-    """A manager for a task whose runs came to nothing at some.
+def _spared(offer: Offer, lanes: Iterable[Lane], now: float) -> frozenset[ManagerId]:
+    """The managers that do not get a task because its runs came to nothing there and others are to have it.
 
     One that loses whatever it takes has room at once, and would get all runs that a task may have.
     """
-    spoilt = offer.refused_by | offer.lost_by
-    others = [lane for lane in ordered if lane.manager not in spoilt]
-    is_for_others = now < offer.others_until and any(
-        lane.works_for(offer, now) for lane in lanes if lane.manager not in offer.lost_by
+    is_kept = now < offer.others_until
+    is_for_others = bool(offer.lost_by) and any(
+        lane.can_take(offer, now) or (is_kept and lane.works_for(offer, now))
+        for lane in lanes
+        if lane.manager not in offer.lost_by
     )
-    if others or is_for_others:
-        return choose(others, now, taken=taken)
-    return choose(ordered, now, taken=taken, refused_by=offer.refused_by)
+    return offer.lost_by if is_for_others else frozenset()
 
 
 def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]]:
@@ -200,16 +196,27 @@ def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[Site
     return {kind: frozenset(sites) for kind, sites in found.items()}
 
 
-def unserved(offers: Iterable[Offer], lanes: Iterable[Lane], now: float) -> list[Lane]:
-    """The managers that can be asked at once but could take none of these tasks.
+def unserved(
+    offers: Iterable[Offer], lanes: Sequence[Lane], now: float, among: Iterable[Lane] | None = None
+) -> list[Lane]:
+    """The managers that can be asked at once but are to get none of these tasks.
 
-    Without this question a page of tasks that wait for something else would hide those behind it.
+    Without this question a page of tasks that wait for something else, or for somebody else, would hide those
+    behind it.
+
+    Args:
+        offers: the tasks.
+        lanes: all managers: some tasks are kept for those that are full now.
+        now: by the clock of the lanes.
+        among: of which managers it is asked; None: of all.
     """
-    waiting = [lane for lane in lanes if lane.is_open and any(lane.has_room(t, now) for t in SUBMITTABLE)]
+    asked = lanes if among is None else among
+    waiting = [lane for lane in asked if lane.is_open and any(lane.has_room(t, now) for t in SUBMITTABLE)]
     for offer in offers:
         if not waiting:
             break
-        waiting = [lane for lane in waiting if not lane.can_take(offer, now)]
+        spared = _spared(offer, lanes, now)
+        waiting = [lane for lane in waiting if lane.manager in spared or not lane.can_take(offer, now)]
     return waiting
 
 

@@ -71,12 +71,14 @@ class OwnTask(Struct, frozen=True):
     """A task that needs no grace.
 
     ``wait``: it is not submitted before; None when it may be. ``lost_by``: the runner managers that its runs
-    came to nothing at since it was added, one for each run.
+    came to nothing at since it was added, one for each run; ``seconds`` until it may be submitted again, less
+    than none when it might already.
     """
 
     date_added: datetime | None
     wait: Wait | None = None
     lost_by: tuple[ManagerId, ...] = ()
+    seconds: float = 0.0
 
 
 async def take_lease(
@@ -159,7 +161,9 @@ async def own_tasks(connection: Connection, *, within: float | None = None) -> d
     """
     rows = await connection.fetch(*_QUERIES["own_tasks"](within=within))
     return {
-        TaskPk(row["task_pk"]): OwnTask(row["date_added"], _wait(row), tuple(row["lost_by"] or ()))
+        TaskPk(row["task_pk"]): OwnTask(
+            row["date_added"], _wait(row), tuple(row["lost_by"] or ()), row["seconds"] or 0.0
+        )
         for row in rows
     }
 

@@ -72,15 +72,15 @@ SET added_at = now(), date_added = excluded.date_added, not_before = excluded.no
 
 -- name: own_tasks
 -- Tasks that need no grace, for how many seconds more they wait, and the runner managers that lost them; with :within
--- those alone that were put back or were added within so many seconds: after a restart of all that failed there are as
--- many others as tasks in the queue.
-SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds,
-       CASE WHEN not_before IS NOT NULL THEN ARRAY(
-           SELECT runner_manager_id FROM poddispatchd.submission
-           WHERE submission.task_pk = own_task.task_pk AND submission.date_added = own_task.date_added AND state = 'lost')
-       END AS lost_by
+-- those alone that wait, were lost, or were added within so many seconds: after a restart of all that failed, or a first
+-- start beside as many that hung, there are as many others as tasks in the queue.
+SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds, lost_by
 FROM poddispatchd.own_task
-WHERE :within::float8 IS NULL OR not_before IS NOT NULL OR added_at > now() - make_interval(secs => :within)
+LEFT JOIN LATERAL (
+    SELECT array_agg(runner_manager_id) AS lost_by FROM poddispatchd.submission
+    WHERE own_task.not_before IS NOT NULL AND submission.task_pk = own_task.task_pk
+      AND submission.date_added = own_task.date_added AND state = 'lost') AS lost ON true
+WHERE :within::float8 IS NULL OR not_before > now() OR lost_by IS NOT NULL OR added_at > now() - make_interval(secs => :within)
 
 -- name: wait_of
 -- Until when a task waits that has had this date_added since it was put back; a longer wait than any (domain.lifecycle)
