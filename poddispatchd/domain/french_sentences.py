@@ -45,6 +45,7 @@ SENTENCES: Mapping[str, str] = {
     "It is larger than the runner allows: raise MAX_VIDEO_SIZE_GB there, then restart the task.": "Elle est plus grande que le runner ne le permet : augmentez-y MAX_VIDEO_SIZE_GB, puis relancez la tâche.",
     # --- results: the listing and the download ---
     "The result lists {count} files; at most {most} are accepted.": "Le résultat contient {count} fichiers ; {most} au plus sont acceptés.",
+    "The result lists far more than the {most} files that are accepted.": "Le résultat contient bien plus que les {most} fichiers acceptés.",
     "The result lists no file.": "Le résultat ne contient aucun fichier.",
     "the name {name} is listed with two different sha256 sums": "le nom {name} est donné avec deux sommes sha256 différentes",
     "the name {name} stands twice, in two spellings": "le nom {name} est donné deux fois, écrit de deux façons",
