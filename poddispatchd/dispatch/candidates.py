@@ -213,6 +213,7 @@ class Candidates:
         while room := self._room(left, types, now):
             page = await self._page(room, size, found.values(), skip, now)
             found |= {item.task.pk: item for item in page}
+            await self._own_tasks.read_losses(page)
             waiting += self._submittable(page, now)
             self.has_more = len(page) == size
             if not self.has_more:
