@@ -154,7 +154,7 @@ def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[A
     """
     assignments: list[Assignment] = []
     taken: set[ManagerId] = set()
-    still_open = sum(lane.is_open for lane in lanes)
+    still_open, spared = sum(lane.is_open for lane in lanes), _Spared(lanes, now)
     # Tasks of one type and site see the same managers: they are put in order once, not for each task.
     ordered: dict[tuple[SiteId, TaskType], list[Lane]] = {}
     for offer in offers:
@@ -163,27 +163,40 @@ def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[A
         kind = (offer.site, offer.type)
         if kind not in ordered:
             ordered[kind] = candidates(Offer(offer.task, offer.type, offer.site), lanes, now)
-        lane = choose(
-            ordered[kind], now, taken=taken, refused_by=offer.refused_by | _spared(offer, lanes, now)
-        )
+        passed_over = offer.refused_by | spared.of(offer)
+        lane = choose(ordered[kind], now, taken=taken, refused_by=passed_over)
         if lane is not None:
             assignments.append(Assignment(offer.task, lane.manager))
             taken.add(lane.manager)
     return assignments
 
 
-def _spared(offer: Offer, lanes: Iterable[Lane], now: float) -> frozenset[ManagerId]:
+class _Spared:
     """The managers that do not get a task because its runs came to nothing there and others are to have it.
 
-    One that loses whatever it takes has room at once, and would get all runs that a task may have.
+    One that loses whatever it takes has room at once, and would get all runs that a task may have. Tasks that
+    are alike see the same managers: these are looked at once, not for each task.
     """
-    is_kept = now < offer.others_until
-    is_for_others = bool(offer.lost_by) and any(
-        lane.can_take(offer, now) or (is_kept and lane.works_for(offer, now))
-        for lane in lanes
-        if lane.manager not in offer.lost_by
-    )
-    return offer.lost_by if is_for_others else frozenset()
+
+    def __init__(self, lanes: Iterable[Lane], now: float) -> None:
+        self._lanes = lanes
+        self._now = now
+        self._known: dict[tuple[object, ...], frozenset[ManagerId]] = {}
+
+    def of(self, offer: Offer) -> frozenset[ManagerId]:
+        """Those of one task."""
+        if not offer.lost_by:
+            return offer.lost_by
+        is_kept = self._now < offer.others_until
+        alike = offer.site, offer.type, offer.lost_by, offer.refused_by, is_kept
+        if alike not in self._known:
+            is_for_others = any(
+                lane.can_take(offer, self._now) or (is_kept and lane.works_for(offer, self._now))
+                for lane in self._lanes
+                if lane.manager not in offer.lost_by
+            )
+            self._known[alike] = offer.lost_by if is_for_others else frozenset()
+        return self._known[alike]
 
 
 def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]]:
@@ -212,11 +225,12 @@ def unserved(
     """
     asked = lanes if among is None else among
     waiting = [lane for lane in asked if lane.is_open and any(lane.has_room(t, now) for t in SUBMITTABLE)]
+    spared = _Spared(lanes, now)
     for offer in offers:
         if not waiting:
             break
-        spared = _spared(offer, lanes, now)
-        waiting = [lane for lane in waiting if lane.manager in spared or not lane.can_take(offer, now)]
+        left_out = spared.of(offer)
+        waiting = [lane for lane in waiting if lane.manager in left_out or not lane.can_take(offer, now)]
     return waiting
 
 

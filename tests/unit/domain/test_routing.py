@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -299,6 +300,25 @@ def test_a_manager_that_is_to_have_none_of_its_kept_tasks_is_asked_for_others() 
     assert [lane.manager for lane in unserved([last], [_lane(1), full], _NOW)] == [1]
     assert unserved([last], [_lane(1), full], _NOW + 1) == []
     assert [lane.manager for lane in unserved([_again()], [_lane(1), _lane(2)], _NOW)] == [1]
+
+
+def test_all_managers_are_looked_at_once_for_tasks_that_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand tasks that one of a hundred managers had lost took a second of each look."""
+    looked_at: list[ManagerId] = []
+    can_take = Lane.can_take
+
+    def counted(lane: Lane, offer: Offer, now: float) -> bool:
+        looked_at.append(lane.manager)
+        return can_take(lane, offer, now)
+
+    monkeypatch.setattr(Lane, "can_take", counted)
+    full = dict.fromkeys(TaskType, _NOW + 30)
+    lanes = [_lane(1), *(_lane(number, full_until=full) for number in range(2, 50)), _lane(50, site=_THERE)]
+    lost = [replace(_again(), task=TaskPk(number)) for number in range(200)]
+    assert assign(lost, lanes, _NOW) == [Assignment(TaskPk(0), ManagerId(1))]
+    assert [lane.manager for lane in unserved(lost, lanes, _NOW)] == [50]
+    # Whether the one that is left can take it is asked for each.
+    assert len([manager for manager in looked_at if manager != 50]) < 4 * len(lanes)
 
 
 def test_its_last_run_waits_for_another_manager_that_works_and_for_no_other_one() -> None:
