@@ -9,11 +9,12 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct, field
 
+from poddispatchd.cli.environment_files import variables
 from poddispatchd.config.loading import DEFAULT_PATH, NOT_SETTINGS, PREFIX
 
 _ANSWERED_WITHIN = 5.0
@@ -87,7 +88,7 @@ def parsed(name: str, text: str, instance: str = "") -> Unit:
         if key not in _LISTS:
             single[key] = value
         elif value:
-            many[key] += _words(value)
+            many[key] += [value] if key == "EnvironmentFile" else _words(value)
         else:
             many[key].clear()
     credentials = dict(entry.split(":", 1) for entry in many["LoadCredential"] if ":/" in entry)
@@ -101,7 +102,7 @@ def parsed(name: str, text: str, instance: str = "") -> Unit:
         single.get("ProtectSystem") == "strict",
         tuple(Path(place.lstrip("-+")) for place in places),
         {key: Path(path) for key, path in credentials.items()},
-        _settings([*many["Environment"], *_lines(many["EnvironmentFile"])]),
+        _settings(many["Environment"], many["EnvironmentFile"]),
     )
 
 
@@ -118,21 +119,11 @@ def _words(value: str) -> list[str]:
         return []
 
 
-def _lines(files: Iterable[str]) -> Iterator[str]:
-    """The variables in files of them, as far as root can read these."""
+def _settings(assigned: Iterable[str], files: Iterable[str]) -> Mapping[str, str]:
+    """What is set in the unit itself, and over that what is set in files, as far as root can read these."""
+    found = dict(each.split("=", 1) for each in assigned if "=" in each)
     for file in files:
-        try:
-            text = Path(file.removeprefix("-")).read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            continue
-        for line in text.splitlines():
-            if not line.lstrip().startswith(("#", ";")):
-                name, _, value = line.partition("=")
-                yield f"{name.strip()}={' '.join(_words(value))}"
-
-
-def _settings(assignments: Iterable[str]) -> Mapping[str, str]:
-    found = dict(each.split("=", 1) for each in assignments if "=" in each)
+        found.update(variables(file))
     return {
         name: value for name, value in found.items() if name.startswith(PREFIX) and name not in NOT_SETTINGS
     }

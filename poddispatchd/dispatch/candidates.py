@@ -193,7 +193,7 @@ class Candidates:
         self,
         skip: frozenset[TaskPk],
         types: Collection[TaskType],
-        unserved_lanes: list[Lane],
+        lanes: list[Lane],
         own_tasks_within: float,
     ) -> list[Waiting]:
         """Read the queue.
@@ -207,18 +207,19 @@ class Candidates:
         now = self._clock.monotonic()
         if self._has_journal:
             await self._own_tasks.read(within=own_tasks_within, grace=self._settings().grace)
-        size = max(self._page_size, 2 * len(unserved_lanes))
+        left, size = lanes, max(self._page_size, 2 * len(lanes))
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []
-        while room := self._room(unserved_lanes, types, now):
+        while room := self._room(left, types, now):
             page = await self._page(room, size, found.values(), skip, now)
             found |= {item.task.pk: item for item in page}
+            await self._own_tasks.read_losses(page)
             waiting += self._submittable(page, now)
             self.has_more = len(page) == size
             if not self.has_more:
                 self._page_size = _PAGE
                 break
-            unserved_lanes = unserved((entry.offer for entry in waiting), unserved_lanes, now)
+            left = unserved((entry.offer for entry in waiting), lanes, now, among=left)
             size *= _GROWTH
         if 2 * len(waiting) > self._page_size:
             # Most of what was read can be submitted, and more stands behind it.
@@ -287,7 +288,8 @@ class Candidates:
         entries = []
         for item in page:
             memory, site = self.memories.of(item), choose(item.site_ids)
-            memory.lost(self._own_tasks.lost_by(item.task), max_attempts=self._max_attempts())
+            lost_by, due_at = self._own_tasks.losses(item.task)
+            memory.lost(lost_by, due_at=due_at, max_attempts=self._max_attempts())
             if item.grace_left > 0:
                 # The end of its grace wakes the dispatcher.
                 memory.held_until = max(memory.held_until, now + item.grace_left + _A_MOMENT)

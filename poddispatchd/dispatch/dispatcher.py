@@ -102,7 +102,7 @@ class Dispatcher:
 
     async def step(self) -> float:
         """Settle what is open, then submit what can be submitted; seconds until the next look."""
-        if self._leadership.term is None:
+        if (term := self._leadership.term) is None:
             self._unanswered.must_look = True
             # For the status page and the metrics, which name the managers.
             await self._managers.refresh(within=_QUIET_FRESH_FOR)
@@ -111,7 +111,7 @@ class Dispatcher:
         is_quiet = self._is_quiet()
         await self._managers.refresh(within=_QUIET_FRESH_FOR if is_quiet else FRESH_FOR)
         if self._unanswered.must_look:
-            await self._unanswered.settle(self._in_hand.keys(), self._hand_out)
+            await self._unanswered.settle(self._in_hand.keys(), self._hand_out, term=term)
         lanes = self._registry.lanes()
         self._turns.give_up_late(lanes)
         waiting: list[Waiting] = []

@@ -67,8 +67,10 @@ class Unanswered:
         self._memories = memories
         self._clock = clock
         self._single_pass = single_pass
-        self._open_since: dict[SubmissionId, float] = {}
-        """Since when this daemon asks for the answer of each open intent."""
+        self._asked_for: dict[SubmissionId, float] = {}
+        """For how many seconds this daemon has asked for the answer of each open intent."""
+        self._last_look: tuple[int, float] | None = None
+        """In which term it looked last, and when."""
         self.tasks: frozenset[TaskPk] = frozenset()
         self.managers: frozenset[ManagerId] = frozenset()
         """Who may have one of them."""
@@ -86,7 +88,11 @@ class Unanswered:
             self.managers |= {manager}
 
     async def settle(
-        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None]
+        self,
+        in_hand: Collection[TaskPk],
+        hand_out: Callable[[TaskPk, ManagerTurn, Work], None],
+        *,
+        term: int,
     ) -> None:
         """Have the bytes of open intents posted again where that can be done now.
 
@@ -95,24 +101,24 @@ class Unanswered:
         Args:
             in_hand: tasks whose submission is in progress.
             hand_out: lets one submission run on its own.
+            term: of this daemon. Between two of its terms it did not ask: the database was away, too.
         """
         # What is met while we look, in a submission that ends meanwhile, is looked at the next time.
         self.must_look, self._added = False, {}
         try:
-            await self._settle(in_hand, hand_out)
+            await self._settle(in_hand, hand_out, term)
         except BaseException:
             self.must_look = True
             raise
 
     async def _settle(
-        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None]
+        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None], term: int
     ) -> None:
         backoff, locked = self._backoff.of_tasks, self._backoff.locked
         remembered = self._submitter.remembered
         still_open, gone = await self._open(backoff.tasks - {*in_hand})
         self._submitter.forget(remembered - {submission.id for submission in still_open})
-        now = self._clock.monotonic()
-        self._open_since = {entry.id: self._open_since.get(entry.id, now) for entry in still_open}
+        self._count(still_open, term)
         for pk in gone:
             self._backoff.went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}
@@ -137,6 +143,14 @@ class Unanswered:
         )
         backoff.forget(lambda pk: pk not in self.tasks and self._memories.get(pk) is None)
         self.must_look = self.must_look or bool(unknown or backoff.tasks)
+
+    def _count(self, still_open: Collection[Submission], term: int) -> None:
+        """Add the time since the last look to that for which answers were asked for."""
+        now, last = self._clock.monotonic(), self._last_look
+        passed = now - last[1] if last is not None and last[0] == term else 0.0
+        before = {number: seconds + passed for number, seconds in self._asked_for.items()}
+        self._asked_for = {entry.id: before.get(entry.id, 0.0) for entry in still_open}
+        self._last_look = term, now
 
     async def _open(self, doubtful: Collection[TaskPk]) -> tuple[list[Submission], frozenset[TaskPk]]:
         """The open intents; and which of some tasks without one do not wait any more.
@@ -167,4 +181,4 @@ class Unanswered:
         if self._single_pass:
             # One from the future: the database's clock was set back, and nothing is known of its age.
             return not -_GIVE_UP_AFTER <= intent.age <= _GIVE_UP_AFTER
-        return self._clock.monotonic() - self._open_since[intent.id] >= _GIVE_UP_AFTER
+        return self._asked_for[intent.id] >= _GIVE_UP_AFTER

@@ -1,6 +1,6 @@
 """What is remembered of single tasks while they wait."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from msgspec import Struct, field
@@ -12,7 +12,7 @@ from poddispatchd.domain.routing import Offer
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, Task, TaskPk
 from poddispatchd.journal import scheduling
-from poddispatchd.journal.scheduling import OwnTask
+from poddispatchd.journal.scheduling import Loss, OwnTask
 from poddispatchd.pod.queue_order import PendingTask
 
 _MOST_REMEMBERED = 10_000
@@ -44,11 +44,15 @@ class TaskMemory(Struct):
     lost_by: frozenset[ManagerId] = frozenset()
     others_until: float = 0.0
 
-    def lost(self, managers: Collection[ManagerId], *, max_attempts: int) -> None:
-        """Runs of it came to nothing at these managers, one for each run."""
-        self.lost_by = frozenset(managers)
-        is_last = bool(managers) and not may_submit_again(len(managers) + 1, max_attempts=max_attempts)
-        self.others_until = self.since + _OTHERS_FOR if is_last else 0.0
+    def lost(self, lost_by: Collection[ManagerId], *, due_at: float, max_attempts: int) -> None:
+        """Runs of it came to nothing at these managers, one for each run.
+
+        ``due_at``: when it might be submitted again, by the database's clock. Should that have been set back,
+        it is since this daemon has seen it.
+        """
+        self.lost_by = frozenset(lost_by)
+        is_last = bool(lost_by) and not may_submit_again(len(lost_by) + 1, max_attempts=max_attempts)
+        self.others_until = min(self.since, due_at) + _OTHERS_FOR if is_last else 0.0
 
     def refused(self, manager: ManagerId, words: str, now: float) -> None:
         """A manager does not take its payload."""
@@ -132,6 +136,9 @@ class OwnTasks:
         self._clock = clock
         self.known: Mapping[TaskPk, OwnTask] = {}
         self._read_at = float("-inf")
+        self._some_put_back = False
+        self._losses: Mapping[TaskPk, Loss] = {}
+        self._losses_at = 0.0
 
     async def read(self, *, within: float, grace: float) -> None:
         """Read them again, unless that was done within so many seconds; ``grace``: of Pod's new tasks."""
@@ -139,7 +146,9 @@ class OwnTasks:
         if now - self._read_at >= within:
             async with self._database.connection() as connection:
                 # Who is older needs none; the clock that dates tasks may be a little ahead.
-                self.known = await scheduling.own_tasks(connection, within=grace + _CLOCKS_APART)
+                self.known, self._some_put_back = await scheduling.new_own_tasks(
+                    connection, within=grace + _CLOCKS_APART
+                )
             self._read_at = now
 
     def waiting(self, now: float) -> list[tuple[TaskPk, datetime, float]]:
@@ -149,10 +158,20 @@ class OwnTasks:
         waits = [(pk, wait.date_added, read_at + wait.seconds) for pk, wait in found]
         return [(pk, date_added, until) for pk, date_added, until in waits if until > now]
 
-    def lost_by(self, task: Task) -> tuple[ManagerId, ...]:
-        """The managers that runs of this task came to nothing at, one for each run."""
-        known = self.known.get(task.pk)
-        return known.lost_by if known is not None and known.date_added == task.date_added else ()
+    async def read_losses(self, page: Iterable[PendingTask]) -> None:
+        """Find out which of these tasks were lost before."""
+        self._losses = {}
+        if self._some_put_back:
+            self._losses_at = self._clock.monotonic()
+            async with self._database.connection() as connection:
+                self._losses = await scheduling.losses(connection, [item.task.pk for item in page])
+
+    def losses(self, task: Task) -> tuple[tuple[ManagerId, ...], float]:
+        """The managers that runs of a task of that page came to nothing at, and when it was due again."""
+        known = self._losses.get(task.pk)
+        if known is None or known.date_added != task.date_added:
+            return (), 0.0
+        return known.lost_by, self._losses_at + known.seconds
 
 
 class Waiting(Struct, frozen=True):

@@ -154,7 +154,7 @@ def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[A
     """
     assignments: list[Assignment] = []
     taken: set[ManagerId] = set()
-    still_open = sum(lane.is_open for lane in lanes)
+    still_open, spared = sum(lane.is_open for lane in lanes), _Spared(lanes, now)
     # Tasks of one type and site see the same managers: they are put in order once, not for each task.
     ordered: dict[tuple[SiteId, TaskType], list[Lane]] = {}
     for offer in offers:
@@ -163,31 +163,40 @@ def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[A
         kind = (offer.site, offer.type)
         if kind not in ordered:
             ordered[kind] = candidates(Offer(offer.task, offer.type, offer.site), lanes, now)
-        if offer.lost_by:
-            lane = _choose_another(offer, ordered[kind], lanes, now, taken)
-        else:
-            lane = choose(ordered[kind], now, taken=taken, refused_by=offer.refused_by)
+        passed_over = offer.refused_by | spared.of(offer)
+        lane = choose(ordered[kind], now, taken=taken, refused_by=passed_over)
         if lane is not None:
             assignments.append(Assignment(offer.task, lane.manager))
             taken.add(lane.manager)
     return assignments
 
 
-def _choose_another(
-    offer: Offer, ordered: Sequence[Lane], lanes: Iterable[Lane], now: float, taken: Collection[ManagerId]
-) -> Lane | None:
-    """A manager for a task whose runs came to nothing at some.
+class _Spared:
+    """The managers that do not get a task because its runs came to nothing there and others are to have it.
 
-    One that loses whatever it takes has room at once, and would get all runs that a task may have.
+    One that loses whatever it takes has room at once, and would get all runs that a task may have. Tasks that
+    are alike see the same managers: these are looked at once, not for each task.
     """
-    spoilt = offer.refused_by | offer.lost_by
-    others = [lane for lane in ordered if lane.manager not in spoilt]
-    is_for_others = now < offer.others_until and any(
-        lane.works_for(offer, now) for lane in lanes if lane.manager not in offer.lost_by
-    )
-    if others or is_for_others:
-        return choose(others, now, taken=taken)
-    return choose(ordered, now, taken=taken, refused_by=offer.refused_by)
+
+    def __init__(self, lanes: Iterable[Lane], now: float) -> None:
+        self._lanes = lanes
+        self._now = now
+        self._known: dict[tuple[object, ...], frozenset[ManagerId]] = {}
+
+    def of(self, offer: Offer) -> frozenset[ManagerId]:
+        """Those of one task."""
+        if not offer.lost_by:
+            return offer.lost_by
+        is_kept = self._now < offer.others_until
+        alike = offer.site, offer.type, offer.lost_by, offer.refused_by, is_kept
+        if alike not in self._known:
+            is_for_others = any(
+                lane.can_take(offer, self._now) or (is_kept and lane.works_for(offer, self._now))
+                for lane in self._lanes
+                if lane.manager not in offer.lost_by
+            )
+            self._known[alike] = offer.lost_by if is_for_others else frozenset()
+        return self._known[alike]
 
 
 def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]]:
@@ -200,16 +209,28 @@ def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[Site
     return {kind: frozenset(sites) for kind, sites in found.items()}
 
 
-def unserved(offers: Iterable[Offer], lanes: Iterable[Lane], now: float) -> list[Lane]:
-    """The managers that can be asked at once but could take none of these tasks.
+def unserved(
+    offers: Iterable[Offer], lanes: Sequence[Lane], now: float, among: Iterable[Lane] | None = None
+) -> list[Lane]:
+    """The managers that can be asked at once but are to get none of these tasks.
 
-    Without this question a page of tasks that wait for something else would hide those behind it.
+    Without this question a page of tasks that wait for something else, or for somebody else, would hide those
+    behind it.
+
+    Args:
+        offers: the tasks.
+        lanes: all managers: some tasks are kept for those that are full now.
+        now: by the clock of the lanes.
+        among: of which managers it is asked; None: of all.
     """
-    waiting = [lane for lane in lanes if lane.is_open and any(lane.has_room(t, now) for t in SUBMITTABLE)]
+    asked = lanes if among is None else among
+    waiting = [lane for lane in asked if lane.is_open and any(lane.has_room(t, now) for t in SUBMITTABLE)]
+    spared = _Spared(lanes, now)
     for offer in offers:
         if not waiting:
             break
-        waiting = [lane for lane in waiting if not lane.can_take(offer, now)]
+        left_out = spared.of(offer)
+        waiting = [lane for lane in waiting if lane.manager in left_out or not lane.can_take(offer, now)]
     return waiting
 
 

@@ -79,6 +79,18 @@ class OwnTask(Struct, frozen=True):
     lost_by: tuple[ManagerId, ...] = ()
 
 
+class Loss(Struct, frozen=True):
+    """A task whose runs came to nothing since it was added.
+
+    ``lost_by``: at which runner managers, one for each run. ``seconds`` until it may be submitted again,
+    less than none when it might already.
+    """
+
+    date_added: datetime
+    lost_by: tuple[ManagerId, ...]
+    seconds: float
+
+
 async def take_lease(
     connection: Connection, instance: str, *, seconds: float, newest_schema: int
 ) -> LeaseLook:
@@ -150,17 +162,34 @@ async def put_back(connection: Connection, task: TaskPk, date_added: datetime, *
     await connection.execute(*_QUERIES["put_back"](task=task, date_added=date_added, seconds=wait))
 
 
-async def own_tasks(connection: Connection, *, within: float | None = None) -> dict[TaskPk, OwnTask]:
-    """Tasks that need no grace.
-
-    Args:
-        connection: any.
-        within: seconds; of those that were not put back only the ones that were added so lately. None: all.
-    """
-    rows = await connection.fetch(*_QUERIES["own_tasks"](within=within))
+async def own_tasks(connection: Connection) -> dict[TaskPk, OwnTask]:
+    """All tasks that need no grace."""
+    rows = await connection.fetch(*_QUERIES["own_tasks"]())
     return {
         TaskPk(row["task_pk"]): OwnTask(row["date_added"], _wait(row), tuple(row["lost_by"] or ()))
         for row in rows
+    }
+
+
+async def new_own_tasks(connection: Connection, *, within: float) -> tuple[dict[TaskPk, OwnTask], bool]:
+    """Tasks that need no grace: those that wait, or were added within so many seconds.
+
+    Who has lost one is not told. Besides: whether some were put back (``losses``).
+    """
+    rows = await connection.fetch(*_QUERIES["new_own_tasks"](within=within))
+    found = {
+        TaskPk(row["task_pk"]): OwnTask(row["date_added"], _wait(row))
+        for row in rows
+        if row["task_pk"] is not None
+    }
+    return found, len(found) < len(rows)
+
+
+async def losses(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, Loss]:
+    """Which of these tasks were lost, and put back, since they were added."""
+    rows = await connection.fetch(*_QUERIES["losses"](tasks=tasks))
+    return {
+        TaskPk(row["task_pk"]): Loss(row["date_added"], tuple(row["lost_by"]), row["seconds"]) for row in rows
     }
 
 

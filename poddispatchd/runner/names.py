@@ -131,7 +131,8 @@ class NamesLoop(asyncio.SelectorEventLoop):
         try:
             Thread(target=look, name="name of a host", daemon=True).start()
         except RuntimeError:  # the system gives no thread
-            end(socket.gaierror(socket.EAI_AGAIN, "no thread to look it up"))
+            # Later: as many as wait would be begun, and end, one within the other.
+            self.call_soon(end, socket.gaierror(socket.EAI_AGAIN, "no thread to look it up"))
 
     def _remember(self, host: object, *, is_late: bool) -> None:
         self._known.pop(host, None)

@@ -71,16 +71,30 @@ ON CONFLICT (task_pk) DO UPDATE
 SET added_at = now(), date_added = excluded.date_added, not_before = excluded.not_before
 
 -- name: own_tasks
--- Tasks that need no grace, for how many seconds more they wait, and the runner managers that lost them; with :within
--- those alone that were put back or were added within so many seconds: after a restart of all that failed there are as
--- many others as tasks in the queue.
-SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds,
-       CASE WHEN not_before IS NOT NULL THEN ARRAY(
-           SELECT runner_manager_id FROM poddispatchd.submission
-           WHERE submission.task_pk = own_task.task_pk AND submission.date_added = own_task.date_added AND state = 'lost')
-       END AS lost_by
+-- Tasks that need no grace, for how many seconds more they wait, and the runner managers that lost them.
+SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds, lost_by
 FROM poddispatchd.own_task
-WHERE :within::float8 IS NULL OR not_before IS NOT NULL OR added_at > now() - make_interval(secs => :within)
+LEFT JOIN LATERAL (
+    SELECT array_agg(runner_manager_id) AS lost_by FROM poddispatchd.submission
+    WHERE own_task.not_before IS NOT NULL AND submission.task_pk = own_task.task_pk
+      AND submission.date_added = own_task.date_added AND state = 'lost') AS lost ON true
+
+-- name: new_own_tasks
+-- Those that wait or were added within so many seconds: after a restart of all that failed, or a first start beside as
+-- many that hung, there are as many others as tasks in the queue. A row of NULL says that some were put back.
+SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
+FROM poddispatchd.own_task WHERE not_before > now() OR added_at > now() - make_interval(secs => :within)
+UNION ALL
+SELECT NULL, NULL, NULL, NULL WHERE EXISTS (SELECT FROM poddispatchd.own_task WHERE not_before IS NOT NULL)
+
+-- name: losses
+-- Which of the tasks :tasks were lost, and put back, since they were added: by which runner managers, one for each run, and
+-- in how many seconds they may be submitted again.
+SELECT task_pk, own_task.date_added, extract(epoch FROM not_before - now())::double precision AS seconds,
+       array_agg(runner_manager_id) AS lost_by
+FROM poddispatchd.own_task JOIN poddispatchd.submission USING (task_pk)
+WHERE task_pk = ANY(:tasks::bigint[]) AND not_before IS NOT NULL AND submission.date_added = own_task.date_added AND state = 'lost'
+GROUP BY task_pk, own_task.date_added, not_before
 
 -- name: wait_of
 -- Until when a task waits that has had this date_added since it was put back; a longer wait than any (domain.lifecycle)

@@ -115,8 +115,10 @@ SELECT {key}::text AS key, {task}::text AS task, attempts, last_error, {created_
 FROM poddispatchd.{table} WHERE state = 'set_aside' ORDER BY {settled_at} DESC, {key} LIMIT :limit
 
 -- name: retry
--- Try an item again that was set aside, as if it were new.
-UPDATE poddispatchd.{table} SET state = 'open', attempts = 0, next_attempt_at = now(), {settled_at} = NULL
+-- Try an item again that was set aside, as if it were new. It has been due since it was set aside: so a claim knows for how
+-- long nobody tried it.
+UPDATE poddispatchd.{table}
+SET state = 'open', attempts = 0, next_attempt_at = least(next_attempt_at, now()), {settled_at} = NULL
 WHERE {key}::text = :key AND state = 'set_aside'
 
 -- name: dismiss

@@ -342,19 +342,26 @@ async def test_own_tasks_are_remembered_until_they_are_submitted(pod_database: P
         assert [*await scheduling.own_tasks(one)] == [2]
 
 
-async def test_of_own_tasks_those_are_read_for_the_queue_that_are_new_or_were_put_back(
+async def test_of_own_tasks_those_are_read_for_the_queue_that_are_new_or_wait(
     pod_database: PodDatabase,
 ) -> None:
     """After a restart of a hundred thousand tasks each look at the queue read as many rows."""
     added = datetime(2026, 3, 1, 8, tzinfo=UTC)
     async with _sessions(pod_database) as (one, _):
         await scheduling.add_own_tasks(one, [TaskPk(1), TaskPk(2), TaskPk(3)])
-        await scheduling.put_back(one, TaskPk(4), added, wait=3600)
         await one.execute("UPDATE poddispatchd.own_task SET added_at = now() - interval '10 minutes'")
         await scheduling.add_own_tasks(one, [TaskPk(2)])  # restarted once more
+        found, some_put_back = await scheduling.new_own_tasks(one, within=60.0)
+        assert (set(found), some_put_back) == ({2}, False)
 
-        assert set(await scheduling.own_tasks(one, within=60.0)) == {2, 4}
-        assert set(await scheduling.own_tasks(one)) == {1, 2, 3, 4}
+        await scheduling.put_back(one, TaskPk(4), added, wait=3600)
+        await scheduling.put_back(one, TaskPk(5), added, wait=0)
+        await one.execute(
+            "UPDATE poddispatchd.own_task SET added_at = now() - interval '10 minutes' WHERE task_pk > 3"
+        )
+        found, some_put_back = await scheduling.new_own_tasks(one, within=60.0)
+        assert (set(found), some_put_back) == ({2, 4}, True)
+        assert set(await scheduling.own_tasks(one)) == {1, 2, 3, 4, 5}
 
 
 async def test_a_task_that_was_put_back_waits_by_the_databases_clock(pod_database: PodDatabase) -> None:

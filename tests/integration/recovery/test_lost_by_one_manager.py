@@ -1,6 +1,6 @@
 """A manager that loses whatever it takes does not get all the runs that a task may have."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,53 @@ async def test_a_restart_begins_anew(pod: Scene) -> None:
     await _lost(daemon, pk)
 
     await restart_tasks(daemon.parts.database, daemon.parts.client, [pk], by="somebody")
+    await daemon.settle()
+
+    assert await pod.holders([pk]) == ["forgetful"]
+
+
+async def _all_but_the_last_run_lost(pod: Scene, pks: Sequence[TaskPk], *, waited: str = "0") -> None:
+    """They were put back into the queue, and have waited for so long since they might be submitted again."""
+    await pod.connection.execute(
+        "INSERT INTO poddispatchd.submission"
+        " (task_pk, task_type, runner_manager_id, attempt, body, state, date_added)"
+        " SELECT id, type, $2, attempt, '', 'lost', date_added"
+        " FROM runner_manager_task, generate_series(1, 2) AS attempt WHERE id = ANY($1)",
+        list(pks),
+        pod.ids["forgetful"],
+    )
+    await pod.connection.execute(
+        "INSERT INTO poddispatchd.own_task (task_pk, date_added, not_before)"
+        " SELECT id, date_added, now() - $2::text::interval FROM runner_manager_task WHERE id = ANY($1)",
+        list(pks),
+        waited,
+    )
+
+
+async def test_many_that_are_kept_hide_nobody_behind_them(pod: Scene) -> None:
+    """More than are read at once: the manager that lost them had nothing to do for an hour."""
+    await _occupied(pod)
+    kept = await pod.encodings(250)
+    await _all_but_the_last_run_lost(pod, kept)
+    behind = await pod.encodings(2)
+
+    await (await pod.successor()).settle()
+
+    assert await pod.holders(behind) == ["forgetful", "forgetful"]
+    assert {await pod.status(pk) for pk in kept} == {"pending"}
+
+
+async def test_an_hour_is_one_however_often_daemons_are_started(pod: Scene) -> None:
+    await _occupied(pod)
+    [pk] = await pod.encodings(1)
+    await _all_but_the_last_run_lost(pod, [pk], waited="59 minutes")
+    await (await pod.successor()).settle()
+    assert await pod.status(pk) == "pending"
+
+    daemon = await pod.successor()
+    await pod.connection.execute(
+        "UPDATE poddispatchd.own_task SET not_before = not_before - interval '1 minute'"
+    )
     await daemon.settle()
 
     assert await pod.holders([pk]) == ["forgetful"]

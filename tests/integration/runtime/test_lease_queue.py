@@ -462,3 +462,29 @@ async def test_what_is_leased_anew_is_not_given_back_by_another_claim_of_the_sam
         async with database.connection() as connection:
             assert await FILES.holds(connection, item.lease)
         await holder.stop()
+
+
+@pytest.mark.parametrize(
+    ("queue", "since"),
+    [(CALLBACKS, "unanswered_since"), (IMPORTS, "obstructed_since")],
+    ids=["callbacks", "imports"],
+)
+async def test_the_days_for_which_an_item_was_set_aside_are_none_of_trying_it(
+    pod_database: PodDatabase, queue: LeaseQueue, since: str
+) -> None:
+    """Tried again by a person, it was given up at the first look: it had waited for days, as it seemed."""
+    table = f"poddispatchd.{queue.table.name}"
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, 1)
+        [item] = await queue.claim(one, "a", 1)
+        await one.execute(f"UPDATE {table} SET {since} = now() - interval '1 hour'")
+        assert await queue.set_aside(one, item.lease, "It is poison.")
+        await one.execute(
+            f"UPDATE {table} SET {since} = {since} - interval '3 days',"
+            " next_attempt_at = next_attempt_at - interval '3 days'"
+        )
+
+        assert await queue.retry(one, str(item.lease.key))
+        assert len(await queue.claim(one, "a", 1)) == 1
+
+        assert await one.fetchval(f"SELECT now() - {since} < interval '2 hours' FROM {table}")

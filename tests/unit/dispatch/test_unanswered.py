@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
@@ -14,10 +15,10 @@ from poddispatchd.dispatch.submission_backoff import SubmissionBackoff, TaskBack
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered
 from poddispatchd.dispatch.waiting_tasks import TaskMemories
-from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions
-from poddispatchd.journal.submissions import Submission
+from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.metrics import Metrics
 
@@ -34,6 +35,9 @@ class _NothingUnposted:
     def forget(self, settled: object) -> None:
         """There are none."""
 
+    def is_unposted(self, _intent: Submission) -> bool:
+        return False
+
 
 class _NoTrouble:
     locked: frozenset[TaskPk] = frozenset()
@@ -42,11 +46,31 @@ class _NoTrouble:
         self.of_tasks = TaskBackoff(clock.monotonic)
 
 
-def _unanswered() -> Unanswered:
-    clock = Clock()
+class _Down:
+    """Runner managers of which none answers."""
+
+    def get(self, _manager: ManagerId) -> object:
+        return object()
+
+    def is_free(self, _manager: ManagerId) -> bool:
+        return False
+
+    def is_down(self, _manager: ManagerId) -> bool:
+        return True
+
+
+class _HandClock(Clock):
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def _unanswered(clock: Clock | None = None, managers: object = None) -> Unanswered:
+    clock = clock or Clock()
     registry = ManagerRegistry(clock, Metrics())
     return Unanswered(
-        registry=registry,
+        registry=registry if managers is None else cast("ManagerRegistry", managers),
         turns=ManagerTurns(registry, lambda: None, clock),
         submitter=cast("Submitter", _NothingUnposted()),
         database=cast("Database", _Connections()),
@@ -56,8 +80,8 @@ def _unanswered() -> Unanswered:
     )
 
 
-async def _settle(unanswered: Unanswered) -> None:
-    await unanswered.settle((), lambda *_: None)
+async def _settle(unanswered: Unanswered, *, term: int = 1) -> None:
+    await unanswered.settle((), lambda *_: None, term=term)
 
 
 async def test_one_that_is_lost_during_a_look_is_not_taken_for_settled_by_it(
@@ -95,3 +119,39 @@ async def test_a_look_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(DatabaseUnavailableError):
         await _settle(unanswered)
     assert unanswered.must_look
+
+
+async def test_time_between_two_terms_is_none_in_which_an_answer_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The database and the managers were without power for a weekend, and this daemon was not."""
+    intent = Submission(
+        id=SubmissionId(3),
+        task_pk=TaskPk(7),
+        task_type=TaskType.ENCODING,
+        runner_manager_id=ManagerId(1),
+        attempt=1,
+        body=b"{}",
+        state=SubmissionState.OPEN,
+        posts=1,
+        task_id=None,
+        created_at=datetime(2026, 5, 1, tzinfo=UTC),
+    )
+    given_up: list[Submission] = []
+
+    async def open_submissions(_connection: object) -> list[Submission]:
+        return [intent]
+
+    async def close_intent(_connection: object, intent: Submission, *_: object, **__: object) -> None:
+        given_up.append(intent)
+
+    monkeypatch.setattr(submissions, "open_submissions", open_submissions)
+    monkeypatch.setattr(submissions, "close_intent", close_intent)
+    clock = _HandClock()
+    unanswered = _unanswered(clock, _Down())
+    looks = [(1, 0.0), (1, 300.0), (2, 200_000.0), (2, 299.0), (2, 1.0)]
+    for number, (term, passed) in enumerate(looks):
+        assert not given_up, number
+        clock.seconds += passed
+        await _settle(unanswered, term=term)
+    assert given_up == [intent]

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -54,6 +55,8 @@ _offers = st.lists(
         type=st.sampled_from(TaskType),
         site=_sites,
         refused_by=st.frozensets(st.integers(1, 8).map(ManagerId), max_size=3),
+        lost_by=st.frozensets(st.integers(1, 8).map(ManagerId), max_size=2),
+        others_until=_times,
     ),
     max_size=20,
     unique_by=lambda offer: offer.task,
@@ -94,6 +97,7 @@ def test_a_task_that_cannot_be_placed_takes_nothing_from_the_others(
 def test_no_manager_stays_idle_beside_a_task_unless_a_better_ones_answer_is_near(
     offers: list[Offer], lanes: list[Lane]
 ) -> None:
+    offers = [replace(offer, lost_by=frozenset()) for offer in offers]
     given_to = assign(offers, lanes, _NOW)
     placed, taken = {a.task for a in given_to}, {a.manager for a in given_to}
     for offer in offers:
@@ -115,8 +119,23 @@ def test_an_unserved_manager_is_one_that_gets_nothing_from_this_page(
     unserved_lanes = {lane.manager for lane in unserved(offers, lanes, _NOW)}
     assert unserved_lanes.isdisjoint(assignment.manager for assignment in assign(offers, lanes, _NOW))
     assert all(
-        not lane.can_take(offer, _NOW) for lane in lanes for offer in offers if lane.manager in unserved_lanes
+        lane.manager in offer.lost_by or not lane.can_take(offer, _NOW)
+        for lane in lanes
+        for offer in offers
+        if lane.manager in unserved_lanes
     )
+
+
+@given(_offers, _lanes)
+def test_who_gets_nothing_though_nobody_is_waited_for_is_unserved(
+    offers: list[Offer], lanes: list[Lane]
+) -> None:
+    """Else a page of tasks that are kept for others would hide all behind it."""
+    idle = [replace(lane, busy_since=None) for lane in lanes]
+    if not assign(offers, idle, _NOW):
+        assert unserved(offers, idle, _NOW) == [
+            lane for lane in idle if any(lane.has_room(kind, _NOW) for kind in SUBMITTABLE)
+        ]
 
 
 def test_who_is_busy_or_full_is_not_unserved_and_who_is_idle_for_other_tasks_is() -> None:
@@ -273,6 +292,33 @@ def test_it_waits_for_the_answer_of_the_other_one_and_goes_back_where_that_one_h
     assert assign([_again()], [_lane(1), answering], _NOW) == []
     assert assign([_again()], [_lane(1), full], _NOW) == [Assignment(TaskPk(7), ManagerId(1))]
     assert assign([_again()], [_lane(1)], _NOW) == [Assignment(TaskPk(7), ManagerId(1))]
+
+
+def test_a_manager_that_is_to_have_none_of_its_kept_tasks_is_asked_for_others() -> None:
+    full = _lane(2, full_until=dict.fromkeys(TaskType, _NOW + 30))
+    last = _again(others_until=_NOW + 1)
+    assert [lane.manager for lane in unserved([last], [_lane(1), full], _NOW)] == [1]
+    assert unserved([last], [_lane(1), full], _NOW + 1) == []
+    assert [lane.manager for lane in unserved([_again()], [_lane(1), _lane(2)], _NOW)] == [1]
+
+
+def test_all_managers_are_looked_at_once_for_tasks_that_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand tasks that one of a hundred managers had lost took a second of each look."""
+    looked_at: list[ManagerId] = []
+    can_take = Lane.can_take
+
+    def counted(lane: Lane, offer: Offer, now: float) -> bool:
+        looked_at.append(lane.manager)
+        return can_take(lane, offer, now)
+
+    monkeypatch.setattr(Lane, "can_take", counted)
+    full = dict.fromkeys(TaskType, _NOW + 30)
+    lanes = [_lane(1), *(_lane(number, full_until=full) for number in range(2, 50)), _lane(50, site=_THERE)]
+    lost = [replace(_again(), task=TaskPk(number)) for number in range(200)]
+    assert assign(lost, lanes, _NOW) == [Assignment(TaskPk(0), ManagerId(1))]
+    assert [lane.manager for lane in unserved(lost, lanes, _NOW)] == [50]
+    # Whether the one that is left can take it is asked for each.
+    assert len([manager for manager in looked_at if manager != 50]) < 4 * len(lanes)
 
 
 def test_its_last_run_waits_for_another_manager_that_works_and_for_no_other_one() -> None:

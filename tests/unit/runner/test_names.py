@@ -158,16 +158,19 @@ def test_more_names_than_threads_are_looked_up_one_after_the_other(
     in_loop(work)
 
 
+class NoThread:
+    """The system gives none."""
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
 def test_what_is_not_known_or_cannot_be_asked_is_an_error_of_whoever_asks(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class NoThread:
-        def __init__(self, **_: object) -> None:
-            pass
-
-        def start(self) -> None:
-            raise RuntimeError("can't start new thread")
-
     async def work() -> None:
         with pytest.raises(socket.gaierror, match="unknown"):
             await _ask("unknown")
@@ -177,3 +180,24 @@ def test_what_is_not_known_or_cannot_be_asked_is_an_error_of_whoever_asks(
 
     in_loop(work)
     assert resolver.asked == ["unknown"]
+
+
+def test_where_the_system_gives_no_thread_many_that_wait_are_told_and_none_waits_for_ever(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One ended within the beginning of the next, until Python refused; the others waited for ever."""
+    monkeypatch.setattr(names, "_MOST", dict.fromkeys(names._Kind, 1))
+
+    async def work() -> None:
+        first = asyncio.create_task(_ask("hanging"))
+        await asyncio.sleep(0)
+        asked = [asyncio.create_task(_ask(f"name{number}")) for number in range(500)]
+        await asyncio.sleep(0)
+        monkeypatch.setattr(names, "Thread", NoThread)
+        resolver.answers.set()
+        async with asyncio.timeout(30):
+            assert await first == _FOUND
+            told = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(error) for error in told} == {socket.gaierror}
+
+    in_loop(work)
