@@ -1,6 +1,7 @@
 """What is remembered of tasks that wait stays bounded, however many of them vanish without a word."""
 
 from datetime import UTC, datetime
+from math import inf
 
 import pytest
 
@@ -73,10 +74,10 @@ def test_while_they_are_few_all_are_remembered(memories: TaskMemories, clock: _C
 def test_since_when_the_last_run_of_a_task_is_kept_for_others_is_not_forgotten(
     memories: TaskMemories, clock: _Clock
 ) -> None:
-    """It would be kept for an hour more, time and again."""
+    """With a clock of the database that was set back it would be kept for an hour more, time and again."""
     lost = [ManagerId(1), ManagerId(1)]
-    memories.of(_item(_PLAIN)).lost(lost, max_attempts=3)
-    memories.of(_item(_SEEN)).lost(lost, max_attempts=4)
+    memories.of(_item(_PLAIN)).lost(lost, due_at=inf, max_attempts=3)
+    memories.of(_item(_SEEN)).lost(lost, due_at=inf, max_attempts=4)
     memories.forget_some(())
     assert _known(memories) == {_HELD, _REFUSED, _PLAIN}
     for pk in map(TaskPk, range(10, 14)):
