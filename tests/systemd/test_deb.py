@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd import __version__
-from tests.systemd.machine import SOCKET, UNIT, Machine, base_tree, booted
-from tests.systemd.test_readme import build_package
+from tests.systemd.machine import SOCKET, UNIT, Machine, base_tree, booted, build_package
 
 pytestmark = pytest.mark.timeout(600)
 
