@@ -59,13 +59,13 @@ def python_of(tree: Path) -> str:
     return str((tree / "usr/bin/python3").readlink()).removeprefix("python")
 
 
-def wheels(work: Path, python: str) -> Path:
+def wheels(work: Path, python: str, source: Path = REPOSITORY) -> Path:
     """What pip would download with that Python, and what builds poddispatchd: no index is asked then."""
     pure, found = work / "wheels-here", work / "wheels"
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    constraints = ("--constraint", str(REPOSITORY / "constraints.txt"))
+    constraints = ("--constraint", str(source / "constraints.txt"))
     # What is released as source only is pure Python: a wheel that is made here fits any Python.
-    _run(*pip, "wheel", *constraints, "--wheel-dir", str(pure), str(REPOSITORY), "hatchling")
+    _run(*pip, "wheel", *constraints, "--wheel-dir", str(pure), str(source), "hatchling")
     [own] = pure.glob("poddispatchd-*.whl")
     other = ("--python-version", python, "--only-binary=:all:", "--find-links", str(pure))
     _run(*pip, "download", *constraints, *other, "--dest", str(found), str(own), "hatchling")
@@ -96,7 +96,7 @@ def build_package(work: Path, source: Path = REPOSITORY) -> Path:
     for name in ("wheels", "dist"):
         (work / name).mkdir(parents=True, exist_ok=True)
     if not any((work / "wheels").iterdir()):
-        wheels(work, python_of(tree))
+        wheels(work, python_of(tree), source)
     pip = "/tmp/pip/bin/python -m pip"
     environment = {
         "PIP": pip,
