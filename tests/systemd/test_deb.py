@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd import __version__
+from poddispatchd.sandbox.ports import free_ports
 from tests.systemd.machine import SOCKET, UNIT, Machine, base_tree, booted, build_package
 
 pytestmark = pytest.mark.timeout(600)
@@ -64,9 +65,18 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     assert f"the daemon does not run. To start it:\n  {start}" in again
     # As an upgrade of Debian does, whose new Python the package does not fit: systemctl may fail then.
     run("systemctl", "enable", UNIT, SOCKET)
+    # Without a database it waits for one, and runs.
+    [closed] = free_ports(1)
+    database = f"database: {{dsn: 'postgresql://pod@127.0.0.1:{closed}/pod'}}"
+    run("sh", "-c", f'echo "{database}" >> /etc/poddispatchd/config.yaml')
+    run("mkdir", "-p", "/srv/media")
+    run("systemctl", "start", "--no-block", UNIT)
+    machine.until(lambda: machine.lines("database.down"))
     broken = "echo gone >&2; exit 127"
     removed = await asyncio.to_thread(_remove_while_systemctl_says, machine, broken)
-    assert "the daemon may still run without its files" in removed
+    assert "systemctl failed; the daemon was ended without it" in removed
+    assert machine.lines("daemon.stopped")
+    run("systemctl", "stop", UNIT, check=False)
     assert "ReadWritePaths=/srv/media" in run("cat", _MEDIA)
     back = await asyncio.to_thread(run, "dpkg", "--install", "/root/poddispatchd.deb")
     assert f"the daemon does not run. To start it:\n  {start}" in back
