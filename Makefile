@@ -58,12 +58,14 @@ nginx: $(STAMP)
 		|| echo "nginx cannot be had: as root, apt-get install nginx" >&2
 
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
-test-systemd: $(STAMP) ## the unit under a real systemd, as root
+test-systemd: $(STAMP) ## the unit under a real systemd, as root (PODDISPATCHD_TEST_SUITE=trixie: of another Debian than bookworm)
 	PODDISPATCHD_TEST_SYSTEMD=1 $(BIN)/pytest tests/systemd $(PYTEST_OPTIONS)
 
-# For the Debian that it is built on: its own Python is the one of the package.
-deb: $(STAMP) ## a Debian package in dist/
-	PIP="$(BIN)/python -m pip" sh packaging/build-deb.sh dist
+# For the Debian that it is built on: its own Python is the one of the package. It needs python3-venv, and none of the
+# development environment: that is not for a server.
+deb: ## a Debian package in dist/
+	/usr/bin/python3 -m venv $(VENV)/pip
+	PIP="$(VENV)/pip/bin/python -m pip" sh packaging/build-deb.sh dist
 
 # Strict: a warning, or a link that leads nowhere, fails it. A test builds it, too.
 docs: $(STAMP) ## the site of the documentation in dist/docs

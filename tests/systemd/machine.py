@@ -17,7 +17,8 @@ UNIT = "poddispatchd.service"
 SOCKET = "poddispatchd-webhook.socket"
 TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "chroot")
 
-_SUITE = "bookworm"
+SUITE = os.environ.get("PODDISPATCHD_TEST_SUITE", "bookworm")
+"""The release of Debian in the containers: any that debootstrap knows."""
 _PACKAGES = "systemd,python3,ca-certificates,procps"
 _MIRROR = [os.environ["DEBIAN_MIRROR"]] if "DEBIAN_MIRROR" in os.environ else []
 """Where packages come from; debootstrap knows Debian's own mirrors."""
@@ -37,13 +38,13 @@ def missing_tools() -> list[str]:
 def base_tree(*more: str) -> Path:
     """A minimal Debian, made once and kept in the cache; with more packages, one of its own."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "poddispatchd"
-    name = "-".join((_SUITE, "rootfs", *more))
+    name = "-".join((SUITE, "rootfs", *more))
     tree, draft = cache / name, cache / f"{name}.draft"
     if not tree.exists():
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         packages = ",".join((_PACKAGES, *more))
-        _run("debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, str(draft), *_MIRROR)
+        _run("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(draft), *_MIRROR)
         _run("chroot", str(draft), "useradd", "--system", "--gid", "www-data", "--no-create-home", "pod")
         draft.rename(tree)
     return tree
@@ -53,23 +54,65 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def install(tree: Path, work: Path) -> None:
-    """poddispatchd from a wheel under /opt; what it depends on comes from this environment."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    assert (tree / "usr/bin" / version).exists(), (
-        f"{_SUITE} has no {version}: run these tests with its Python"
-    )
+def python_of(tree: Path) -> str:
+    """Debian's own Python in a tree, as "3.11"."""
+    return str((tree / "usr/bin/python3").readlink()).removeprefix("python")
+
+
+def wheels(work: Path, python: str, source: Path = REPOSITORY) -> Path:
+    """What pip would download with that Python, and what builds poddispatchd: no index is asked then."""
+    pure, found = work / "wheels-here", work / "wheels"
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(work), str(REPOSITORY))
-    [wheel] = work.glob("poddispatchd-*.whl")
+    constraints = ("--constraint", str(source / "constraints.txt"))
+    # What is released as source only is pure Python: a wheel that is made here fits any Python.
+    _run(*pip, "wheel", *constraints, "--wheel-dir", str(pure), str(source), "hatchling")
+    [own] = pure.glob("poddispatchd-*.whl")
+    other = ("--python-version", python, "--only-binary=:all:", "--find-links", str(pure))
+    _run(*pip, "download", *constraints, *other, "--dest", str(found), str(own), "hatchling")
+    for wheel in found.glob("poddispatchd-*.whl"):
+        wheel.unlink()
+    return found
+
+
+def install(tree: Path, work: Path) -> None:
+    """poddispatchd from a wheel under /opt, for the Python of the tree."""
+    python = python_of(tree)
+    found = wheels(work, python)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    [wheel] = (work / "wheels-here").glob("poddispatchd-*.whl")
     prefix = tree / "opt/poddispatchd"
-    _run("chroot", str(tree), f"/usr/bin/{version}", "-m", "venv", "--without-pip", "/opt/poddispatchd")
-    packages = prefix / "lib" / version / "site-packages"
-    _run(*pip, "install", "--no-deps", "--root-user-action=ignore", "--target", str(packages), str(wheel))
-    (packages / "dependencies.pth").write_text("/opt/dependencies\n")
+    _run("chroot", str(tree), "/usr/bin/python3", "-m", "venv", "--without-pip", "/opt/poddispatchd")
+    packages = prefix / f"lib/python{python}/site-packages"
+    target = ("--target", str(packages), "--python-version", python, "--only-binary=:all:")
+    _run(*pip, "install", "--no-index", "--find-links", str(found), *target, str(wheel))
     script = prefix / "bin/poddispatchd"
     script.write_text("#!/opt/poddispatchd/bin/python\nfrom poddispatchd.cli.main import main\n\nmain()\n")
     script.chmod(0o755)
+
+
+def build_package(work: Path, source: Path = REPOSITORY) -> Path:
+    """The package, built in a container of the suite as ``make deb`` builds it: for its Python."""
+    tree = base_tree("python3-venv")
+    for name in ("wheels", "dist"):
+        (work / name).mkdir(parents=True, exist_ok=True)
+    if not any((work / "wheels").iterdir()):
+        wheels(work, python_of(tree), source)
+    pip = "/tmp/pip/bin/python -m pip"
+    environment = {
+        "PIP": pip,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "/mnt/wheels",
+        "DEBFULLNAME": "Operations",
+        "DEBEMAIL": "operations@example.org",
+    }
+    _run(
+        *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe", "--read-only"),
+        *(f"--directory={tree}", f"--bind={work}:/mnt", f"--bind-ro={source}:/srv"),
+        *(f"--setenv={name}={value}" for name, value in environment.items()),
+        *("sh", "-ec", "python3 -m venv /tmp/pip; sh /srv/packaging/build-deb.sh /mnt/dist"),
+    )
+    [built] = (work / "dist").glob("poddispatchd_*.deb")
+    return built
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +143,10 @@ class Machine:
     def property(self, name: str, unit: str = UNIT) -> str:
         """A property of a unit."""
         return self.run("systemctl", "show", unit, "--property", name, "--value")
+
+    def systemd_version(self) -> int:
+        """Of the container's systemd, as 257."""
+        return int(self.run("systemctl", "--version").split()[1])
 
     def journal(self) -> list[Mapping[str, str]]:
         """What the unit wrote, and systemd about it."""
@@ -159,8 +206,6 @@ class Machine:
 def booted(tree: Path, binds: Mapping[Path, str]) -> Iterator[Machine]:
     """Boot a tree; what was written into it is there until it is deleted."""
     options = [f"--bind={outside}:{inside}" for outside, inside in binds.items()]
-    dependencies = Path(sys.prefix) / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
-    options.append(f"--bind-ro={dependencies}:/opt/dependencies")
     nspawn = subprocess.Popen(
         [
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe"),
@@ -169,6 +214,8 @@ def booted(tree: Path, binds: Mapping[Path, str]) -> Iterator[Machine]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # As Debian 12 and later boot: systemd 258 refuses the older hierarchy, which this machine may have.
+        env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
     )
     try:
         leader = _leader(nspawn)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from poddispatchd import __version__
-from tests.systemd.machine import SOCKET, UNIT, Machine, base_tree, booted
-from tests.systemd.test_readme import build_package
+from poddispatchd.sandbox.ports import free_ports
+from tests.systemd.machine import SOCKET, UNIT, Machine, base_tree, booted, build_package
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -61,8 +61,40 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     assert "ReadWritePaths=/srv/media" in run("cat", _MEDIA)
     assert run("stat", "--format", "%U:%G:%a", "/etc/poddispatchd/config.yaml") == "pod:www-data:600"
 
+    start = "systemctl enable --now poddispatchd.service poddispatchd-webhook.socket"
+    assert f"the daemon does not run. To start it:\n  {start}" in again
+    # As an upgrade of Debian does, whose new Python the package does not fit: systemctl may fail then.
+    run("systemctl", "enable", UNIT, SOCKET)
+    # Without a database it waits for one, and runs.
+    [closed] = free_ports(1)
+    database = f"database: {{dsn: 'postgresql://pod@127.0.0.1:{closed}/pod'}}"
+    run("sh", "-c", f'echo "{database}" >> /etc/poddispatchd/config.yaml')
+    run("mkdir", "-p", "/srv/media")
+    run("systemctl", "start", "--no-block", UNIT)
+    machine.until(lambda: machine.lines("database.down"))
+    broken = "echo gone >&2; exit 127"
+    removed = await asyncio.to_thread(_remove_while_systemctl_says, machine, broken)
+    assert "systemctl failed; the daemon was ended without it" in removed
+    assert machine.lines("daemon.stopped")
+    run("systemctl", "stop", UNIT, check=False)
+    assert "ReadWritePaths=/srv/media" in run("cat", _MEDIA)
+    back = await asyncio.to_thread(run, "dpkg", "--install", "/root/poddispatchd.deb")
+    assert f"the daemon does not run. To start it:\n  {start}" in back
+    assert run("stat", "--format", "%U:%G:%a", "/etc/poddispatchd/config.yaml") == "pod:www-data:600"
+
     told = await asyncio.to_thread(run, "dpkg", "--purge", "poddispatchd")
     assert "DROP SCHEMA poddispatchd CASCADE" in told
     for path in ("/opt/poddispatchd", "/etc/poddispatchd", "/usr/bin/poddispatchd", _MEDIA):
         left = run("sh", "-c", f"test -e {path} && echo left || echo gone")
         assert (path, left) == (path, "gone")
+    assert run("find", "/etc/systemd/system", "-name", "*poddispatchd*", "-not", "-type", "d") == ""
+
+
+def _remove_while_systemctl_says(machine: Machine, script: str) -> str:
+    """``dpkg --remove`` with another systemctl before the real one."""
+    systemctl = "/usr/local/sbin/systemctl"
+    machine.run("sh", "-c", f"printf '#!/bin/sh\n%s\n' '{script}' > {systemctl}; chmod 755 {systemctl}")
+    first = f"PATH={Path(systemctl).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    told = machine.run("env", first, "dpkg", "--remove", "poddispatchd")
+    machine.run("rm", systemctl)
+    return told

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,7 +22,7 @@ from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.sandbox.ports import free_ports
 from tests.acceptance.callback_load import CallbackLoad
-from tests.systemd.machine import REPOSITORY, Machine, base_tree, booted
+from tests.systemd.machine import REPOSITORY, Machine, base_tree, booted, build_package, python_of, wheels
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -63,26 +62,6 @@ def readme_commands(way: Way) -> list[str]:
     return str(block).strip().splitlines()
 
 
-def build_package(out: Path, source: Path = REPOSITORY) -> Path:
-    """The package, as ``make deb`` builds it."""
-    out.mkdir(parents=True, exist_ok=True)
-    environment = {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "PIP": f"{sys.executable} -m pip",
-        "DEBFULLNAME": "Operations",
-        "DEBEMAIL": "operations@example.org",
-    }
-    built = subprocess.run(
-        ["sh", str(source / "packaging/build-deb.sh"), str(out)],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    return Path(built.stdout.strip().splitlines()[-1])
-
-
 def old_package(work: Path) -> Path:
     """The package of the release before."""
     source = work / "old"
@@ -90,7 +69,7 @@ def old_package(work: Path) -> Path:
     archive = ["git", "-C", str(REPOSITORY), "archive", _OLD]
     packed = subprocess.run(archive, check=True, capture_output=True)
     subprocess.run(["tar", "-x", "-C", str(source)], input=packed.stdout, check=True)
-    return build_package(work / "old-dist", source)
+    return build_package(work / "old-package", source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +119,6 @@ class Site:
             await connection.close()
 
 
-def _wheels(directory: Path) -> None:
-    """What pip would download, so that the container needs no index."""
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    constraints = ("--constraint", str(REPOSITORY / "constraints.txt"))
-    subprocess.run(
-        [*pip, "wheel", *constraints, "--wheel-dir", str(directory), str(REPOSITORY), "hatchling"], check=True
-    )
-    for wheel in directory.glob("poddispatchd-*.whl"):
-        wheel.unlink()
-
-
 def _tree(work: Path, port: int) -> Path:
     """A Debian with PostgreSQL, a checkout and Pod's settings."""
     tree = work / "rootfs"
@@ -183,14 +151,13 @@ async def manager() -> AsyncIterator[FakeRunnerManager]:
 @pytest.fixture
 async def site(manager: FakeRunnerManager, tmp_path: Path) -> AsyncIterator[Site]:
     [port] = free_ports(1)
-    media, wheels = tmp_path / "media", tmp_path / "wheels"
-    for directory in (media, wheels):
-        directory.mkdir()
-    await asyncio.to_thread(_wheels, wheels)
+    media = tmp_path / "media"
+    media.mkdir()
     tree = await asyncio.to_thread(_tree, tmp_path, port)
+    downloaded = await asyncio.to_thread(wheels, tmp_path, python_of(tree))
     ids = (tree / "etc/passwd").read_text().split("\npod:")[1].split(":")
     try:
-        with booted(tree, {media: f"{_POD}/media", wheels: "/root/wheels"}) as machine:
+        with booted(tree, {media: f"{_POD}/media", downloaded: "/root/wheels"}) as machine:
             psql = ("runuser", "-u", "postgres", "--", "psql", "-p", str(port), "-c")
             machine.until(lambda: "1" in machine.run(*psql, "SELECT 1", check=False))
             machine.run(*psql, f"CREATE ROLE pod LOGIN PASSWORD '{_PASSWORD}'")
@@ -225,7 +192,7 @@ async def test_the_readme_leads_from_a_checkout_to_a_completed_task(site: Site) 
 
 
 async def test_the_readme_leads_from_a_package_to_a_completed_task(site: Site, tmp_path: Path) -> None:
-    built = await asyncio.to_thread(build_package, tmp_path / "dist")
+    built = await asyncio.to_thread(build_package, tmp_path / "package")
     shutil.copy(built, site.machine.tree / "root/poddispatchd")
     await site.follow(readme_commands(Way.PACKAGE))
 
@@ -287,7 +254,7 @@ async def test_an_upgrade_refuses_no_callback_and_a_roll_back_leaves_pod_as_it_w
     await site.completes_a_task("Before the upgrade")
     for old in checkout.glob("poddispatchd_*.deb"):
         old.unlink()
-    shutil.copy(await asyncio.to_thread(build_package, tmp_path / "dist"), checkout)
+    shutil.copy(await asyncio.to_thread(build_package, tmp_path / "package"), checkout)
     load = CallbackLoad(f"http://{_WEBHOOK}/runner/notify_task_end/", next(iter(manager.tasks)), _TOKEN)
     load.start()
     await load.go_on_for(20)

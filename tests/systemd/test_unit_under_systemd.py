@@ -11,7 +11,10 @@ from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.acceptance.callback_load import CallbackLoad
 from tests.systemd.conftest import TOKEN, Host
-from tests.systemd.machine import SOCKET, UNIT, Machine
+from tests.systemd.machine import REPOSITORY, SOCKET, UNIT, Machine
+
+_NOTIFY_RELOAD = 253
+"""The systemd that brought Type=notify-reload."""
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -23,10 +26,12 @@ async def test_the_daemon_lives_under_systemd(host: Host) -> None:
     _sandboxed(machine)
     await _works(host)
     await _reloads(host)
+    await _reload_waits_where_systemd_can(host)
     await _refuses_no_callback_over_restarts(host)
     await _comes_back_when_killed(machine)
     await _stops_in_order(machine)
     await _stays_down_when_misconfigured(host)
+    _systemd_has_nothing_to_complain_of(machine)
 
 
 async def _started(machine: Machine) -> None:
@@ -102,6 +107,34 @@ async def _reloads(host: Host) -> None:
 
     assert (invalid["PRIORITY"], "log.level" in invalid["MESSAGE"]) == ("3", True)
     machine.until(lambda: machine.property("ActiveState") == "active")
+
+
+async def _reload_waits_where_systemd_can(host: Host) -> None:
+    """The sample of systemd/examples: once ``systemctl reload`` returns, the configuration is in effect."""
+    machine = host.machine
+    if machine.systemd_version() < _NOTIFY_RELOAD:
+        return
+    drop_in = machine.tree / f"etc/systemd/system/{UNIT}.d/notify-reload.conf"
+    drop_in.write_bytes((REPOSITORY / "systemd/examples/notify-reload.conf").read_bytes())
+    await asyncio.to_thread(machine.systemctl, "daemon-reload")
+    await asyncio.to_thread(machine.systemctl, "restart", UNIT)
+    before = machine.lines("config.reloaded")
+
+    await asyncio.to_thread(machine.systemctl, "reload", UNIT)
+
+    assert len(machine.lines("config.reloaded")) == len(before) + 1
+    assert [machine.property(name) for name in ("Type", "ActiveState")] == ["notify-reload", "active"]
+    drop_in.unlink()
+    await asyncio.to_thread(machine.systemctl, "daemon-reload")
+
+
+def _systemd_has_nothing_to_complain_of(machine: Machine) -> None:
+    """A directive that a newer systemd does not know, or no longer likes, is a warning only."""
+    verified = ("systemd-analyze", "verify", "--man=no", UNIT, SOCKET)
+    assert machine.run("sh", "-c", f"{' '.join(verified)} 2>&1") == ""
+    # The manager names the line of the file: /etc/systemd/system/poddispatchd.service:42: Unknown key …
+    journal = "journalctl _PID=1 --output cat | grep -E '^/.*poddispatchd.*:[0-9]+: ' || true"
+    assert machine.run("sh", "-c", journal) == ""
 
 
 async def _refuses_no_callback_over_restarts(host: Host) -> None:
