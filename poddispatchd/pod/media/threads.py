@@ -199,6 +199,8 @@ class MediaThreads:
         answer.add_done_callback(turn.end)
         done, _ = await asyncio.wait({answer}, timeout=max(0.0, begun + limit - loop.time()))
         if not done:
+            # It is not waited for any more: the time that passed before it began is a part of its limit.
+            turn.overdue_at = min(turn.overdue_at, loop.time())
             raise MediaSlowError(too_slow)
         self._proof = max(self._proof, begun)
         return answer.result()

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -94,6 +95,25 @@ async def test_a_look_that_hangs_at_one_place_holds_up_no_other_place(hanging: H
             await threads.look(Look.SOURCE, hanging, limit=0.01, place=f"place {number}")
     await until(lambda: hanging.begun == 4)
     assert await threads.look(Look.TREE, lambda: "there", limit=10) == "there"
+
+
+async def test_a_look_that_began_late_hangs_as_soon_as_nobody_waits_for_it_any_more(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine it did not count yet when the next one began: there was a thread too many."""
+    acquire = asyncio.Lock.acquire
+
+    async def late(lock: asyncio.Lock) -> bool:
+        time.sleep(0.002)  # noqa: ASYNC251 - the whole process has to wait
+        return await acquire(lock)
+
+    monkeypatch.setattr(asyncio.Lock, "acquire", late)
+    threads = MediaThreads()
+    for number in range(20):
+        with pytest.raises(MediaSlowError):
+            await threads.look(Look.SOURCE, hanging, limit=0.01, place=f"place {number}")
+    await until(lambda: hanging.begun >= 4)
+    assert await threads.look(Look.TREE, lambda: hanging.begun, limit=10) == 4
 
 
 async def test_a_look_that_hangs_for_ever_is_left_behind_once_the_file_system_answers_others(
