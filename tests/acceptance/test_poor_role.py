@@ -70,7 +70,7 @@ async def role(rig: Rig) -> AsyncIterator[Role]:
         yield role
     said = rig.everything_said()
     assert _PASSWORD not in said
-    for words in ("permission denied", "42501", "The database role lacks", "may not use the schema"):
+    for words in ("permission denied", "(42501)", "The database role lacks", "may not use the schema"):
         assert words not in said
 
 
