@@ -28,7 +28,9 @@ class MediaRoot:
         """What the links say, by name."""
         self._targets: dict[str, Path] = {}
         """Where those lead that have been followed."""
-        self._identity: tuple[int, int] | None = None
+        self._known: tuple[tuple[int, int], int] | None = None
+        """Of which root, and for which of the looks that were asked for, they are."""
+        self._looks = 0
         self._lock = Lock()
         self.held = HeldDirectories()
 
@@ -84,9 +86,11 @@ class MediaRoot:
         return root
 
     def look_anew(self) -> None:
-        """The links on the first level are as they are to be, a person says: they are followed."""
-        with self._lock:
-            self._identity = None
+        """The links on the first level are as they are to be, a person says: they are followed.
+
+        It does not block, also while the file system hangs: the event loop asks.
+        """
+        self._looks += 1
 
     def first(self, root: Directory, name: str) -> Directory:
         """A directory on the first level of the root (blocking)."""
@@ -120,13 +124,14 @@ class MediaRoot:
             raise NotPlainError(errno.ELOOP, words)
 
     def _resolve(self, root: Directory) -> None:
-        identity = root.identity
+        # Before the links are looked at: what is asked for meanwhile is another look.
+        wanted = root.identity, self._looks
         with self._lock:
-            if identity == self._identity:
+            if wanted == self._known:
                 return
             self._links = {name: self.path / target for name, target in root.links().items()}
             self._targets = {}
-            self._identity = identity
+            self._known = wanted
 
 
 def _followed(name: str, link: Path, targets: dict[str, Path]) -> Path:
