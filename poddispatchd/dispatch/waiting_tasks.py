@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.lifecycle import may_submit_again
+from poddispatchd.domain.lifecycle import is_last_run
 from poddispatchd.domain.routing import Offer
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, Task, TaskPk
@@ -51,7 +51,7 @@ class TaskMemory(Struct):
         it is since this daemon has seen it.
         """
         self.lost_by = frozenset(lost_by)
-        is_last = bool(lost_by) and not may_submit_again(len(lost_by) + 1, max_attempts=max_attempts)
+        is_last = is_last_run(len(lost_by), max_attempts=max_attempts)
         self.others_until = min(self.since, due_at) + _OTHERS_FOR if is_last else 0.0
 
     def refused(self, manager: ManagerId, words: str, now: float) -> None:

@@ -66,6 +66,11 @@ def may_submit_again(submissions: int, *, max_attempts: int) -> bool:
     return max(submissions, 1) < max_attempts
 
 
+def is_last_run(lost: int, *, max_attempts: int) -> bool:
+    """Whether a task that waits has one run left, after so many that came to nothing."""
+    return lost > 0 and not may_submit_again(lost + 1, max_attempts=max_attempts)
+
+
 def decide(
     row: TaskStatus | None,
     report: RunnerStatus,

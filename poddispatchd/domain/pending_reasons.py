@@ -195,7 +195,7 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
 
 def _why_kept(task: WaitingTask, situation: Situation) -> Finding | None:
     """Whether those with room have lost its runs, and another one is to have the last (``routing``)."""
-    if not (task.lost_by and task.is_last_run) or task.site is None:
+    if not task.is_last_run or task.site is None:
         return None
     spoilt = [manager.name for manager in situation.managers if manager.id in task.lost_by]
     others = tuple(manager for manager in situation.managers if manager.id not in task.lost_by)

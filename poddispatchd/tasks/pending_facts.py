@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from poddispatchd.config.model import Settings
-from poddispatchd.domain.lifecycle import may_submit_again
+from poddispatchd.domain.lifecycle import is_last_run
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import WaitingTask
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
@@ -75,5 +75,5 @@ def waiting_task(
         locked_by=row.locked_by,
         source_problem=source_problem,
         lost_by=frozenset(put_back.lost_by),
-        is_last_run=not may_submit_again(len(put_back.lost_by) + 1, max_attempts=rules.max_attempts),
+        is_last_run=is_last_run(len(put_back.lost_by), max_attempts=rules.max_attempts),
     )
