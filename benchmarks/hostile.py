@@ -37,7 +37,7 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
-from poddispatchd.web.listener import listening
+from poddispatchd.web.listener import ListenerOptions, listening
 from poddispatchd.web.webhook import early_answers, webhook_application, webhook_limits
 from tests.integration.callbacks.nginx import nginx
 from tests.integration.pod import rows
@@ -114,10 +114,12 @@ async def _serve(pipe: Pipe, dsn: str) -> None:
         handler,
         settings.listen,
         "webhook.listen",
-        limits=webhook_limits(settings),
-        trusted=settings.trusted_proxies,
-        metrics=metrics,
-        early=early_answers(receiver, settings, metrics=metrics, clock=clock),
+        ListenerOptions(
+            limits=webhook_limits(settings),
+            trusted=settings.trusted_proxies,
+            metrics=metrics,
+            early=early_answers(receiver, settings, metrics=metrics, clock=clock),
+        ),
     ) as address:
         pipe.send(address.port)
         await asyncio.to_thread(pipe.recv)

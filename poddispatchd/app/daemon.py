@@ -35,7 +35,7 @@ from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, r
 from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.web.figures import Figures
-from poddispatchd.web.listener import Serving, serving
+from poddispatchd.web.listener import ListenerOptions, Serving, serving
 from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from poddispatchd.web.overviews import Overview
 from poddispatchd.web.state import DaemonState
@@ -105,9 +105,7 @@ class Daemon:
                     ops,
                     settings.ops.listen,
                     "ops.listen",
-                    limits=OPS_LIMITS,
-                    headers=OPS_HEADERS,
-                    metrics=ground.metrics,
+                    ListenerOptions(limits=OPS_LIMITS, headers=OPS_HEADERS, metrics=ground.metrics),
                 )
             )
             self._supervisor.start("watchdog", self._beat)

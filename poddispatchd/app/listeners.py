@@ -10,7 +10,7 @@ from poddispatchd.app.composition import Resources
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.activation import ReceivedSockets
-from poddispatchd.web.listener import Serving, serving
+from poddispatchd.web.listener import ListenerOptions, Serving, serving
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.webhook import early_answers, webhook_application, webhook_limits
 
@@ -40,11 +40,13 @@ async def listen_for_callbacks(
         webhook,
         sockets or settings.listen,
         "webhook.listen",
-        limits=webhook_limits(settings),
-        trusted=settings.trusted_proxies,
-        metrics=ground.metrics,
-        early=early_answers(
-            reception, settings, metrics=ground.metrics, clock=ground.clock, refusals=refusals
+        ListenerOptions(
+            limits=webhook_limits(settings),
+            trusted=settings.trusted_proxies,
+            metrics=ground.metrics,
+            early=early_answers(
+                reception, settings, metrics=ground.metrics, clock=ground.clock, refusals=refusals
+            ),
         ),
     )
     listener = await stack.enter_async_context(opened)

@@ -38,7 +38,9 @@ from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.result_download import DownloadLimits, download_result
+from poddispatchd.runner.download_limits import DownloadLimits
+from poddispatchd.runner.file_download import RemoteResult
+from poddispatchd.runner.result_download import ResultDownloader
 from poddispatchd.runtime.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
@@ -87,6 +89,7 @@ class ImportAttempt:
     ) -> None:
         self._media = media
         self._client = client
+        self._downloads = ResultDownloader(client, clock, metrics.download_bytes.inc)
         self._managers = managers
         self._preparation = preparation
         self._commits = commits
@@ -213,10 +216,8 @@ class ImportAttempt:
     ) -> tuple[int, Mapping[str, str]]:
         offered = await self._client.manifest(manager, job.task_id)
         settings = self._settings()
-        result = await download_result(
-            self._client,
-            manager,
-            job.task_id,
+        result = await self._downloads.download(
+            RemoteResult(manager, job.task_id),
             manifest.wanted(offered, task.type),
             StagingStorage(staging),
             limits=DownloadLimits(
@@ -226,9 +227,6 @@ class ImportAttempt:
                 min_rate=settings.imports.min_rate,
             ),
             mode=settings.pod.file_permissions,
-            random=self._clock.random,
-            sleep=self._clock.sleep,
-            received=self._metrics.download_bytes.inc,
         )
         self._managers.registry.learn(manager.id, None)
         return result.size, manifest.left_out(offered, task.type)

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from poddispatchd.config.units import format_size, rounded_size
 from poddispatchd.errors import NoSpaceError, ResultRefusedError, disk_error
+from poddispatchd.runner.download_limits import DownloadLimits
 from poddispatchd.runner.result_storage import ResultStorage
 
 _CHECK_EVERY = 64 * 2**20
@@ -15,22 +18,14 @@ class DownloadSpace:
 
     Args:
         into: where the files are written to; it knows the free space.
-        max_size: bytes of all files together (``imports.max_size``).
-        keep_free: bytes left free on the file system (``imports.keep_free``).
+        limits: to their bytes, and to what is left free.
         received: told the number of bytes, whenever some have arrived.
     """
 
-    def __init__(
-        self,
-        into: ResultStorage,
-        *,
-        max_size: int,
-        keep_free: int,
-        received: Callable[[int], None],
-    ) -> None:
+    def __init__(self, into: ResultStorage, limits: DownloadLimits, received: Callable[[int], None]) -> None:
         self._into = into
-        self._max_size = max_size
-        self._keep_free = keep_free
+        self._max_size = limits.max_size
+        self._keep_free = limits.keep_free
         self._count = received
         self._kept = 0
         self.received = 0
@@ -40,6 +35,10 @@ class DownloadSpace:
         """Bytes that were free when the disk was looked at last, without those announced since."""
         self._to_come: dict[str, int] = {}
         """Bytes announced and not yet received, by file: what arrives at once must fit together."""
+
+    def of(self, path: str) -> "FileSpace":
+        """What one of the files takes."""
+        return FileSpace(self, path)
 
     async def expect(self, path: str, size: int) -> None:
         """So many bytes of a file are announced.
@@ -116,3 +115,22 @@ class DownloadSpace:
     def _check_size(self, more: int) -> None:
         if self._kept + more > self._max_size:
             raise ResultRefusedError(f"The result is larger than {self._max_size} bytes (imports.max_size).")
+
+
+class FileSpace(Struct, frozen=True):
+    """What one file of a download takes; its calls raise what those of ``DownloadSpace`` raise."""
+
+    all: DownloadSpace
+    path: str
+
+    async def expect(self, size: int) -> None:
+        """So many bytes are still to come, an answer says."""
+        await self.all.expect(self.path, size)
+
+    async def take(self, size: int) -> None:
+        """So many bytes came."""
+        await self.all.take(self.path, size)
+
+    def drop(self, size: int) -> None:
+        """So many of them were thrown away again."""
+        self.all.drop(size)

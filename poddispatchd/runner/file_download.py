@@ -2,10 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import assert_never
 
 import aiohttp
+from msgspec import Struct
 
 from poddispatchd.domain.completeness import Completeness
 from poddispatchd.domain.manager import RunnerManager
@@ -14,6 +15,8 @@ from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.domain.transfer_rate import TransferRate
 from poddispatchd.errors import DownloadError, ResultGoneError, ResultUnfetchableError
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.download_limits import DownloadLimits
+from poddispatchd.runner.download_space import FileSpace
 from poddispatchd.runner.filesink import FileSink
 from poddispatchd.runner.http_errors import detail_of, result_refusal
 from poddispatchd.runner.transport import content_type, read_answer
@@ -44,49 +47,41 @@ class TooSlowError(BrokenOffError):
     """The manager sends so slowly that it would keep an import for ever."""
 
 
+class RemoteResult(Struct, frozen=True):
+    """A result where it is: at this manager, under this id."""
+
+    manager: RunnerManager
+    task_id: RunnerTaskId
+
+
 class FileDownload:
     """Fetches one file into a sink.
 
     Args:
         client: asks the manager.
-        manager: who holds the result.
-        task_id: of the result.
+        result: what the file belongs to.
         file: which one, and its sha256 if the manager gave one.
         sink: opened; what it holds between tries is what the next one goes on from.
-        first_byte_timeout: seconds that the first byte of an answer may take.
-        min_rate: bytes a second that must come from then on; 0: any.
-        rate_window: seconds over which they are counted.
-        expected: told how many bytes are still to come, when an answer says so; may refuse.
-        taken: told how many bytes came; may refuse.
-        dropped: told how many of these were thrown away again.
+        limits: to the time of an answer.
+        space: told of every byte; may refuse.
     """
 
     def __init__(
         self,
         client: RunnerClient,
-        manager: RunnerManager,
-        task_id: RunnerTaskId,
+        result: RemoteResult,
         file: ResultFile,
         sink: FileSink,
         *,
-        first_byte_timeout: float,
-        min_rate: int,
-        rate_window: float,
-        expected: Callable[[int], Awaitable[None]],
-        taken: Callable[[int], Awaitable[None]],
-        dropped: Callable[[int], None],
+        limits: DownloadLimits,
+        space: FileSpace,
     ) -> None:
         self._client = client
-        self._manager = manager
-        self._task_id = task_id
+        self._result = result
         self._file = file
         self._sink = sink
-        self._first_byte_timeout = first_byte_timeout
-        self._min_rate = min_rate
-        self._rate_window = rate_window
-        self._expected = expected
-        self._taken = taken
-        self._dropped = dropped
+        self._limits = limits
+        self._space = space
         self._etag: str | None = None
         """Of the answer that the sink's content comes from, if it can be gone on with."""
         self._unproven: str | None = None
@@ -105,11 +100,11 @@ class FileDownload:
             # If-Range: should the file have changed, the whole new one is sent instead of its end.
             headers = {"Range": f"bytes={self._sink.size}-", "If-Range": self._etag}
         async with self._client.result_file(
-            self._manager,
-            self._task_id,
+            self._result.manager,
+            self._result.task_id,
             self._file.path,
             headers=headers,
-            first_byte_timeout=self._first_byte_timeout,
+            first_byte_timeout=self._limits.first_byte_timeout,
         ) as response:
             whole = await self._begin(response, resuming=bool(headers))
             await self._receive(response)
@@ -142,7 +137,7 @@ class FileDownload:
         is_resumable = response.headers.get("Accept-Ranges", "").lower() == "bytes" and etag.startswith('"')
         self._etag = etag if is_resumable else None
         if response.content_length is not None:
-            await self._expected(response.content_length)
+            await self._space.expect(response.content_length)
         return response.content_length
 
     async def _continue(self, response: aiohttp.ClientResponse) -> int:
@@ -151,7 +146,7 @@ class FileDownload:
         if match is None or int(match[1]) != size or int(match[2]) + 1 != int(match[3]):
             await self._start_over()
             raise BrokenOffError(f"Another part of {self._name} came than the one asked for.")
-        await self._expected(int(match[3]) - size)
+        await self._space.expect(int(match[3]) - size)
         return int(match[3])
 
     async def _receive(self, response: aiohttp.ClientResponse) -> None:
@@ -160,7 +155,7 @@ class FileDownload:
             # A small file came with its head: there is nothing to wait for.
             await self._keep([content.read_nowait()])
             return
-        rate = TransferRate(self._min_rate, self._rate_window)
+        rate = TransferRate(self._limits.min_rate, self._limits.rate_window)
         pieces: list[bytes] = []
         size = 0
         try:
@@ -180,7 +175,7 @@ class FileDownload:
         await self._keep(pieces)
 
     async def _keep(self, pieces: Sequence[bytes]) -> None:
-        await self._taken(sum(map(len, pieces)))
+        await self._space.take(sum(map(len, pieces)))
         await self._sink.write(pieces)
 
     async def _verified(self, whole: int | None) -> str:
@@ -227,12 +222,12 @@ class FileDownload:
     async def _start_over(self) -> None:
         self._etag = None
         if self._sink.size:
-            self._dropped(self._sink.size)
+            self._space.drop(self._sink.size)
             await self._sink.restart()
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Exception:
         answer = await read_answer(response, within=_LONGEST_REFUSAL)
-        error = result_refusal(self._manager, answer, self._name)
+        error = result_refusal(self._result.manager, answer, self._name)
         is_refused_name = not _PROXIED_NAME.fullmatch(self._file.path) and (
             detail_of(answer) == _SAID_BY_A_PROXYING_MANAGER
         )

@@ -1,17 +1,15 @@
 """Fetching the files of a result: whole or not at all, in little memory, with resume where it is offered."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 
 from msgspec import Struct
 
+from poddispatchd.clock import Clock
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.file_policy import is_small
-from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
-from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.domain.transfer_rate import longest_transfer
 from poddispatchd.errors import (
     DownloadError,
@@ -23,8 +21,9 @@ from poddispatchd.errors import (
     RunnerUnreachableError,
 )
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.download_limits import DownloadLimits
 from poddispatchd.runner.download_space import DownloadSpace
-from poddispatchd.runner.file_download import BrokenOffError, FileDownload, TooSlowError
+from poddispatchd.runner.file_download import BrokenOffError, FileDownload, RemoteResult, TooSlowError
 from poddispatchd.runner.filesink import FileSink, SmallFiles
 from poddispatchd.runner.result_storage import ResultStorage
 
@@ -37,37 +36,6 @@ _WORTH_ANOTHER_TRY = (
 
 _SLOW_ATTEMPTS = 2
 """A manager that is too slow so often gives its place to others; the import is tried again later."""
-
-
-class DownloadLimits(Struct, frozen=True):
-    """What a download may take.
-
-    Args:
-        max_size: bytes of all files together (``imports.max_size``).
-        keep_free: bytes left free on the file system (``imports.keep_free``).
-        parallel: files of any size fetched at once; few: a manager that proxies holds each whole in memory.
-        parallel_small: those that are small by their names, beside them: mostly they wait for an answer.
-        attempts: tries of one file.
-        backoff_base: limit of the first random wait between tries, in seconds; it doubles (as Pod's).
-        backoff_cap: limit of the longest one, in seconds.
-        first_byte_timeout: seconds that the first byte of a file may take (``imports.first_byte_timeout``): a
-            manager that proxies reads all of it from its runner before.
-        min_rate: bytes a second that must come from then on (``imports.min_rate``); 0: any.
-        rate_window: seconds over which they are counted.
-        allowance: seconds that a whole result may take besides its bytes at ``min_rate``.
-    """
-
-    max_size: int
-    keep_free: int
-    parallel: int = 2
-    parallel_small: int = 4
-    attempts: int = 5
-    backoff_base: float = 0.5
-    backoff_cap: float = 8.0
-    first_byte_timeout: float = 300.0
-    min_rate: int = 64 * 2**10
-    rate_window: float = 60.0
-    allowance: float = 1800.0
 
 
 class DownloadedFile(Struct, frozen=True):
@@ -90,96 +58,82 @@ class DownloadedResult(Struct, frozen=True):
         return sum(file.size for file in self.files)
 
 
-async def download_result(
-    client: RunnerClient,
-    manager: RunnerManager,
-    task_id: RunnerTaskId,
-    files: tuple[ResultFile, ...],
-    into: ResultStorage,
-    *,
-    limits: DownloadLimits,
-    mode: int | None,
-    random: Callable[[], float],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    received: Callable[[int], None] = lambda _: None,
-) -> DownloadedResult:
-    """Fetch files of a result into a directory; the first one that cannot be had ends it all.
-
-    A file appears under its name only when it is whole and verified. Nothing of an earlier download is
-    reused: files of the same names are replaced, half-written ones removed. Whoever puts the files in their
-    place brings them to stable storage.
+class ResultDownloader:
+    """Fetches files of results; one object serves all of them.
 
     Args:
-        client: asks the manager.
-        manager: who holds the result.
-        task_id: of the result.
-        files: from ``wanted(manifest, …)``: their names have been found safe.
-        into: a directory for this result alone.
-        limits: of size, space, time and tries.
-        mode: permission bits of the files (FILE_UPLOAD_PERMISSIONS); None leaves them to the umask.
-        random: gives numbers of [0, 1).
-        sleep: waits so many seconds.
+        client: asks the managers.
+        clock: waits between tries, and chooses for how long.
         received: told the number of bytes, whenever some have arrived.
-
-    Raises:
-        DownloadError: a file did not arrive whole in so many attempts, or cannot be written.
-        RunnerManagerUnavailableError: the manager went away for longer than the attempts took; so do
-            RunnerManagerBusyError and RunnerUnreachableError tell of a state that passes.
-        ResultGoneError: the manager cannot give a file (404); asking again changes nothing.
-        ResultNotReadyError: the task has no result (any more, after a restart of it).
-        RunnerTaskUnknownError: the manager has forgotten the task.
-        RunnerManagerMisconfiguredError: the token or the URL was changed meanwhile.
-        ResultRefusedError: the result is larger than ``limits.max_size``.
-        NoSpaceError: less than ``limits.keep_free`` would be left.
     """
-    download = _ResultDownload(
-        client=client,
-        manager=manager,
-        task_id=task_id,
-        limits=limits,
-        mode=mode,
-        random=random,
-        sleep=sleep,
-        received=received,
-        into=into,
-    )
-    try:
-        done = await download.fetch_all(files)
-    finally:
-        await download.close()
-    return DownloadedResult(into, done)
+
+    def __init__(self, client: RunnerClient, clock: Clock, received: Callable[[int], None]) -> None:
+        self.client = client
+        self.clock = clock
+        self.received = received
+
+    async def download(
+        self,
+        result: RemoteResult,
+        files: tuple[ResultFile, ...],
+        into: ResultStorage,
+        *,
+        limits: DownloadLimits,
+        mode: int | None,
+    ) -> DownloadedResult:
+        """Fetch files of a result into a directory; the first one that cannot be had ends it all.
+
+        A file appears under its name only when it is whole and verified. Nothing of an earlier download is
+        reused: files of the same names are replaced, half-written ones removed. Whoever puts the files in
+        their place brings them to stable storage.
+
+        Args:
+            result: on its manager.
+            files: from ``wanted(manifest, …)``: their names have been found safe.
+            into: a directory for this result alone.
+            limits: of size, space, time and tries.
+            mode: permission bits of the files (FILE_UPLOAD_PERMISSIONS); None leaves them to the umask.
+
+        Raises:
+            DownloadError: a file did not arrive whole in so many attempts, or cannot be written.
+            RunnerManagerUnavailableError: the manager went away for longer than the attempts took; so do
+                RunnerManagerBusyError and RunnerUnreachableError tell of a state that passes.
+            ResultGoneError: the manager cannot give a file (404); asking again changes nothing.
+            ResultNotReadyError: the task has no result (any more, after a restart of it).
+            RunnerTaskUnknownError: the manager has forgotten the task.
+            RunnerManagerMisconfiguredError: the token or the URL was changed meanwhile.
+            ResultRefusedError: the result is larger than ``limits.max_size``.
+            NoSpaceError: less than ``limits.keep_free`` would be left.
+        """
+        download = _ResultDownload(self, result, into, limits, mode)
+        try:
+            done = await download.fetch_all(files)
+        finally:
+            await download.close()
+        return DownloadedResult(into, done)
 
 
 class _ResultDownload:
-    """One run of ``download_result``: what its parallel fetches share."""
+    """One download: what its parallel fetches share."""
 
     def __init__(
         self,
-        *,
-        client: RunnerClient,
-        manager: RunnerManager,
-        task_id: RunnerTaskId,
+        downloader: ResultDownloader,
+        result: RemoteResult,
+        into: ResultStorage,
         limits: DownloadLimits,
         mode: int | None,
-        random: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-        received: Callable[[int], None],
-        into: ResultStorage,
     ) -> None:
-        self._client = client
-        self._manager = manager
-        self._task_id = task_id
+        self._client = downloader.client
+        self._clock = downloader.clock
+        self._result = result
+        self._into = into
         self._limits = limits
         self._mode = mode
-        self._random = random
-        self._sleep = sleep
-        self._into = into
         self._small = SmallFiles(into, mode=mode)
         self._time = asyncio.get_running_loop().time
         self._begun = self._time()
-        self._space = DownloadSpace(
-            into, max_size=limits.max_size, keep_free=limits.keep_free, received=received
-        )
+        self._space = DownloadSpace(into, limits, downloader.received)
 
     async def fetch_all(self, files: tuple[ResultFile, ...]) -> tuple[DownloadedFile, ...]:
         await self._space.begin()
@@ -216,19 +170,8 @@ class _ResultDownload:
 
     async def _fetch(self, file: ResultFile, temporary: str) -> DownloadedFile:
         sink = FileSink(self._into, temporary, mode=self._mode)
-        download = FileDownload(
-            self._client,
-            self._manager,
-            self._task_id,
-            file,
-            sink,
-            first_byte_timeout=self._limits.first_byte_timeout,
-            min_rate=self._limits.min_rate,
-            rate_window=self._limits.rate_window,
-            expected=partial(self._space.expect, file.path),
-            taken=partial(self._space.take, file.path),
-            dropped=self._space.drop,
-        )
+        space = self._space.of(file.path)
+        download = FileDownload(self._client, self._result, file, sink, limits=self._limits, space=space)
         try:
             digest = await self._attempted(file, download)
             if (content := sink.take_small()) is None:
@@ -270,8 +213,8 @@ class _ResultDownload:
 
     async def _wait(self, attempt: int) -> None:
         limits = self._limits
-        await self._sleep(
-            full_jitter(attempt, base=limits.backoff_base, cap=limits.backoff_cap, random=self._random)
+        await self._clock.sleep(
+            full_jitter(attempt, base=limits.backoff_base, cap=limits.backoff_cap, random=self._clock.random)
         )
 
 

@@ -53,6 +53,25 @@ _ROOM_AGAIN = 0.9
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
+class ListenerOptions(Struct, frozen=True):
+    """How the connections of a listener are treated.
+
+    Args:
+        limits: to connections; fewer are taken where the process may not open so many files.
+        trusted: web servers of ours: their connections are not counted as one address'.
+        headers: of every answer.
+        metrics: where connections are counted.
+        early: what answers unauthenticated requests by their head alone; with it, nothing behind a head is
+            read before ``recognise`` was called.
+    """
+
+    limits: ListenerLimits = ListenerLimits()
+    trusted: Networks = ()
+    headers: Mapping[str, str] = {}
+    metrics: Metrics | None = None
+    early: Early | None = None
+
+
 class Listener:
     """The connections of one listener, and who may make another one."""
 
@@ -158,21 +177,10 @@ class Serving(Struct, frozen=True):
 
 @asynccontextmanager
 async def listening(
-    served: web.Application | Handler,
-    address: Address,
-    key: str,
-    *,
-    limits: ListenerLimits | None = None,
-    trusted: Networks = (),
-    headers: Mapping[str, str] | None = None,
-    metrics: Metrics | None = None,
-    early: Early | None = None,
+    served: web.Application | Handler, address: Address, key: str, options: ListenerOptions | None = None
 ) -> AsyncIterator[Address]:
     """The same as ``serving``; gives the address in effect."""
-    opened = serving(
-        served, address, key, limits=limits, trusted=trusted, headers=headers, metrics=metrics, early=early
-    )
-    async with opened as listener:
+    async with serving(served, address, key, options) as listener:
         yield listener.address
 
 
@@ -181,12 +189,7 @@ async def serving(
     served: web.Application | Handler,
     where: Address | Sequence[socket.socket],
     key: str,
-    *,
-    limits: ListenerLimits | None = None,
-    trusted: Networks = (),
-    headers: Mapping[str, str] | None = None,
-    metrics: Metrics | None = None,
-    early: Early | None = None,
+    options: ListenerOptions | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve an application, or one handler, until the end of the block.
 
@@ -195,17 +198,13 @@ async def serving(
         where: an address (port 0 lets the kernel choose), or sockets that listen already: of these no
             connection is taken before ``accept`` is called.
         key: of the setting, for the error's words.
-        limits: to connections; fewer are taken where the process may not open so many files.
-        trusted: web servers of ours: their connections are not counted as one address'.
-        headers: of every answer.
-        metrics: where connections are counted.
-        early: what answers unauthenticated requests by their head alone; with it, nothing behind a head is
-            read before ``recognise`` was called.
+        options: how its connections are treated.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    limits = _within_descriptors(limits or ListenerLimits())
+    options = options or ListenerOptions()
+    limits = _within_descriptors(options.limits)
     runner: web.BaseRunner = (
         web.AppRunner(served, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         if isinstance(served, web.Application)
@@ -218,8 +217,8 @@ async def serving(
         table = ConnectionTable(limits)
         server.request_handler = _guarded(server.request_handler, table)
         refusals = RefusalLog(key.partition(".")[0], asyncio.get_running_loop().time)
-        site = ListenerSite(server, table, refusals, dict(headers or {}), early)
-        listener = Listener(site, limits, trusted=trusted, metrics=metrics)
+        site = ListenerSite(server, table, refusals, dict(options.headers), options.early)
+        listener = Listener(site, limits, trusted=options.trusted, metrics=options.metrics)
         sockets = await _bound(where, key) if isinstance(where, Address) else acceptor.received(where)
         host, port = sockets[0].getsockname()[:2]
         address = Address(where.host if isinstance(where, Address) else host, port)

@@ -18,10 +18,6 @@ _MORE = {
     "sandbox/pod/world.py:add_dressing",
     "sandbox/pod/world.py:add_task",
     "sandbox/pod/world.py:add_video",
-    # What a test puts in place of the network, the clock and the dice.
-    "runner/result_download.py:download_result",
-    "web/listener.py:listening",
-    "web/listener.py:serving",
 }
 """What takes more all the same."""
 

@@ -35,7 +35,7 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.web.listener import listening
+from poddispatchd.web.listener import ListenerOptions, listening
 from poddispatchd.web.webhook import early_answers, webhook_application, webhook_limits
 from tests.plugins.postgres import PodDatabase
 
@@ -155,10 +155,12 @@ async def bench(
                 application,
                 settings.webhook.listen,
                 "webhook.listen",
-                limits=webhook_limits(settings.webhook),
-                trusted=settings.webhook.trusted_proxies,
-                metrics=metrics,
-                early=early_answers(receiver, settings.webhook, metrics=metrics, clock=clock),
+                ListenerOptions(
+                    limits=webhook_limits(settings.webhook),
+                    trusted=settings.webhook.trusted_proxies,
+                    metrics=metrics,
+                    early=early_answers(receiver, settings.webhook, metrics=metrics, clock=clock),
+                ),
             )
         )
         yield Bench(parts, receiver, features.callback_worker(parts), address)

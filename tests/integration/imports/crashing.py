@@ -18,13 +18,14 @@ from typing import NoReturn
 
 from poddispatchd.app import features
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.imports import attempt, deletion, queue
+from poddispatchd.imports import deletion, queue
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.preparation import Preparation
 from poddispatchd.pod import duplicates
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.placing import Ready
+from poddispatchd.runner.result_download import ResultDownloader
 from poddispatchd.sandbox.pod.schema import SchemaVariant
 from tests.integration.imports.bench import StillClock, daemon_parts, idle, settings_of
 
@@ -74,7 +75,7 @@ def _set(owner: object, name: str, value: object) -> None:
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "before the download": lambda: _set(attempt, "download_result", die),
+    "before the download": lambda: _set(ResultDownloader, "download", die),
     "during the download": lambda: _set(Directory, "replace_file", _at_call(2, Directory.replace_file)),
     "after the download": lambda: _set(Preparation, "prepare", die),
     "before the files are recorded": lambda: _set(ImportCommit, "record", die),

@@ -23,7 +23,7 @@ from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.common import WantedTask
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.result_download import DownloadLimits
+from poddispatchd.runner.download_limits import DownloadLimits
 from poddispatchd.sandbox.fake_runner_manager import (
     AnswerFault,
     Behaviour,

@@ -11,6 +11,7 @@ from poddispatchd.imports import attempt
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.failure_handling import FailureHandling
 from poddispatchd.imports.queue import ImportJob
+from poddispatchd.runner.result_download import ResultDownloader
 from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.queue_tables import IMPORTS
 from tests.integration.imports.bench import Bench, bench, idle
@@ -176,7 +177,7 @@ async def test_an_attempt_that_hangs_ends_and_counts(here: Bench, monkeypatch: p
 
     task = await here.ready()
     monkeypatch.setattr(attempt, "LONGEST_ATTEMPT", 0.2)
-    monkeypatch.setattr(attempt, "download_result", hang)
+    monkeypatch.setattr(ResultDownloader, "download", hang)
     async with asyncio.timeout(20):
         await here.import_due()
     [(state, attempts, words)] = await here.imports_of(task)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.clock import Clock
 from poddispatchd.domain.manifest import wanted
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskType
 from poddispatchd.errors import (
@@ -23,8 +24,10 @@ from poddispatchd.errors import (
 from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.download_limits import DownloadLimits
+from poddispatchd.runner.file_download import RemoteResult
 from poddispatchd.runner.records import StopOutcome
-from poddispatchd.runner.result_download import DownloadedResult, DownloadLimits, download_result
+from poddispatchd.runner.result_download import DownloadedResult, ResultDownloader
 from poddispatchd.sandbox.fake_runner_manager import (
     AnswerFault,
     Behaviour,
@@ -57,25 +60,17 @@ async def fake() -> AsyncIterator[FakeRunnerManager]:
         yield running
 
 
-async def no_sleep(_: float) -> None:
-    return
-
-
 async def fetch(
     client: RunnerClient, fake: FakeRunnerManager, task_id: RunnerTaskId, into: Path
 ) -> DownloadedResult:
     asked = manager(fake.url)
     manifest = await client.manifest(asked, task_id)
-    return await download_result(
-        client,
-        asked,
-        task_id,
+    return await ResultDownloader(client, Clock(), lambda _: None).download(
+        RemoteResult(asked, task_id),
         wanted(manifest, TaskType.ENCODING),
         StagingStorage(MediaTree(into.parent).path(into.name)),
-        limits=DownloadLimits(max_size=2**30, keep_free=0),
+        limits=DownloadLimits(max_size=2**30, keep_free=0, backoff_base=0.0, backoff_cap=0.0),
         mode=0o644,
-        random=lambda: 0.0,
-        sleep=no_sleep,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from poddispatchd.clock import Clock
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.domain.transfer_rate import TransferRate
@@ -30,8 +31,9 @@ from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner import download_space, file_download
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.file_download import pieces_in_time
-from poddispatchd.runner.result_download import DownloadedResult, DownloadLimits, download_result
+from poddispatchd.runner.download_limits import DownloadLimits
+from poddispatchd.runner.file_download import RemoteResult, pieces_in_time
+from poddispatchd.runner.result_download import DownloadedResult, ResultDownloader
 from tests.integration.runner.raw_server import Answer, RawServer, Request, drop, hang, head, raw, reply
 from tests.unit.runner.managers import TOKEN, manager
 
@@ -41,6 +43,19 @@ SHA = hashlib.sha256(CONTENT).hexdigest()
 BYTES = "application/octet-stream"
 WHOLE = reply(200, CONTENT, BYTES)
 ETAG = {"etag": '"v1"', "accept_ranges": "bytes"}
+
+
+@dataclass
+class _Clock(Clock):
+    """Waits for nothing, and throws the largest number."""
+
+    waits: list[float]
+
+    def random(self) -> float:
+        return 1.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
 
 
 @dataclass
@@ -63,20 +78,12 @@ class Downloader:
         def count(size: int) -> None:
             self.received += size
 
-        async def sleep(seconds: float) -> None:
-            self.waits.append(seconds)
-
-        return await download_result(
-            self.client,
-            manager(server.url),
-            TASK,
+        return await ResultDownloader(self.client, _Clock(self.waits), count).download(
+            RemoteResult(manager(server.url), TASK),
             tuple(ResultFile(file) if isinstance(file, str) else file for file in files),
             self.storage(),
             limits=self.limits,
             mode=self.mode,
-            random=lambda: 1.0,
-            sleep=sleep,
-            received=count,
         )
 
     async def pieces(

@@ -11,7 +11,7 @@ from aiohttp import web
 from poddispatchd.config.units import Address
 from poddispatchd.web import closing
 from poddispatchd.web.connection_limits import ListenerLimits
-from poddispatchd.web.listener import listening, serving
+from poddispatchd.web.listener import ListenerOptions, listening, serving
 from poddispatchd.web.unauthenticated import Serve, Verdict
 from tests.integration.web.wire import connect, ended, many, said
 
@@ -32,7 +32,7 @@ def _judge(address: str, head: bytes, looked: "asyncio.Future[None] | None" = No
 async def _listener(most: int = 8000) -> AsyncIterator[Address]:
     limits = ListenerLimits(most=most, most_of_one=None)
     async with listening(
-        _hello, Address("127.0.0.1", 0), "webhook.listen", limits=limits, early=_judge
+        _hello, Address("127.0.0.1", 0), "webhook.listen", ListenerOptions(limits=limits, early=_judge)
     ) as address:
         yield address
 
@@ -92,7 +92,7 @@ async def test_whoever_has_its_answer_and_neither_sends_nor_closes_is_not_waited
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(closing, "_LINGER_SECONDS", 0.1)
-    opened = serving(_hello, Address("127.0.0.1", 0), "webhook.listen", early=_judge)
+    opened = serving(_hello, Address("127.0.0.1", 0), "webhook.listen", ListenerOptions(early=_judge))
     async with (
         opened as listener,
         many(listener.address, 50, _POST + b"Content-Length: 5\r\n\r\n") as readers,

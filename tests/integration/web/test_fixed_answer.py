@@ -12,7 +12,7 @@ from aiohttp import web
 from poddispatchd.clock import Clock
 from poddispatchd.config.units import Address
 from poddispatchd.web.fixed_answer import FixedAnswer
-from poddispatchd.web.listener import listening
+from poddispatchd.web.listener import ListenerOptions, listening
 from tests.integration.web.wire import said
 
 _GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -26,7 +26,7 @@ async def _listener() -> AsyncIterator[Address]:
         return _ANSWER if request.path == "/fixed" else web.json_response({"status": "OK"})
 
     async with listening(
-        answer, Address("127.0.0.1", 0), "webhook.listen", headers={"X-Own": "é"}
+        answer, Address("127.0.0.1", 0), "webhook.listen", ListenerOptions(headers={"X-Own": "é"})
     ) as address:
         yield address
 

@@ -18,7 +18,7 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import listener as listener_module
 from poddispatchd.web import protocol
 from poddispatchd.web.connection_limits import ListenerLimits
-from poddispatchd.web.listener import listening
+from poddispatchd.web.listener import ListenerOptions, listening
 from tests.integration.web.wire import connect, ended, many, said
 
 _ANY = Address("127.0.0.1", 0)
@@ -32,7 +32,9 @@ async def _hello(request: web.BaseRequest) -> web.Response:
 @asynccontextmanager
 async def _listener(metrics: Metrics | None = None, **limits: float | None) -> AsyncIterator[Address]:
     chosen = ListenerLimits(**{"head_seconds": 60.0, **limits})  # type: ignore[arg-type] # a test's numbers
-    async with listening(_hello, _ANY, "webhook.listen", limits=chosen, metrics=metrics) as address:
+    async with listening(
+        _hello, _ANY, "webhook.listen", ListenerOptions(limits=chosen, metrics=metrics)
+    ) as address:
         yield address
 
 
@@ -219,7 +221,7 @@ async def test_whoever_lets_us_wait_during_a_request_makes_room_too(kind: str) -
     announced = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
     data = announced if kind == "sends no body" else b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n"
     limits = ListenerLimits(most=16, most_of_one=None)
-    async with listening(much, _ANY, "ops.listen", limits=limits) as address:
+    async with listening(much, _ANY, "ops.listen", ListenerOptions(limits=limits)) as address:
         silent = []
         for _ in range(16):
             reader, writer = await connect(address)
@@ -243,7 +245,7 @@ async def test_whoever_finds_all_connections_busy_is_told_so() -> None:
 
     limits = ListenerLimits(most=16, most_of_one=None)
     async with (
-        listening(busy, _ANY, "ops.listen", limits=limits) as address,
+        listening(busy, _ANY, "ops.listen", ListenerOptions(limits=limits)) as address,
         many(address, 16, _GET.replace(b"x", b"x\r\nConnection: close")) as readers,
     ):
         silent = await connect(address)

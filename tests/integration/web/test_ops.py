@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.config.units import Address
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.web.listener import listening
+from poddispatchd.web.listener import ListenerOptions, listening
 from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from tests.integration.web.wire import ended, many, said
 
@@ -18,7 +18,10 @@ async def _ops(*allowed: str) -> AsyncIterator[Address]:
         Metrics(), lambda: None, list, waiting=lambda: "It waits.", allowed_hosts=allowed
     )
     async with listening(
-        application, Address("127.0.0.1", 0), "ops.listen", limits=OPS_LIMITS, headers=OPS_HEADERS
+        application,
+        Address("127.0.0.1", 0),
+        "ops.listen",
+        ListenerOptions(limits=OPS_LIMITS, headers=OPS_HEADERS),
     ) as address:
         yield address
 
