@@ -16,12 +16,11 @@ from poddispatchd.runtime import queue_tables
 from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 
+OLDEST_POSTGRESQL = 13
+"""The oldest major release with which the tests pass."""
+
 _MOST_STALE = 100
-
-
 _SHOWN = 5
-
-
 _SHOWN_OF_A_QUEUE = 3
 
 
@@ -29,7 +28,8 @@ async def server_finding(database: Database) -> CheckResult:
     """Who answers, and whether it can be written to."""
     row = await database.fetchrow(
         "SELECT current_database(), current_user, current_setting('server_version'),"
-        " current_setting('transaction_read_only')::boolean, pg_is_in_recovery()"
+        " current_setting('transaction_read_only')::boolean, pg_is_in_recovery(),"
+        " current_setting('server_version_num')::integer / 10000"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     words = f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]})"
@@ -44,6 +44,11 @@ async def server_finding(database: Database) -> CheckResult:
             "database",
             f"{words}, but its sessions are read-only: default_transaction_read_only is on for the server, "
             "the database or the role. Turn it off there.",
+        )
+    if row[5] < OLDEST_POSTGRESQL:
+        return note(
+            "database",
+            f"{words}: poddispatchd is tested with {OLDEST_POSTGRESQL} and later. Upgrade PostgreSQL.",
         )
     return fine("database", f"{words}.")
 

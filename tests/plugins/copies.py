@@ -20,6 +20,13 @@ _connect = asyncpg.connect
 """Whatever a test puts in its place."""
 
 
+def copying(server: PostgresServer, template: str, name: str) -> str:
+    """The statement that makes a database of a template."""
+    # Without fsync, copying files is quicker than logging every block. PostgreSQL 14 knows no other way.
+    strategy = " STRATEGY file_copy" if server.address.release >= 15 else ""
+    return f'CREATE DATABASE "{name}" TEMPLATE "{template}"{strategy}'
+
+
 @dataclass(slots=True)
 class Copy:
     """A database that is as its template, and is there when somebody first wants to connect to it."""
@@ -42,10 +49,7 @@ class Copy:
 
     def _copied(self) -> Rewound:
         name = f"test_{os.getpid()}_{next(_numbers)}"
-        # Without fsync, copying files is quicker than logging every block.
-        _administrator(self.server).execute(
-            f'CREATE DATABASE "{name}" TEMPLATE "{self.template}" STRATEGY file_copy'
-        )
+        _administrator(self.server).execute(copying(self.server, self.template, name))
         return Rewound(name, _beginning(self.server.directory, self.template))
 
     async def give_back(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> None:

@@ -14,7 +14,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
-from tests.plugins.copies import Copy, close_administrators
+from tests.plugins.copies import Copy, close_administrators, copying
 from tests.plugins.rewinding import Beginning, keep
 
 SERVER = pytest.StashKey[PostgresServer]()
@@ -227,7 +227,7 @@ async def ensure_template(
             return name
         draft = f"{name}_draft"
         await administration.execute(f'DROP DATABASE IF EXISTS "{draft}"')
-        await administration.execute(f'CREATE DATABASE "{draft}" TEMPLATE "{of}" STRATEGY file_copy')
+        await administration.execute(copying(server, of, draft))
         connection = await asyncpg.connect(server.dsn(draft).get_secret_value())
         try:
             await fill(connection, server.dsn(draft))

@@ -5,6 +5,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from poddispatchd.app import database_checks
 from poddispatchd.cli.daemon_state import State
 from poddispatchd.config.units import Address
 from poddispatchd.domain.task import TaskStatus, TaskType
@@ -35,6 +36,14 @@ async def test_a_sound_pod_has_no_problem(sound: Pod) -> None:
 
     assert (await _problems(sound), said.status, said.err) == ({}, 0, "")
     assert "ok      runner manager first: It answers" in said.out
+
+
+async def test_an_older_postgresql_than_the_tests_know_is_told(
+    sound: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_checks, "OLDEST_POSTGRESQL", 99)
+
+    assert "poddispatchd is tested with 99 and later." in (await sound.run("check")).out
 
 
 async def test_a_manager_that_does_not_answer_is_a_problem(pod: Pod) -> None:

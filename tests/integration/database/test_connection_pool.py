@@ -83,7 +83,7 @@ async def test_one_that_was_lost_while_nobody_used_it_is_replaced(
 ) -> None:
     first = await _used(pool)
     async with pod_database.connection() as other:
-        await other.fetchval("SELECT pg_terminate_backend($1, 5000)", first)
+        await other.fetchval("SELECT pg_terminate_backend($1)", first)
     idle = pool._idle[0][0]
     await _until(lambda: connection_pool._is_lost(idle))
     assert await _used(pool) != first

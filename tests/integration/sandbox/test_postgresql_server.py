@@ -11,15 +11,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.sandbox.postgresql import PostgresServer
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
+from poddispatchd.sandbox.postgresql import PostgresServer, binaries_directory
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 # Under nohup, and in a shell's background, a program starts with SIGINT ignored.
 USER_PROGRAM = """
 import signal, time
-from poddispatchd.sandbox.postgresql import PostgresServer
+from poddispatchd.sandbox.postgresql import PostgresServer, binaries_directory
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with PostgresServer() as server:
     print(server.directory, server.address.port, flush=True)
@@ -63,6 +63,12 @@ async def test_it_answers_over_tcp_and_over_its_socket(postgres: PostgresServer,
         await connection.close()
 
 
+def test_a_directory_without_its_programs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODDISPATCHD_POSTGRESQL_BIN", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=f"there is no initdb in {tmp_path}"):
+        binaries_directory()
+
+
 async def test_it_asks_for_its_password(postgres: PostgresServer) -> None:
     password = postgres.address.password.get_secret_value()
     wrong = postgres.dsn().get_secret_value().replace(password, "wrong")
@@ -91,7 +97,7 @@ def test_a_server_that_was_never_started_leaves_nothing_either() -> None:
 
 def test_what_a_killed_process_reserved_is_swept_by_the_next() -> None:
     program = (
-        "import os, signal; from poddispatchd.sandbox.postgresql import PostgresServer;"
+        "import os, signal; from poddispatchd.sandbox.postgresql import PostgresServer, binaries_directory;"
         " print(PostgresServer().directory, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run(
