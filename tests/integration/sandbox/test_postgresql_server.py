@@ -64,7 +64,7 @@ async def test_it_answers_over_tcp_and_over_its_socket(postgres: PostgresServer,
 
 
 def test_a_directory_without_its_programs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PODDISPATCHD_POSTGRESQL_BIN", str(tmp_path))
+    monkeypatch.setenv("SANDBOX_POSTGRESQL_BIN", str(tmp_path))
     with pytest.raises(ConfigurationError, match=f"there is no initdb in {tmp_path}"):
         binaries_directory()
 
