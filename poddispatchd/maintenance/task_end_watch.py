@@ -18,6 +18,7 @@ from poddispatchd.journal import ends, scheduling
 from poddispatchd.journal.ends import Course
 from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.history import History
+from poddispatchd.maintenance.known_rows import KnownRows
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -64,7 +65,7 @@ class TaskEndWatch:
         self._history = history
         self._metrics = metrics
         self._clock = clock
-        self._newest: TaskPk | None = None
+        self._known: KnownRows | None = None
         self._pending: set[TaskPk] = set()
         self._running: dict[TaskPk, _Begun] = {}
         self._compare_at = float("-inf")
@@ -80,20 +81,24 @@ class TaskEndWatch:
         """
         if self._session.term is None:
             # Whoever schedules tells; a term that begins anew takes note first.
-            self._newest = None
+            self._known = None
             return
-        if self._newest is None:
+        if (known := self._known) is None:
             await self._take_note()
             return
         moved = await ended.moved_tasks(
-            self._database, above=self._newest, pending=self._pending, running=self._running
+            self._database,
+            above=known.after,
+            seen=known.seen,
+            pending=self._pending,
+            running=self._running,
         )
         courses = await self._courses(moved)
         # A look may be cut off: nothing is awaited between what is taken over of it.
         exact = self._exact_ends(moved, courses)
         for task in moved:
             self._follow(task, task.seen_at, exact.get(task.pk, task.seen_at))
-        self._newest = max((self._newest, *(task.pk for task in moved)))
+        known.saw(*(task.pk for task in moved))
         await self._keep()
         await self._compare(stats)
 
@@ -148,7 +153,8 @@ class TaskEndWatch:
         missed = await self._missed(newest, untold)
         courses = await self._courses(missed)
         # Should anything before fail, or be cut off, note is taken anew: nothing is awaited from here on.
-        self._newest, self._pending, self._running = newest, pending, {pk: begun.get(pk) for pk in running}
+        self._known = KnownRows(newest, self._clock)
+        self._pending, self._running = pending, {pk: begun.get(pk) for pk in running}
         for task in unseen:
             if task.pk in ours:
                 self._observe(self._metrics.wait, task, (ours[task.pk] - task.date_added).total_seconds())
