@@ -34,6 +34,9 @@ _ENDED = frozenset({"completed", "failed", "timeout"})
 _COMPARE_EVERY = 60.0
 """Seconds after which all open tasks are read again if the counts say that some were missed."""
 
+_MOST_UNRECORDED = 10_000
+"""Ends that wait to be kept: somebody may hold the history for days."""
+
 _Begun: TypeAlias = datetime | None
 
 
@@ -78,6 +81,7 @@ class TaskEndWatch:
 
         Raises:
             DatabaseUnavailableError: the database cannot be reached.
+            RowLockedError: another session holds what is to be written.
         """
         if self._session.term is None:
             # Whoever schedules tells; a term that begins anew takes note first.
@@ -132,8 +136,13 @@ class TaskEndWatch:
         return found
 
     async def _keep(self) -> None:
-        """Keep those that have ended; what cannot be written now is written with the next ones."""
+        """Keep those that have ended; what cannot be written now is written with the next ones.
+
+        Raises:
+            DatabaseError: it cannot.
+        """
         if self._unrecorded:
+            del self._unrecorded[:-_MOST_UNRECORDED]
             await self._history.record(self._unrecorded, self._seen_at)
             self._unrecorded = []
 
