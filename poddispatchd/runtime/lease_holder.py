@@ -58,9 +58,10 @@ class LeaseHolder:
         share: int = UNLIMITED,
     ) -> list[Leased]:
         """Lease due items (see ``LeaseQueue.claim`` and ``AtWork``); each is to be let go of in the end."""
-        at_work = AtWork(held or {}, share)
         async with self._database.connection() as connection:
             await self._give_back(connection)
+            # While the database was away no lease was renewed: ours look as if nobody were at them.
+            at_work = AtWork(held or {}, share, list(self._held))
             items = await self.queue.claim(
                 connection, self._owner, limit, most_bytes=most_bytes, only=only, at_work=at_work
             )
