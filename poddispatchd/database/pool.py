@@ -146,7 +146,7 @@ class Database:
             raw = await pool.take(within=_CONNECT_TIMEOUT)
         except DRIVER_ERRORS as error:
             raise translate_connecting(error) from None
-        guarded, is_sound = GuardedConnection(raw), False
+        guarded, is_sound = GuardedConnection(raw, is_pooled=self._is_pooled), False
         try:
             yield guarded
             is_sound = True

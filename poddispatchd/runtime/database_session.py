@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 
 from poddispatchd.clock import Clock
-from poddispatchd.database.connections import GuardedConnection
+from poddispatchd.database.connections import NO_ANSWER, GuardedConnection, answered_within
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.backoff import full_jitter
@@ -20,7 +20,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.runtime.leadership import Leadership
+from poddispatchd.runtime.leadership import HELD, Leadership
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 
 log = structlog.get_logger(__name__)
@@ -184,19 +184,24 @@ class DatabaseSession:
             async with asyncio.timeout(_PROBE_TIMEOUT):
                 begun = await self.leadership.attend(connection, hears=self.listening)
         except TimeoutError:
-            raise DatabaseUnavailableError("The database cannot be reached: no answer in time.") from None
+            if self.pooling is Pooling.NONE:
+                raise DatabaseUnavailableError(NO_ANSWER) from None
+            # No lock_timeout is set behind a pooler: if anything is answered, it is the row that is held.
+            async with answered_within(_FAREWELL):
+                await connection.execute("SELECT 1")
+            self._blocked()
         except RowLockedError:
-            # Whatever holds it, the database answers: our term goes on until its lease ends.
-            if self.lease_problem is None:
-                self.lease_problem = (
-                    "Another database session holds the row of poddispatchd.leader: while it does, no daemon "
-                    "can go on scheduling. Find it in pg_stat_activity (state 'idle in transaction')."
-                )
-                log.warning(Event.LEADER_BLOCKED, reason=self.lease_problem)
-            return
-        self.lease_problem = None
-        if begun:
-            self._wakes.ring_all()
+            self._blocked()
+        else:
+            self.lease_problem = None
+            if begun:
+                self._wakes.ring_all()
+
+    def _blocked(self) -> None:
+        """Whatever holds the row, the database answers: our term goes on until its lease ends."""
+        if self.lease_problem is None:
+            self.lease_problem = HELD
+            log.warning(Event.LEADER_BLOCKED, reason=HELD)
 
     async def resign(self) -> None:
         """Give the term up for good: this daemon stops, and another one schedules at once."""
@@ -212,16 +217,13 @@ class DatabaseSession:
         self._probes += 1
         self._probe_at, self._echo_by = now + _PROBE_EVERY, now + _PROBE_TIMEOUT
         self._echo.clear()
-        try:
-            async with asyncio.timeout(_PROBE_TIMEOUT):
-                if self._up.is_set() and not self.listening:
-                    # Whatever ended the subscription, as a reset by a pooler does, need not end it for good.
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                await connection.execute(
-                    "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
-                )
-        except TimeoutError:
-            raise DatabaseUnavailableError("The database cannot be reached: no answer in time.") from None
+        async with answered_within(_PROBE_TIMEOUT):
+            if self._up.is_set() and not self.listening:
+                # Whatever ended the subscription, as a reset by a pooler does, need not end it for good.
+                await connection.execute(f"LISTEN {CHANNEL}")
+            await connection.execute(
+                "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
+            )
 
     async def _round_trip(self, connection: GuardedConnection) -> bool:
         """Whether a notification sent on this connection comes back; it is waited for, and no term runs."""

@@ -22,6 +22,11 @@ _STANDBY_UNHEARD = 2.5
 
 _AFTER_A_LEASE = 0.1
 
+HELD = (
+    "Another database session holds the row of poddispatchd.leader: while it does, no daemon can go on "
+    "scheduling. Find it in pg_stat_activity (state 'idle in transaction')."
+)
+
 
 class Leadership:
     """This daemon's term as the scheduler, if it has one.
