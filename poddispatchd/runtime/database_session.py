@@ -112,6 +112,7 @@ class DatabaseSession:
                         DatabaseError(f"The connection to the database failed ({type(error).__name__}).")
                     )
                     await self._close()
+                # At random: many daemons that lost one server do not all come back at the same moment.
                 wait = 0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)
                 failures += 1
                 await self._clock.sleep(wait)
@@ -121,11 +122,13 @@ class DatabaseSession:
     async def _connect(self) -> None:
         connection = await self._database.dedicated_connection()
         self._connection = connection
+        # The driver calls it when the socket ends: the loss is met at once, not with the next renewal.
         connection.add_termination_listener(lambda _: self._attention.ring())
         await self._find_pooler(connection)
         if self.pooling is not Pooling.TRANSACTION:
             await connection.add_listener(CHANNEL, self._notified)
             self.listening = await self._round_trip(connection)
+        # Listening comes before: a leader that resigns between the two would not be heard.
         await self._lead(connection)
         if not self._up.is_set():
             log.info(Event.DATABASE_UP, listening=self.listening)
@@ -214,6 +217,7 @@ class DatabaseSession:
     async def _send_probe(self, connection: GuardedConnection) -> None:
         """Announce something to ourselves: behind a pooler it may not come back."""
         now = self._clock.monotonic()
+        # Numbered: the echo of an earlier probe proves nothing about now.
         self._probes += 1
         self._probe_at, self._echo_by = now + _PROBE_EVERY, now + _PROBE_TIMEOUT
         self._echo.clear()
@@ -274,6 +278,7 @@ class DatabaseSession:
 
     async def _give_up(self, error: DatabaseError) -> None:
         """Close the lost connection, and have the pool's not tried in vain."""
+        # Where the server answers, or has closed the socket, nobody waits for it in vain.
         answers = isinstance(error, DatabaseStateError)
         silent = not answers and self._connection is not None and not self._connection.is_closed()
         await self._close()

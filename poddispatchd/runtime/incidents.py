@@ -106,6 +106,7 @@ class Incidents:
         if len(incident.by_task) >= _MANY:
             self._forget_old(incident)  # also where nobody ever looks at what fails
         self._tell(incident, task)
+        # The power is bounded: after a thousand failures no float would hold it.
         wait: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures.times - 1, 10))
         return wait * (0.5 + 0.5 * self._clock.random())
 
@@ -130,6 +131,7 @@ class Incidents:
         def ended(done: "asyncio.Task[None]") -> None:
             if done.cancelled():
                 return
+            # Asked for, the error is ours to tell; else asyncio logs it when the task is collected.
             if (error := done.exception()) is None:
                 self.recovered(job, task=task)
             elif isinstance(error, Exception):

@@ -74,6 +74,7 @@ class Leadership:
         """
         if self._has_resigned:
             return False
+        # Before the statement: the database counts from later on, so that we stop before it lets another one.
         asked_at = self._asked_at = self._clock.monotonic()
         if (term := self._term) is not None:
             version = await scheduling.renew_lease(connection, term, self._instance, seconds=LEASE)
@@ -89,6 +90,7 @@ class Leadership:
         )
         if await self._gives_back(connection, look.term):
             return False
+        # A standby of an older release ends, too: it could not take over any more.
         migration.check_version(look.schema_version)
         if look.term is None:
             wait = _STANDBY_EVERY if hears else _STANDBY_UNHEARD

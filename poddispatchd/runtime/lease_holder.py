@@ -111,6 +111,7 @@ class LeaseHolder:
         for lease in tuple(self._held.values()):
             self.let_go(lease)
         async with self._database.connection() as connection:
+            # By owner: also what a claim has leased whose answer did not arrive.
             await self.queue.release_owner(connection, self._owner)
 
     async def each(
@@ -223,6 +224,7 @@ class LeaseHolder:
     async def _renew(self) -> None:
         """Real seconds: a lease runs out by the database's clock."""
         while True:
+            # Two renewals can fail: the third is in time, before another daemon may begin.
             await asyncio.sleep(self.queue.table.lease_seconds / 4)
             try:
                 async with self._database.connection() as connection:

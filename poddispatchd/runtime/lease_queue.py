@@ -293,4 +293,5 @@ class LeaseQueue:
 
 def _storable(words: str) -> str:
     """Words that PostgreSQL takes."""
+    # Its texts hold no NUL, and in UTF-8 no surrogates that stand alone, as names of files may have.
     return words[:LONGEST_WORDS].replace("\0", "").encode(errors="replace").decode()

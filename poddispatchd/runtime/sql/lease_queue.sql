@@ -29,6 +29,7 @@ WITH turns AS (
     SELECT item.{key} AS key FROM poddispatchd.{table} AS item
     -- An array is made once; a subquery might be asked again for every open item.
     WHERE item.{key} = ANY (ARRAY(SELECT key FROM chosen))
+      -- Asked once more: since they were chosen, another claim may have leased them.
       AND item.state = 'open' AND (item.next_attempt_at <= now() OR item.next_attempt_at > now() + {longest_wait})
       AND (item.{lease_expires_at} IS NULL OR item.{lease_expires_at} <= now()
            OR (item.{lease_expires_at} > now() + {longest_wait} AND item.{lease_owner} IS DISTINCT FROM :owner))
