@@ -31,6 +31,7 @@ missing when that happens between two steps of its own."""
 _CLOSED_WITHIN = 2.0
 """Seconds in which the other side can say that it has heard of the end of a connection."""
 
+# 8 s of silence and three probes, 4 s apart: 20 s, as for what was sent and is not acknowledged.
 _KEEPALIVE = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 """Names of the socket module, which not every system has; asyncpg sets none of them."""
 
@@ -146,6 +147,7 @@ class GuardedConnection:
             yield
 
     def _wants_limits(self, query: str) -> bool:
+        # Reading waits for no row, and most statements read: they are spared three messages.
         if not self._is_pooled or _MAY_WAIT.search(query) is None:
             return False
         return not (self.is_closed() or self._raw.is_in_transaction())
