@@ -192,6 +192,7 @@ def _without_videos(tree: MediaTree, videos_dir: str, known: Sequence[tuple[str,
         return f"{tree.root / videos_dir} cannot be looked at: {error.strerror}."
     # Some have their originals on tape: a rendition proves as much.
     found = sum(any(path and _is_there(tree, path) for path in files) for files in known)
+    # Half of them: a person may have deleted some files, and a tree that is not mounted has none.
     if 2 * found >= len(known):
         return None
     return (
