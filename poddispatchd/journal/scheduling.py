@@ -103,6 +103,7 @@ async def take_lease(
         newest_schema: no term begins when our schema has a newer version: its writer knows better.
     """
     query = _QUERIES["take_lease"](instance=instance, seconds=seconds, newest_schema=newest_schema)
+    # An empty answer is no refusal: a term that another one has gives a row, too.
     row = await connection.fetchrow(*query)
     if row is None:
         # The table was emptied, or restored without its rows: nobody would ever schedule again.
