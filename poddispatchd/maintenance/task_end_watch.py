@@ -149,10 +149,12 @@ class TaskEndWatch:
     async def _take_note(self) -> None:
         database = self._database
         await self._history.fill()
+        # Before the open ones are read: what is added in between is seen as new by the next look.
         newest = await ended.newest_task(database)
         pending, running = await ended.open_tasks(database)
         async with database.connection() as connection:
             begun = await ends.begun(connection, running)
+            # By the database, as the moments that are compared with it.
             since = (await scheduling.leader(connection)).since
         ours = {pk: at for pk, at in begun.items() if since is not None and at >= since}
         # They began between the first moment of this term and this look: nothing else sees their wait.
