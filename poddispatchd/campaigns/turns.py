@@ -118,6 +118,7 @@ class Turns:
         site = self._sites.chooser()(video.site_ids)
         if site is None:
             return await self._skip(campaign, video, "No site of it is served here (dispatch.sites).")
+        # Asked for by the statement, too: a video of several sites goes by one of them.
         if site not in room[campaign.task_type]:
             return _Tried.WAITS
         try:
@@ -164,6 +165,7 @@ class Turns:
             return await self._surprise(campaign, video, str(error))
         if task is None:
             return _Tried.SKIPPED
+        # In a row: one that can be added proves that not all of them are odd.
         self.surprises.pop(campaign.id, None)
         log.info(Event.CAMPAIGN_TASK_ADDED, campaign=campaign.name, task=task, video=video.video, site=site)
         self._added()
