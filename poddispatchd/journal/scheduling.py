@@ -125,9 +125,9 @@ async def renew_lease(connection: Connection, term: int, instance: str, *, secon
     return version
 
 
-async def end_lease(connection: Connection, term: int) -> None:
-    """Give a term up; those that stand by and listen hear of it."""
-    await connection.fetchval(*_QUERIES["end_lease"](term=term))
+async def end_lease(connection: Connection, term: int, instance: str) -> None:
+    """Give a term of this instance up; those that stand by and listen hear of it."""
+    await connection.fetchval(*_QUERIES["end_lease"](term=term, instance=instance))
 
 
 async def leader(connection: Connection) -> Leader:

@@ -104,7 +104,7 @@ class Leadership:
     async def _gives_back(self, connection: Connection, term: int | None) -> bool:
         """Whether we have resigned while a lease was taken or renewed: nobody is to wait for its end."""
         if self._has_resigned and term is not None:
-            await scheduling.end_lease(connection, term)
+            await scheduling.end_lease(connection, term, self._instance)
         return self._has_resigned
 
     async def _hand_over_to(self, connection: Connection, version: int) -> None:
@@ -112,7 +112,7 @@ class Leadership:
             term, self._has_resigned = self._term, True
             self.lose("A newer poddispatchd has upgraded the schema: it schedules from now on.")
             if term is not None:
-                await scheduling.end_lease(connection, term)
+                await scheduling.end_lease(connection, term, self._instance)
         migration.check_version(version)
 
     def lose(self, reason: str) -> None:
@@ -136,4 +136,4 @@ class Leadership:
         term, self._term = self._term, None
         self._next_look = _STANDBY_UNHEARD
         if term is not None:
-            await scheduling.end_lease(connection, term)
+            await scheduling.end_lease(connection, term, self._instance)
