@@ -84,6 +84,7 @@ async def run_checks(
         return
     try:
         said: set[CheckResult] = set()
+        # Closed here, and not when it is collected: its connections end before the database is closed.
         async with aclosing(_on_database(settings, database, tree)) as findings:
             async for finding in findings:
                 if finding not in said:  # several looks meet the same

@@ -114,6 +114,7 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         if not database.is_open:
             await database.open()
         stack.push_async_callback(database.close)
+        # Before our schema is made: nothing is written into a database that is not Pod's.
         capabilities = await _examined(settings, database, resources.media, is_shadow=resources.is_shadow)
         if not resources.is_shadow:
             await _own_schema(database)

@@ -85,6 +85,7 @@ class Daemon:
         mode = {"mode": "shadow"} if ground.is_shadow else {}
         log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance, **mode)
         ground.metrics.config_reloaded_at.set_to_current_time()
+        # Before anything is opened: a stop during the start ends it in order.
         self._handle_signals()
         ops = ops_application(
             ground.metrics,
@@ -96,6 +97,7 @@ class Daemon:
         )
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
+            # Before the listeners: what systemd hands over takes the place of an address.
             received = receive_sockets(os.environ, () if ground.is_shadow else ("webhook",))
             stack.callback(received.close)
             if not ground.is_shadow:
@@ -182,6 +184,7 @@ class Daemon:
             for loop in work.loops:
                 self._supervisor.start(loop.name, partial(run_job, self._counted(parts, loop), around))
             for listener in self._listeners.values():
+                # Only now: whoever is let in finds a database that answers, and jobs that apply what he says.
                 listener.accept()
             self._notifier.ready()
             self._show_state()

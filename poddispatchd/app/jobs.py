@@ -126,6 +126,7 @@ class Jobs(DaemonJobs):
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""
         async with self.parts.database.connection() as connection:
+            # Before any job claims: what they held is due at once, and not when the leases run out.
             await queue_tables.release_dead(connection)
         if done := await done_before(self.parts.database, self.parts.media):
             log.warning(Event.DATABASE_RESTORED, reason=restored_words(done))

@@ -64,6 +64,7 @@ class LiveSettings:
             self._take_over(fresh)
 
     def _take_over(self, fresh: Settings) -> None:
+        # Before anything is logged: a line may hold the new ones.
         register_secrets(fresh)
         waits = changed_keys(self._current, fresh, within=_NEEDS_RESTART)
         kept = {name: getattr(self._current, name) for name in _NEEDS_RESTART}
@@ -72,6 +73,7 @@ class LiveSettings:
         self._registry.availability = availability_of(self._current)
         if self._parts is not None:
             self._parts.settings = self._current
+            # A person who has changed a link on the first level says so by a reload.
             self._parts.media.media_root.look_anew()
             self._parts.wakeups.ring_all()
         configure_logging(fresh.log, environ=os.environ)

@@ -29,7 +29,7 @@ _PAUSE = 0.05
 class PassResult(Struct, frozen=True):
     """What one pass found at its end.
 
-    ``scheduled`` is False when a daemon holds the scheduler lock, ``stopped`` True when it was cut short;
+    ``scheduled`` is False when another daemon schedules, ``stopped`` True when it was cut short;
     ``sites`` say what was done for each.
     """
 

@@ -88,6 +88,7 @@ class FreeRunners:
         )
         found = await queue_order.pending_tasks(self._database, self._catalogue.capabilities, query)
         choose = self._sites.chooser()
+        # Whoever may stand behind those that were read counts as waiting: campaigns give way in doubt.
         return len(found) == _LOOKED_AT or any(
             (item.is_first or (item.is_duplicate_of in besides and item.running_duplicate is None))
             and not item.task.task_id

@@ -97,6 +97,7 @@ class CampaignJob:
         if any(campaign.running for campaign in known):
             await self._follow()
             async with self._database.connection() as connection:
+                # After the ends are noted: a task that has ended is not to be withdrawn.
                 unsubmitted = await queries.unsubmitted(connection)
             known = await self._open()
         goes_on = await self._look(known, unsubmitted, term)
@@ -147,6 +148,7 @@ class CampaignJob:
         """Take out of Pod's queue what must not stand there, or add one task; whether to look again soon."""
         now = self._clock.now()
         begins = {each.id: each for each in known if await self._may_begin(each, now)}
+        # What waits may have a runner that is being asked just now; what is added must have one at once.
         soon, room = self._runners.soon(), self._runners.room()
         stays = [row for row in rows if row.campaign in begins and self._has_runner(row, soon)]
         ready = [each for each in begins.values() if each.wants_more and each.task_type in room]

@@ -36,6 +36,7 @@ class CampaignMeter:
             return
         async with self._database.connection() as connection:
             self._show(await campaigns.campaigns(connection, ended_within=0.0))
+        # After it was read: what could not be is read the next time.
         self._again_at = now + _EVERY
 
     def _show(self, known: list[campaigns.Campaign]) -> None:

@@ -106,6 +106,8 @@ async def add(
 
     Raises:
         ValuesRefusedError: the video was deleted this moment.
+        RowLockedError: another session holds the row of the campaign or of the video.
+        DatabaseError: the database refuses this very task.
     """
     await connection.execute(*_QUERIES["lock"](campaigns=[campaign.id]))
     found = await connection.fetchval(

@@ -15,23 +15,27 @@ from poddispatchd.database.sqlstates import FOREIGN_KEY_VIOLATION
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SiteId, Task, TaskPk, TaskStatus
 from poddispatchd.errors import (
+    DatabaseError,
     MediaMissingError,
     PoddispatchdError,
+    RowLockedError,
     UnsubmittableError,
-    ValuesRefusedError,
 )
 from poddispatchd.journal.campaigns import CampaignId
 from poddispatchd.managers.rows import PodSites
 from poddispatchd.observability.events import Event
+from poddispatchd.runtime.item_errors import is_to_blame
 
 log = structlog.get_logger(__name__)
 
 _LOOKED_AT = 20
 """Videos of a campaign that are tried in one look until one can be added."""
 _SILENT = 3
-"""So many of them whose files cannot be looked at end a look: each takes seconds."""
+"""So many of them whose files, or rows, cannot be had end a look: each takes seconds."""
 _HELD = 600.0
 """Seconds for which such a video is left alone: its directory may hang, or the whole tree be away."""
+_LOCKED = 60.0
+"""The same where another session holds its row or its campaign's: each try takes a second."""
 
 _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
@@ -87,7 +91,12 @@ class Turns:
             )
         got_further, silent = False, 0
         for video in videos:
-            tried = await self._try(campaign, video, room, term)
+            try:
+                tried = await self._try(campaign, video, room, term)
+            except RowLockedError as error:
+                # The other videos, and campaigns, have their turn (invariant I12).
+                tried = self._leave(campaign, video, _LOCKED)
+                log.warning(Event.ROW_LOCKED, campaign=campaign.name, video=video.video, reason=str(error))
             got_further |= tried in (_Tried.ADDED, _Tried.SKIPPED)
             silent += tried is _Tried.SILENT
             if tried is _Tried.ADDED or silent == _SILENT:
@@ -109,6 +118,7 @@ class Turns:
         site = self._sites.chooser()(video.site_ids)
         if site is None:
             return await self._skip(campaign, video, "No site of it is served here (dispatch.sites).")
+        # Asked for by the statement, too: a video of several sites goes by one of them.
         if site not in room[campaign.task_type]:
             return _Tried.WAITS
         try:
@@ -117,14 +127,17 @@ class Turns:
             return await self._skip(campaign, video, str(error))
         except MediaMissingError:
             # It says nothing about the video (invariant I16), and is told where it is found out.
-            self._held[campaign.id, video.place] = self._clock.monotonic() + _HELD
-            return _Tried.SILENT
+            return self._leave(campaign, video, _HELD)
         except PoddispatchdError:
             raise
         except Exception as error:  # one video's surprise must not stop the others (invariant I12)
             log.exception(Event.SERVICE_CRASHED, job="campaigns", video=video.video)
             return await self._surprise(campaign, video, _UNFORESEEN.format(name=type(error).__name__))
         return await self._add(campaign, video, site, term)
+
+    def _leave(self, campaign: OpenCampaign, video: NextVideo, seconds: float) -> _Tried:
+        self._held[campaign.id, video.place] = self._clock.monotonic() + seconds
+        return _Tried.SILENT
 
     def _imagined(self, campaign: OpenCampaign, video: NextVideo) -> Task:
         return Task(
@@ -142,13 +155,17 @@ class Turns:
         try:
             async with self._database.transaction() as connection:
                 task = await queries.add(connection, campaign, video, term=term)
-        except ValuesRefusedError as error:
+        except DatabaseError as error:
             if error.sqlstate == FOREIGN_KEY_VIOLATION:
                 # It was deleted at this moment: the next look finds that out.
                 return _Tried.WAITS
+            if not is_to_blame(error):
+                raise
+            # Also for a reason of the site's own, as a trigger has: it would come again at every look.
             return await self._surprise(campaign, video, str(error))
         if task is None:
             return _Tried.SKIPPED
+        # In a row: one that can be added proves that not all of them are odd.
         self.surprises.pop(campaign.id, None)
         log.info(Event.CAMPAIGN_TASK_ADDED, campaign=campaign.name, task=task, video=video.video, site=site)
         self._added()

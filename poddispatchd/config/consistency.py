@@ -160,6 +160,7 @@ def _is_web_address(url: str) -> bool:
 
 
 def _clash(one: Address, other: Address) -> bool:
+    # Of port 0 the kernel gives each another one.
     if one.port != other.port or one.port == 0:
         return False
     hosts = {one.host, other.host}

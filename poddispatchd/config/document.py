@@ -69,6 +69,7 @@ def _kind(problem: str) -> str:
 def _walk(node: yaml.Node, at: KeyPath, lines: dict[KeyPath, int], seen: set[int]) -> Iterator[DocumentFault]:
     if not isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) or id(node) in seen:
         return
+    # By identity: an alias is the very node that it names, and may be a part of itself.
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -77,6 +78,7 @@ def _walk(node: yaml.Node, at: KeyPath, lines: dict[KeyPath, int], seen: set[int
         return
     here: dict[str, int] = {}
     for key, value in node.value:
+        # Merged keys may stand here as well: those here win, and that is no mistake.
         if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
             continue
         path = (*at, str(key.value))

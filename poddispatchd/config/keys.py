@@ -99,6 +99,7 @@ def suggestion(path: KeyPath) -> str:
     for known, key in keys.items():
         everywhere.setdefault(known[-1], []).append(key.dotted)
     if not section:
+        # A section is meant only where one can stand.
         everywhere.update({known[-1]: [".".join(known)] for known in known_sections()})
     if name in everywhere and len(everywhere[name]) <= 3:
         return _did_you_mean(everywhere[name])

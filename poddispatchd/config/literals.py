@@ -213,6 +213,7 @@ def _combined(left: object, operator: ast.operator, right: object) -> object:
         case ast.Add() if isinstance(left, list) and isinstance(right, list):
             return left + right
         case ast.Add() | ast.Mult() if isinstance(left, int) and isinstance(right, int):
+            # Texts are not multiplied: one line could ask for all memory.
             return left + right if isinstance(operator, ast.Add) else left * right
         case ast.Div() if isinstance(left, str) and isinstance(right, str):
             return str(PurePosixPath(left) / right)

@@ -173,9 +173,11 @@ class _Gathered(Struct):
         except UnicodeDecodeError:
             self.problems.append(f"credential {name}: it is not UTF-8")
         else:
+            # Editors, and echo, end a file with a line end that belongs to no password.
             self._put(key, text.removesuffix("\n").removesuffix("\r"), f"credential {name}")
 
     def read_environment(self, environ: Mapping[str, str]) -> None:
+        # In one order: the same problems are told in the same way each time.
         for name in sorted(environ):
             if not name.startswith(PREFIX) or name in NOT_SETTINGS:
                 continue
@@ -194,6 +196,7 @@ class _Gathered(Struct):
                 return
             section = inner
         section[key.path[-1]] = _value(key, text)
+        # Nothing of the file stands in the value any more: its lines would lead astray.
         for path in [path for path in self.origins if path[: len(key.path)] == key.path]:
             del self.origins[path]
         self.origins[key.path] = origin
@@ -213,6 +216,7 @@ class _Gathered(Struct):
                     place = next(filter(None, map(self._origin, reversed(keys))), "")
                     self.problems.append(f"{place}: {words}" if place else words)
         if self.problems or settings is None:
+            # Each once: several rules may meet the same key.
             raise ConfigurationError(*dict.fromkeys(self.problems))
         return settings
 

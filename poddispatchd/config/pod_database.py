@@ -104,6 +104,7 @@ def _dsn(default: Mapping[object, object], password: object, parameters: dict[st
     login = f"{user}:{secret}@" if secret else f"{user}@" if user else ""
     host, port = str(default.get("HOST") or ""), str(default.get("PORT") or "")
     if host.startswith("/"):
+        # A directory of sockets has no place in the middle of an address.
         parameters = {"host": host, **({"port": port} if port else {}), **parameters}
         host, port = "", ""
     name = quote(str(default.get("NAME") or ""), safe="")

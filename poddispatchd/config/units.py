@@ -60,6 +60,7 @@ def parse_size(value: object) -> int:
     )
     if match is None:
         raise ValueError("write a number with a unit, as 512B, 64KiB, 8MiB or 200GiB")
+    # Exactly: a float knows no single bytes from 8 PiB on, and few tenths.
     size = Decimal(match[1]) * _BYTES[match[2]]
     if size > _LARGEST:
         raise ValueError(f"write {format_size(_LARGEST)} or less")

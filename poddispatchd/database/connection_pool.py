@@ -148,6 +148,7 @@ class ConnectionPool:
     def _keep(self, connection: PooledConnection) -> bool:
         """Whether a connection may be used again as it is; then it is kept."""
         uses = self._uses.get(connection, 0) + 1
+        # Whoever left a transaction open would have the next one work in it, and lose all with it.
         if uses >= _MOST_USES or _is_lost(connection) or connection.is_in_transaction():
             return False
         loop = asyncio.get_running_loop()

@@ -1,8 +1,10 @@
 """Single connections to PostgreSQL as we want them: watched by the kernel, soon ended, their errors ours."""
 
+import asyncio
+import re
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -10,6 +12,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from poddispatchd.database.known_types import KNOWN, NOTHING_PREPARED, is_everywhere
+from poddispatchd.database.session_parameters import LIMITS
 from poddispatchd.database.sqlstates import DRIVER_ERRORS, READ_ONLY, translate
 from poddispatchd.errors import DatabaseUnavailableError
 
@@ -28,8 +31,14 @@ missing when that happens between two steps of its own."""
 _CLOSED_WITHIN = 2.0
 """Seconds in which the other side can say that it has heard of the end of a connection."""
 
+# 8 s of silence and three probes, 4 s apart: 20 s, as for what was sent and is not acknowledged.
 _KEEPALIVE = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 """Names of the socket module, which not every system has; asyncpg sets none of them."""
+
+NO_ANSWER = "The database cannot be reached: no answer in time."
+
+_MAY_WAIT = re.compile(r"\b(?:INSERT|UPDATE|DELETE|SHARE)\b")
+"""In the text of statements that may wait for a row; in a comment, too, which does no harm."""
 
 
 class DatabaseConnection(_Connection):
@@ -61,18 +70,27 @@ class GuardedConnection:
 
     What the code between two calls raises (a full disk, a timeout, a bug) stays what it is.
 
+    Args:
+        raw: of the driver.
+        is_pooled: whether a pooler stands before the server. Its sessions have no limits of ours, so that
+            each statement that may wait for a row, and is in no transaction, gets one of its own with them.
+
     Raises:
         DatabaseUnavailableError: by every call: the connection is lost.
         DatabaseError: by every call: the statement was refused; see ``sqlstates``.
     """
 
-    def __init__(self, raw: _RawConnection) -> None:
+    def __init__(self, raw: _RawConnection, *, is_pooled: bool = False) -> None:
         self._raw = raw
+        self._is_pooled = is_pooled
         self.met_read_only = False
         """Whether a statement was refused because nothing can be written: the session may stay so."""
 
     async def execute(self, query: str, *arguments: object) -> str:
         """Carry out a statement; its command tag, such as ``UPDATE 1``."""
+        if self._wants_limits(query):
+            async with self._limited():
+                return await self.execute(query, *arguments)
         try:
             return str(await self._raw.execute(query, *arguments))
         except _FAILURES as error:
@@ -80,6 +98,9 @@ class GuardedConnection:
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """All rows of a statement."""
+        if self._wants_limits(query):
+            async with self._limited():
+                return await self.fetch(query, *arguments)
         try:
             return await self._raw.fetch(query, *arguments)
         except _FAILURES as error:
@@ -87,6 +108,9 @@ class GuardedConnection:
 
     async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """The first row of a statement."""
+        if self._wants_limits(query):
+            async with self._limited():
+                return await self.fetchrow(query, *arguments)
         try:
             return await self._raw.fetchrow(query, *arguments)
         except _FAILURES as error:
@@ -94,6 +118,9 @@ class GuardedConnection:
 
     async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - what a column holds
         """The first column of the first row of a statement."""
+        if self._wants_limits(query):
+            async with self._limited():
+                return await self.fetchval(query, *arguments)
         try:
             return await self._raw.fetchval(query, *arguments)
         except _FAILURES as error:
@@ -101,6 +128,9 @@ class GuardedConnection:
 
     async def executemany(self, query: str, arguments: Sequence[Sequence[object]]) -> None:
         """Carry out a statement for each row of arguments."""
+        if self._wants_limits(query):
+            async with self._limited():
+                return await self.executemany(query, arguments)
         try:
             await self._raw.executemany(query, arguments)
         except _FAILURES as error:
@@ -109,6 +139,18 @@ class GuardedConnection:
     def transaction(self, *, readonly: bool = False) -> "GuardedTransaction":
         """A transaction, or a savepoint within one; committed at a block's end, rolled back by an error."""
         return GuardedTransaction(self, lambda: self._raw.transaction(readonly=readonly))
+
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[None]:
+        async with self.transaction():
+            await self.execute(LIMITS)
+            yield
+
+    def _wants_limits(self, query: str) -> bool:
+        # Reading waits for no row, and most statements read: they are spared three messages.
+        if not self._is_pooled or _MAY_WAIT.search(query) is None:
+            return False
+        return not (self.is_closed() or self._raw.is_in_transaction())
 
     async def add_listener(self, channel: str, callback: Callable[..., None]) -> None:
         """Hear the notifications of a channel."""
@@ -186,6 +228,20 @@ class GuardedTransaction:
             # What happened in the block says more than that it could not be rolled back. Nobody may go on in
             # this transaction: the server rolls it back when the connection ends.
             self._connection.terminate()
+
+
+@asynccontextmanager
+async def answered_within(seconds: float) -> AsyncIterator[None]:
+    """Take a server that answers nothing for lost.
+
+    Raises:
+        DatabaseUnavailableError: what is in the block takes longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DatabaseUnavailableError(NO_ANSWER) from None
 
 
 def _lost() -> DatabaseUnavailableError:

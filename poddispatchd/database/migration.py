@@ -107,6 +107,7 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
         f"The database role may not use the schema {SCHEMA!r}, which another role made: use that role, or "
         f"let it GRANT USAGE ON SCHEMA {SCHEMA} and GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA}."
     ):
+        # First without the lock, and without the right to create anything: mostly there is nothing to do.
         async with database.connection() as connection:
             if await checked_version(connection) == LATEST:
                 return ()
@@ -114,6 +115,7 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
         f"The database role may not create the schema {SCHEMA!r}: run 'poddispatchd db init' once "
         "with a role that may (the database's owner), or give --print-sql's output to your DBA."
     ):
+        # Whoever is at it may take longer than a second; it is waited for.
         async with database.transaction(impatient=False) as connection:
             return await upgrade_within(connection)
 
@@ -121,6 +123,7 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
 async def upgrade_within(connection: Connection) -> tuple[Migration, ...]:
     """The same as a part of somebody's transaction, as the role that is in effect there."""
     await connection.execute(_LOCK)
+    # Under the lock the version is read anew: another daemon may have done it meanwhile.
     steps = pending(await checked_version(connection))
     if steps:
         # Without PL/pgSQL: behind a pooler its settings would stay on a server that others use, too.
@@ -130,6 +133,7 @@ async def upgrade_within(connection: Connection) -> tuple[Migration, ...]:
     for step in steps:
         await connection.execute(step.script())
     if steps:
+        # Within the transaction: PostgreSQL tells it at the commit, or never.
         await connection.execute(_ANNOUNCE)
     return steps
 

@@ -31,6 +31,7 @@ class FarMoment(datetime):
     @classmethod
     def of(cls, kept: int) -> "FarMoment":
         """The one of so many microseconds since PostgreSQL's epoch."""
+        # On the side where it lies, so that it sorts as in PostgreSQL.
         moment = cls((_FIRST if kept < 0 else _LAST).year, 1, 1, tzinfo=UTC)
         moment.kept = kept
         return moment

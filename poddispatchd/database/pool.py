@@ -120,6 +120,7 @@ class Database:
             raise translate_connecting(error) from None
         self._pool = ConnectionPool(pool)
         if self._is_pooled:
+            # Statement mode refuses transactions: that is told at the start, and not by the first submission.
             await self._try_transaction()
 
     async def close(self) -> None:
@@ -146,7 +147,7 @@ class Database:
             raw = await pool.take(within=_CONNECT_TIMEOUT)
         except DRIVER_ERRORS as error:
             raise translate_connecting(error) from None
-        guarded, is_sound = GuardedConnection(raw), False
+        guarded, is_sound = GuardedConnection(raw, is_pooled=self._is_pooled), False
         try:
             yield guarded
             is_sound = True
@@ -284,6 +285,7 @@ class Database:
             connection.terminate()
             raise
         self._is_pooled = not is_own
+        # This one was made to keep prepared statements, which the driver is told at the beginning only.
         if self._is_pooled and not was_pooled:
             await connection.close()
             return await self._connect()

@@ -95,6 +95,7 @@ async def keeps_sessions(
         heard.set()
 
     await connection.add_listener(channel, hear)
+    # By another one: who is heard must be at rest, without a server of its own in transaction mode.
     await other.execute("SELECT pg_notify($1, '')", channel)
     try:
         async with asyncio.timeout(_ECHO_TIMEOUT):

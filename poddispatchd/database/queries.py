@@ -68,6 +68,7 @@ class Query:
                 f"the statement takes {', '.join(self.parameters) or 'no parameters'}, "
                 f"and was given {', '.join(values) or 'none'}: {self.source[:80]!r}"
             )
+        # By name up to here, by number from here on: PostgreSQL knows numbers only.
         return self.sql, *(values[name] for name in self.parameters)
 
     def fill(self, **parts: "Query | str") -> "Query":

@@ -26,6 +26,7 @@ class SessionEnds:
     def is_usual(self) -> bool:
         """A session has ended; whether that has happened time and again of late."""
         now = self._monotonic()
+        # Each moment once, however many sessions end then.
         if not self._moments or now - self._moments[-1] >= _APART:
             self._moments.append(now)
         return len(self._moments) == _OFTEN and now - self._moments[0] <= _WITHIN

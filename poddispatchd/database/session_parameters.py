@@ -14,7 +14,7 @@ _LOCK_TIMEOUT = "1000"
 
 OWN_SESSION = {
     # The server notices within 20 s, instead of two hours, that this machine has vanished from the network:
-    # only then does it give the scheduler lock to another one.
+    # until then it holds the rows that a transaction of ours has locked.
     "tcp_keepalives_idle": "8",
     "tcp_keepalives_interval": "4",
     "tcp_keepalives_count": "3",

@@ -157,6 +157,7 @@ def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
     ):
         error = error.__cause__  # why the server ended the session
     state = error.sqlstate or ""
+    # Before the classes of the state: some codes of 57 and 53 are about this session, not about the server.
     if state.startswith("08") or state in _LOST:
         words = f"The database cannot be reached: {_condition(error)}."
         return DatabaseUnavailableError(words, sqlstate=state)
@@ -170,6 +171,7 @@ def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
         return SchemaChangedError(
             f"The database's tables have changed, or the rights on them: {words}.", sqlstate=state
         )
+    # Class 22 is a data exception, 23 a violated constraint.
     kind = ValuesRefusedError if state[:2] in ("22", "23") else DatabaseError
     return kind(f"The database refused a statement: {words}.", sqlstate=state)
 

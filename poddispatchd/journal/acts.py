@@ -1,5 +1,6 @@
 """What people did to tasks and runner managers: who, when, from where."""
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
@@ -76,9 +77,12 @@ async def of_task(connection: Connection, task: TaskPk) -> list[RecordedAct]:
     return [_act(row) for row in await connection.fetch(*_QUERIES["of_task"](task=task))]
 
 
-async def since(connection: Connection, last: int, *, limit: int = 1000) -> list[RecordedAct]:
-    """What people did after the act of this id."""
-    return [_act(row) for row in await connection.fetch(*_QUERIES["since"](last=last, limit=limit))]
+async def since(
+    connection: Connection, last: int, *, seen: Collection[int] = (), limit: int = 1000
+) -> list[RecordedAct]:
+    """What people did after the act of this id, but for those acts that were seen."""
+    query = _QUERIES["since"](last=last, seen=list(seen), limit=limit)
+    return [_act(row) for row in await connection.fetch(*query)]
 
 
 async def last(connection: Connection) -> int:

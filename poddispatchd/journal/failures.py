@@ -54,4 +54,5 @@ async def note_asked(connection: Connection, tasks: Collection[TaskPk]) -> None:
 
 
 def _digest(identity: str) -> bytes:
+    # Of fixed length, and nothing of what a runner has said is kept in it.
     return hashlib.sha256(identity.encode(errors="replace")).digest()

@@ -67,4 +67,5 @@ async def _add(
 
 def _storable(words: str) -> str:
     """Words that PostgreSQL takes, whatever a runner wrote: they must never undo what they tell of."""
+    # A text of PostgreSQL holds no NUL, and UTF-8 no surrogates that stand alone.
     return words[:_LONGEST_WORDS].replace("\0", "").encode(errors="replace").decode()

@@ -103,6 +103,7 @@ async def take_lease(
         newest_schema: no term begins when our schema has a newer version: its writer knows better.
     """
     query = _QUERIES["take_lease"](instance=instance, seconds=seconds, newest_schema=newest_schema)
+    # An empty answer is no refusal: a term that another one has gives a row, too.
     row = await connection.fetchrow(*query)
     if row is None:
         # The table was emptied, or restored without its rows: nobody would ever schedule again.
@@ -124,9 +125,9 @@ async def renew_lease(connection: Connection, term: int, instance: str, *, secon
     return version
 
 
-async def end_lease(connection: Connection, term: int) -> None:
-    """Give a term up; those that stand by and listen hear of it."""
-    await connection.fetchval(*_QUERIES["end_lease"](term=term))
+async def end_lease(connection: Connection, term: int, instance: str) -> None:
+    """Give a term of this instance up; those that stand by and listen hear of it."""
+    await connection.fetchval(*_QUERIES["end_lease"](term=term, instance=instance))
 
 
 async def leader(connection: Connection) -> Leader:

@@ -2,8 +2,10 @@
 
 import structlog
 
+from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.journal import acts
+from poddispatchd.maintenance.known_rows import KnownRows
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.queue_stats import QueueStats
@@ -15,11 +17,14 @@ log = structlog.get_logger(__name__)
 class ActLog:
     """Tells of what people did since the last look; only the scheduler tells."""
 
-    def __init__(self, database: Database, session: DatabaseSession, registry: ManagerRegistry) -> None:
+    def __init__(
+        self, database: Database, session: DatabaseSession, registry: ManagerRegistry, clock: Clock
+    ) -> None:
         self._database = database
         self._session = session
         self._registry = registry
-        self._last: int | None = None
+        self._clock = clock
+        self._known: KnownRows | None = None
 
     async def look(self, _: QueueStats) -> None:
         """Log what is new; the first look of a term takes note only.
@@ -28,13 +33,14 @@ class ActLog:
             DatabaseUnavailableError: the database cannot be reached.
         """
         if self._session.term is None:
-            self._last = None
+            self._known = None
             return
         async with self._database.connection() as connection:
-            if self._last is None:
-                self._last = await acts.last(connection)
+            if self._known is None:
+                self._known = KnownRows(await acts.last(connection), self._clock)
                 return
-            news = await acts.since(connection, self._last)
+            known = self._known
+            news = await acts.since(connection, known.after, seen=known.seen)
         for act in news:
             manager = None if act.runner_manager is None else self._registry.get(act.runner_manager)
             log.info(
@@ -45,4 +51,5 @@ class ActLog:
                 status_before=act.status_before,
                 runner_manager=act.runner_manager if manager is None else manager.name,
             )
-            self._last = act.id
+            # One by one: who is cut off amid them tells the rest the next time, and none twice.
+            known.saw(act.id)

@@ -37,6 +37,7 @@ class CompletedPurge:
             return
         before = await days_ago(self._database, self._clock, days)
         total = 0
+        # A connection for each: a purge of hours must not keep one from the others.
         async for after, up_to in windows(self._next_window):
             async with self._database.connection() as connection:
                 purged = await tasks.purge_completed(

@@ -1,9 +1,11 @@
 """Forgetting what the journal holds of tasks that Pod has deleted, in statements that are all short."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries, render
+from poddispatchd.errors import RowLockedError
 from poddispatchd.pod import tasks
 
 _QUERIES = load_queries("poddispatchd.maintenance", "erasure.sql")
@@ -34,16 +36,44 @@ async def erase(connection: Connection, *, batch: int) -> None:
     Args:
         connection: in no transaction, so that no row is held for longer than a statement takes.
         batch: rows that a statement looks at.
+
+    Raises:
+        RowLockedError: another session holds something of it; what is in other tables is forgotten.
     """
-    for looks, erases in _WALKS:
-        after: int | None = _BEFORE_ALL
-        while after is not None:
-            looked = await connection.fetchrow(*looks(after=after, limit=batch))
-            assert looked is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
-            if looked["gone"]:
-                await connection.execute(*erases(gone=looked["gone"]))
-            after = looked["up_to"]
-    await _erase_callbacks(connection, batch=batch)
+    await each_apart(
+        *(partial(_walk, connection, looks, erases, batch=batch) for looks, erases in _WALKS),
+        partial(_erase_callbacks, connection, batch=batch),
+        partial(_forget_owners, connection, batch=batch),
+    )
+
+
+async def each_apart(*parts: Callable[[], Awaitable[None]]) -> None:
+    """Do one thing after the other, also behind one that finds rows held (invariant I12).
+
+    Raises:
+        RowLockedError: the first one that any of them met.
+    """
+    held: RowLockedError | None = None
+    for part in parts:
+        try:
+            await part()
+        except RowLockedError as error:
+            held = held or error
+    if held is not None:
+        raise held
+
+
+async def _walk(connection: Connection, looks: Query, erases: Query, *, batch: int) -> None:
+    after: int | None = _BEFORE_ALL
+    while after is not None:
+        looked = await connection.fetchrow(*looks(after=after, limit=batch))
+        assert looked is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+        if looked["gone"]:
+            await connection.execute(*erases(gone=looked["gone"]))
+        after = looked["up_to"]
+
+
+async def _forget_owners(connection: Connection, *, batch: int) -> None:
     while await connection.execute(*_QUERIES["forget_owners"](batch=batch)) == f"UPDATE {batch}":
         pass
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.run_times import SourceSize
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.journal import history
 from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.history_fill import fill
@@ -47,10 +47,12 @@ class History:
 
         Raises:
             DatabaseUnavailableError: the database cannot be reached.
+            RowLockedError: another session holds a table: it is to be tried again before anything is
+                recorded, for the first record tells that it is done.
         """
         try:
             await fill(self._database, self._time_zone)
-        except DatabaseUnavailableError:
+        except (DatabaseUnavailableError, RowLockedError):
             raise
         except DatabaseError as error:
             log.warning(Event.HISTORY_FAILED, reason=str(error))
@@ -60,10 +62,11 @@ class History:
 
         Raises:
             DatabaseUnavailableError: the database cannot be reached.
+            RowLockedError: another session holds a table: they are to be recorded later.
         """
         try:
             await self._record(ended, at)
-        except DatabaseUnavailableError:
+        except (DatabaseUnavailableError, RowLockedError):
             raise
         except DatabaseError as error:
             log.warning(Event.HISTORY_FAILED, tasks=len(ended), reason=str(error))

@@ -85,6 +85,8 @@ class Maintenance:
         await self._apart("count of what was set aside", self.set_aside.look)
         if self._session.term is not None:
             is_first = self._purged_at == float("-inf")
+            # At the first round also without any that wait: a task that ended while nobody ran may have kept
+            # a rank.
             if is_first or any(stats.count(kind, TaskStatus.PENDING) for kind in TaskType):
                 await self._apart("writing of ranks", lambda: self.ranks.keep(stats))
             if clock.monotonic() - self._purged_at >= _PURGE_EVERY:
@@ -105,6 +107,7 @@ class Maintenance:
 
     async def purge(self) -> None:
         """Delete what has had its time: completed tasks, files, rows of the journal."""
+        # Before it is done: what fails comes again in an hour, and not with every round.
         self._purged_at = self._clock.monotonic()
         for what, work in self._purges.items():
             await self._apart(what, work)

@@ -1,16 +1,17 @@
 """Forgetting what is settled, and what is about tasks that Pod has deleted."""
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.journal import campaigns, dismissals, fair_share, history, pauses, told_events
 from poddispatchd.maintenance.ages import is_ahead
-from poddispatchd.maintenance.erasure import erase
+from poddispatchd.maintenance.erasure import each_apart, erase
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.queue_tables import QUEUES
 
@@ -62,21 +63,26 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
 
     So does what was set aside, for as many days after that: then nothing of it can be tried again anyway, for
     its manager has forgotten the run.
+
+    Raises:
+        RowLockedError: another session holds something of it; all else is deleted.
     """
-    await erase(connection, batch=batch)
-    for query, kept in (
-        (_SUBMISSIONS, days),
-        (_ACTS, days),
-        (_FAILURES, _FAILURE_DAYS),
-        (_OWN_TASKS, days),
-    ):
-        while await connection.execute(*query(days=kept, batch=batch)) == f"DELETE {batch}":
-            pass
-    for queue in QUEUES.values():
-        await queue.purge(connection, days=days, batch=batch)
-    await history.purge(connection, batch=batch)
-    await dismissals.purge(connection, batch=batch)
-    await told_events.purge(connection)
-    await pauses.purge(connection, days=days)
-    await campaigns.purge(connection, days=days, batch=batch)
-    await fair_share.purge(connection, batch=batch)
+    await each_apart(
+        partial(erase, connection, batch=batch),
+        partial(_delete, connection, _SUBMISSIONS, days=days, batch=batch),
+        partial(_delete, connection, _ACTS, days=days, batch=batch),
+        partial(_delete, connection, _FAILURES, days=_FAILURE_DAYS, batch=batch),
+        partial(_delete, connection, _OWN_TASKS, days=days, batch=batch),
+        *(partial(queue.purge, connection, days=days, batch=batch) for queue in QUEUES.values()),
+        partial(history.purge, connection, batch=batch),
+        partial(dismissals.purge, connection, batch=batch),
+        partial(told_events.purge, connection),
+        partial(pauses.purge, connection, days=days),
+        partial(campaigns.purge, connection, days=days, batch=batch),
+        partial(fair_share.purge, connection, batch=batch),
+    )
+
+
+async def _delete(connection: Connection, query: Query, *, days: int, batch: int) -> None:
+    while await connection.execute(*query(days=days, batch=batch)) == f"DELETE {batch}":
+        pass

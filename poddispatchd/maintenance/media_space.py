@@ -67,6 +67,7 @@ class MediaSpace:
                 )
             else:
                 health.usable()
+        # Also where there is room: a tree that is not mounted has the room of another disk.
         await self._evidence.check()
 
 

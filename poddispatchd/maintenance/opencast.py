@@ -66,6 +66,7 @@ class OpencastFiles:
             return
         if await self._evidence.check() is not None:
             return
+        # Calls of its own: a deletion that hangs refuses nobody else the tree.
         tree = MediaTree.sharing(self._media)
         directory = tree.path(pod.opencast_files_dir)
         before = (await days_ago(self._database, self._clock, days)).timestamp()
@@ -77,6 +78,7 @@ class OpencastFiles:
             for start in range(0, len(names), _BATCH):
                 batch = names[start : start + _BATCH]
                 async with self._database.connection() as connection:
+                    # Just before they are deleted: somebody may have restarted a task of theirs since.
                     needed = await needed_entries(connection, batch)
                 free = [name for name in batch if name not in needed]
                 removal = await tree.run(remove_entries, directory, free, before)

@@ -70,6 +70,7 @@ class QueueCounter:
 
     async def look(self) -> QueueStats:
         """Count the tasks; those that are finished, if counting them was quick or is long ago."""
+        # Observers compare a look with the one before: two at once would see the same twice.
         async with self._turn:
             stats = await self._count()
             for what, see in self._observers.items():
@@ -86,6 +87,7 @@ class QueueCounter:
             self._incidents.failed(what, error)
 
     async def _count(self) -> QueueStats:
+        # Before it is counted: what is changed meanwhile is counted anew the next time.
         clock, changes = self._clock, self._changes_by_hand.rings
         begun, as_of = clock.monotonic(), clock.now()
         if begun < self._count_again_at and changes == self._changes_seen:

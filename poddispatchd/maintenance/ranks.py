@@ -56,6 +56,7 @@ class Ranks:
             if not (await queue_order.wrong_ranks(self._database, capabilities, limit=1, order=order)).count:
                 return
         changed = await self.write()
+        # Right are those of which none had to be changed: rows that somebody held were left as they were.
         self._right, self._compared_at = None if changed else stats.ranks, now
 
     async def write(self) -> int:

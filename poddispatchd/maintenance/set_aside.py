@@ -24,6 +24,7 @@ class SetAsideCounts:
         now = self._clock.monotonic()
         if now - self._counted_at < _EVERY:
             return
+        # Before they are counted: while that fails it is not tried in every round.
         self._counted_at = now
         async with self._database.connection() as connection:
             self.counts = await queue_tables.set_aside_counts(connection)

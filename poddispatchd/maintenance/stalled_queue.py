@@ -42,6 +42,7 @@ class StalledQueue:
         self._since = {kind: self._since.get(kind, now) for kind in TaskType if kind in standing}
         self.types = tuple(kind for kind, since in self._since.items() if now - since > after)
         news = [kind for kind in self.types if kind not in before]
+        # Standbys know it as well, for their pages; one daemon tells it.
         if news and self._session.term is not None:
             log.error(Event.QUEUE_STALLED, reason=stalled_words(news, after=after))
 

@@ -18,6 +18,7 @@ from poddispatchd.journal import ends, scheduling
 from poddispatchd.journal.ends import Course
 from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.history import History
+from poddispatchd.maintenance.known_rows import KnownRows
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -32,6 +33,9 @@ _RUNNING = frozenset({"running", "warning"})
 _ENDED = frozenset({"completed", "failed", "timeout"})
 _COMPARE_EVERY = 60.0
 """Seconds after which all open tasks are read again if the counts say that some were missed."""
+
+_MOST_UNRECORDED = 10_000
+"""Ends that wait to be kept: somebody may hold the history for days."""
 
 _Begun: TypeAlias = datetime | None
 
@@ -64,7 +68,7 @@ class TaskEndWatch:
         self._history = history
         self._metrics = metrics
         self._clock = clock
-        self._newest: TaskPk | None = None
+        self._known: KnownRows | None = None
         self._pending: set[TaskPk] = set()
         self._running: dict[TaskPk, _Begun] = {}
         self._compare_at = float("-inf")
@@ -77,23 +81,28 @@ class TaskEndWatch:
 
         Raises:
             DatabaseUnavailableError: the database cannot be reached.
+            RowLockedError: another session holds what is to be written.
         """
         if self._session.term is None:
             # Whoever schedules tells; a term that begins anew takes note first.
-            self._newest = None
+            self._known = None
             return
-        if self._newest is None:
+        if (known := self._known) is None:
             await self._take_note()
             return
         moved = await ended.moved_tasks(
-            self._database, above=self._newest, pending=self._pending, running=self._running
+            self._database,
+            above=known.after,
+            seen=known.seen,
+            pending=self._pending,
+            running=self._running,
         )
         courses = await self._courses(moved)
         # A look may be cut off: nothing is awaited between what is taken over of it.
         exact = self._exact_ends(moved, courses)
         for task in moved:
             self._follow(task, task.seen_at, exact.get(task.pk, task.seen_at))
-        self._newest = max((self._newest, *(task.pk for task in moved)))
+        known.saw(*(task.pk for task in moved))
         await self._keep()
         await self._compare(stats)
 
@@ -127,18 +136,25 @@ class TaskEndWatch:
         return found
 
     async def _keep(self) -> None:
-        """Keep those that have ended; what cannot be written now is written with the next ones."""
+        """Keep those that have ended; what cannot be written now is written with the next ones.
+
+        Raises:
+            DatabaseError: it cannot.
+        """
         if self._unrecorded:
+            del self._unrecorded[:-_MOST_UNRECORDED]
             await self._history.record(self._unrecorded, self._seen_at)
             self._unrecorded = []
 
     async def _take_note(self) -> None:
         database = self._database
         await self._history.fill()
+        # Before the open ones are read: what is added in between is seen as new by the next look.
         newest = await ended.newest_task(database)
         pending, running = await ended.open_tasks(database)
         async with database.connection() as connection:
             begun = await ends.begun(connection, running)
+            # By the database, as the moments that are compared with it.
             since = (await scheduling.leader(connection)).since
         ours = {pk: at for pk, at in begun.items() if since is not None and at >= since}
         # They began between the first moment of this term and this look: nothing else sees their wait.
@@ -148,7 +164,8 @@ class TaskEndWatch:
         missed = await self._missed(newest, untold)
         courses = await self._courses(missed)
         # Should anything before fail, or be cut off, note is taken anew: nothing is awaited from here on.
-        self._newest, self._pending, self._running = newest, pending, {pk: begun.get(pk) for pk in running}
+        self._known = KnownRows(newest, self._clock)
+        self._pending, self._running = pending, {pk: begun.get(pk) for pk in running}
         for task in unseen:
             if task.pk in ours:
                 self._observe(self._metrics.wait, task, (ours[task.pk] - task.date_added).total_seconds())

@@ -133,6 +133,7 @@ async def run_hook(
             stderr=asyncio.subprocess.STDOUT,
             env=hook_environment(environ),
             cwd="/",
+            # A group of its own: what it starts is killed with it, and no signal of a terminal reaches it.
             start_new_session=True,
         )
     )
@@ -153,6 +154,7 @@ async def run_hook(
             # One that does not read it may end all the same: a broken pipe is no failure.
             assert isinstance(pipe, asyncio.WriteTransport)  # noqa: S101 - the first pipe is written to
             pipe.write(given)
+            # A command that reads until the end of its input would else wait for ever.
             pipe.close()
         try:
             async with asyncio.timeout(seconds):

@@ -51,6 +51,7 @@ class Deliveries:
                 await queue.drop_open(connection, self._channel)
             return []
         due = await self.leases.claim(limit, only=[self._channel.value])
+        # UPDATE ... RETURNING gives rows in no order.
         return sorted(due, key=lambda item: int(str(item.lease.key)))
 
     async def next_look(self, *, idle: float) -> float:
@@ -76,6 +77,7 @@ class Deliveries:
     async def retry(self, delivery: Delivery, error: str, *, is_last: bool = False) -> None:
         """An attempt failed: try again later, or set it aside when this was the last one."""
         async with self._database.connection() as connection:
+            # None is what fail() gives, too, when there is no further attempt.
             seconds = None
             if is_last:
                 await DELIVERIES.set_aside(connection, delivery.lease, error)

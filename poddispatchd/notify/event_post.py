@@ -62,6 +62,7 @@ async def _run(settings: EventsSettings, event: OutgoingEvent) -> EventAnswer:
 
 async def _post(settings: EventsSettings, event: OutgoingEvent, now: datetime) -> EventAnswer:
     url = settings.url.get_secret_value()
+    # The bytes that are signed are those that are posted.
     host, body = urlsplit(url).hostname or "nobody", event.body()
     key = signing_key(settings.secret.get_secret_value())
     headers = signature_headers(key, event.id, int(now.timestamp()), body)

@@ -90,6 +90,7 @@ class EventSender:
             await self._deliveries.finish(delivery, DeliveryState.DONE)
             return
         if answer.rest is not None:
+            # Retry-After is about the endpoint, and not about this one event.
             self._shut_until = self._clock.monotonic() + answer.rest
         await self._failed(delivery, answer.words)
 

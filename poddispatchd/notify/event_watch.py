@@ -192,8 +192,11 @@ class EventWatch:
         """Queue an event, unless its subject was told to be so already."""
         is_wanted = event.type in self._settings().events.types
         async with self._database.transaction() as connection:
+            # Noted also where nobody wants to hear it: a type that is switched on later does not tell what is
+            # old.
             if await told_events.note(connection, subject, state) and is_wanted:
                 await queue.add_event(connection, event.to_content())
+        # After the commit: whoever looked before would find nothing, and sleep on.
         self._queued.ring()
 
 

@@ -77,6 +77,7 @@ class Hooks:
             await self._leases.attempt(
                 leased.lease,
                 lambda: self._run(Delivery.of(leased), settings),
+                # Longer than the command has: it is killed by its own limit, and that is written down.
                 within=settings.after_timeout + _TO_KILL,
                 task=leased.row["task_pk"],
             )

@@ -49,22 +49,21 @@ class MailSender:
         waiting = list(due)
         if not waiting:
             return 0
+        is_let_in = False
         try:
             async with mail_server(settings) as server:
-                self._works(server=settings.host)
+                is_let_in = True
                 enough = self._clock.monotonic() + _LONGEST_BATCH
                 while waiting and self._clock.monotonic() < enough:
-                    first = waiting.pop(0)
-                    try:
-                        await _to_its_end(self._attempt(server, first))
-                    except DeliveryError:
-                        waiting.insert(0, first)
-                        raise
+                    await _to_its_end(self._attempt(server, waiting.pop(0)))
+                    self._works(server=settings.host)
         except DeliveryError as error:
             self._is_broken(str(error), server=settings.host)
-            for leased in waiting:
-                await self._deliveries.retry(Delivery.of(leased), str(error))
-            waiting.clear()
+            if not is_let_in:
+                for leased in waiting:
+                    await self._deliveries.retry(Delivery.of(leased), str(error))
+                waiting.clear()
+            # Else it may be about the one mail: those behind it are tried over another connection (I12).
         finally:
             # What was not tried is due for anybody.
             await self._deliveries.leases.hand_back([leased.lease for leased in waiting])
@@ -74,7 +73,7 @@ class MailSender:
         """Send one mail.
 
         Raises:
-            DeliveryError: the connection is of no more use.
+            DeliveryError: the connection is of no more use; that counts as an attempt of this mail.
         """
         broken: list[DeliveryError] = []
 
@@ -83,6 +82,7 @@ class MailSender:
                 await self._send(server, Delivery.of(leased))
             except DeliveryError as error:
                 broken.append(error)
+                await self._deliveries.retry(Delivery.of(leased), str(error))
 
         await self._deliveries.leases.attempt(
             leased.lease, work, within=_LONGEST_ITEM, task=leased.row["task_pk"]

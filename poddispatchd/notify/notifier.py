@@ -55,6 +55,7 @@ class Notifier:
         """Find out who is to be told of some events; seconds until the next look."""
         events = await self._leases.claim(_EVENTS)
         await self._leases.each(
+            # In the order in which they happened: a claim gives none.
             sorted(events, key=lambda item: int(str(item.lease.key))),
             self._plan,
             within=_LONGEST_ITEM,

@@ -40,6 +40,7 @@ Planned = tuple[Channel, Mapping[str, object]]
 def mail_rules(settings: Settings) -> MailRules:
     """What the configuration says about mail."""
     mail = settings.mail
+    # Establishments are compared as Pod does: in lower case.
     by_establishment = {name.lower(): each for name, each in mail.establishment_managers.items()}
     return MailRules(
         from_email=mail.from_email,

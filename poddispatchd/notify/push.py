@@ -60,9 +60,12 @@ class PushSender:
         if not due:
             return 0
         now = self._clock.monotonic()
+        # Services come from browsers, and anybody may name one: those of before are forgotten.
         self._shut_until = {name: until for name, until in self._shut_until.items() if until > now}
         turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONE_SERVICE))
         async with open_push_session() as http:
+            # An error of one, as a lost database is, must not cut off those that are being posted: they would
+            # come twice.
             ends = await asyncio.gather(
                 *(self._attempt(http, leased, turns) for leased in due), return_exceptions=True
             )

@@ -97,6 +97,7 @@ class Envelope(Struct, frozen=True):
         message["To"] = ", ".join(mail.to)
         message["Subject"] = mail.subject
         message["Date"] = format_datetime(date)
+        # The one of the journal: sent again after a lost answer, it is the same mail.
         message["Message-ID"] = self.message_id
         # No absence notes in return.
         message["Auto-Submitted"] = "auto-generated"
@@ -174,6 +175,7 @@ class MailServer:
                 raise DeliveryError(sent.words) from error
             return sent
         except SMTPResponseException as error:
+            # Whatever comes next on this connection would meet the same.
             if error.code in _ABOUT_US:
                 self._client.close()
             kind = DeliveryRefusedError if _is_final(error.code) else DeliveryError

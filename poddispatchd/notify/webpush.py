@@ -93,6 +93,7 @@ async def send_push(
         ServiceUnreachableError: the service does not answer.
         DeliveryError: the service did not take it now.
     """
+    # Curves take milliseconds of a processor, for each message: not in the event loop.
     body, headers = await asyncio.to_thread(_sealed, settings, target, message, now)
     try:
         async with http.post(target.endpoint, data=body, headers=headers, allow_redirects=False) as answer:
@@ -123,6 +124,7 @@ def _sealed(
         body = bytes(WebPusher({"endpoint": target.endpoint, "keys": keys}).encode(plain)["body"])
     except (WebPushException, ECEException, ValueError, TypeError, LookupError):
         raise DeliveryRefusedError("The keys of the subscription cannot be used.") from None
+    # The audience is an origin (RFC 8292): an address without a user.
     headers = _signature(settings, f"https://{address.netloc.rpartition('@')[2]}", now)
     headers |= {
         "Content-Encoding": "aes128gcm",

@@ -25,6 +25,7 @@ def message_id(event: str) -> str:
 @cache
 def explanations() -> dict[Event, str]:
     """When each event is logged, from the texts below their names in ``events.py``."""
+    # A text below a member is no docstring to Python: only the source has it.
     tree = ast.parse(inspect.getsource(events))
     [body] = [
         node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == Event.__name__

@@ -78,6 +78,7 @@ class JournalSocket:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._socket.connect(str(self._path))
+            # Anew for each line: what is left to wait for changes from line to line.
             self._socket.settimeout(self._wait.begin())
             self._socket.send(data)
         except (TimeoutError, BlockingIOError):

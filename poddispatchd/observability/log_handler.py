@@ -102,6 +102,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
             self._lost = lost
 
     def _tell_unwritable(self, name: str, error: BaseException | None) -> None:
+        # Past the rendering, which may be what fails.
         self._lines.write(f"<3>a line of {name} could not be logged: {type(error).__name__}\n")
 
 

@@ -27,6 +27,7 @@ class LogWait:
         now = self._monotonic()
         self._left = min(_LONGEST, self._left + _SHARE * (now - self._at))
         self._at = now
+        # Whoever has not read one line is not waited for again until he has read another.
         return 0.0 if self._is_stuck else self._left
 
     def end(self, *, is_taken: bool) -> None:

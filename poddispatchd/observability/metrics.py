@@ -82,6 +82,7 @@ class Metrics(MetricFamilies):
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
+        # Registered first, and so asked first: it makes the label sets that those behind it show.
         registry.register(_BeforeAll(self._initialise))
         super().__init__(registry)
         self._looks: list[Callable[[], None]] = []

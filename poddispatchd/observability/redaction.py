@@ -50,12 +50,14 @@ class Redactor:
         value = secret.get_secret_value().strip()
         if value in self._registered:
             return
+        # A new mapping: threads may be going through the old one, for a line of theirs.
         self._registered = {**self._registered, value: re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")}
         found = {value, dsn_password(value) or ""}
         forms = {form for text in found for form in (text, quote(text, safe=""), quote_plus(text))}
         # The longest first: a secret that holds another one is replaced whole.
         needles = {form for form in forms if len(form) >= _SHORTEST} | set(self._needles)
         self._needles = tuple(sorted(needles, key=len, reverse=True))
+        # What was remembered before may hold the new secret.
         self._short_entry = lru_cache(_REMEMBERED)(self._text_entry)
 
     def said(self, text: str) -> str:
@@ -83,6 +85,7 @@ class Redactor:
             case None | bool() | int():
                 return value
             case float():
+                # JSON has neither infinity nor NaN.
                 return value if value - value == 0 else str(value)
             case str():
                 return self.text(str.__str__(value))

@@ -272,6 +272,7 @@ class Catalogue:
         now = self._clock.monotonic()
         if now - self._read_at < _FRESH_FOR:
             return
+        # Before it is read: statements of many jobs are refused at once, and one reading serves all.
         self._read_at = now
         try:
             fresh = await introspect(self._database)

@@ -49,13 +49,19 @@ async def newest_task(database: Database) -> TaskPk:
 
 
 async def moved_tasks(
-    database: Database, *, above: TaskPk, pending: Collection[TaskPk], running: Collection[TaskPk]
+    database: Database,
+    *,
+    above: int,
+    seen: Collection[int] = (),
+    pending: Collection[TaskPk],
+    running: Collection[TaskPk],
 ) -> list[SeenTask]:
     """The tasks that are new or are not any more what they were.
 
     Args:
         database: Pod's.
-        above: tasks with a higher id are new.
+        above: tasks with a higher id are new,
+        seen: unless they are among these.
         pending: tasks that waited.
         running: tasks that ran.
 
@@ -63,7 +69,7 @@ async def moved_tasks(
         DatabaseUnavailableError: the database cannot be reached.
     """
     records = await database.fetch(
-        *_QUERIES["moved"](above=above, pending=list(pending), running=list(running))
+        *_QUERIES["moved"](above=above, seen=list(seen), pending=list(pending), running=list(running))
     )
     return [_seen(record) for record in records]
 

@@ -80,6 +80,7 @@ async def held_row(database: Database, task: TaskPk) -> HeldRow | None:
             trial = asyncio.ensure_future(_take(waiting, _QUERIES[name], task))
             try:
                 done, _ = await asyncio.wait({trial}, timeout=_AT_ONCE)
+                # While it still waits: whom a session waits for is known only as long as it does.
                 blockers = [] if done else await _blockers(database, pid)
                 await trial
             except RowLockedError:
@@ -87,6 +88,7 @@ async def held_row(database: Database, task: TaskPk) -> HeldRow | None:
                 if others or not blockers:
                     return HeldRow(words, _who(others))
             finally:
+                # Cut off from outside, it must not go on on a connection that is given back.
                 trial.cancel()
     return None
 

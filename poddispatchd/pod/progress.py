@@ -20,6 +20,7 @@ async def show_failed(connection: Connection, task: Task, message: str, *, log: 
     forgets. ``log`` writes the message to the video's log as well: for what we found out ourselves. Pod
     leaves the log alone when a runner reports the failure.
     """
+    # A NUL in a runner's words must not undo the transaction that ends the task.
     message = storable(message)
     if task.type is TaskType.STUDIO or task.video_id is None:
         if task.recording_id is not None:

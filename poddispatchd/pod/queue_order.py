@@ -235,6 +235,7 @@ async def write_ranks(database: Database, capabilities: Capabilities, order: Fai
         if row is None:
             break
         changed += row["changed"]
+        # Asked anew with each step: the queue may have grown, or have become shorter.
         written, places = written + _RANKS_AT_ONCE, row["places"]
     return changed
 

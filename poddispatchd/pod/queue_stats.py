@@ -76,6 +76,8 @@ async def queue_stats(database: Database, *, past: QueueStats | None = None) -> 
         if past is None or status in _OPEN:
             counts[kind, status] += record["tasks"]
             if status == OTHER_STATUS:
+                # The first of all, whatever the order of the groups: the words name the same one at each
+                # look.
                 odd = TaskPk(min(record["first"], odd or record["first"]))
         waits = record["status"] == TaskStatus.PENDING
         if waits:

@@ -131,6 +131,7 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
                 )
             made_role = await _role(connection, plan)
             await connection.execute(grants_script(plan.role))
+            # Tables belong to who makes them: these to the role that the daemon uses, and upgrades them with.
             await connection.execute(f"SET LOCAL ROLE {quoted(plan.role)}")
             steps = await migration.upgrade_within(connection)
             await connection.execute("RESET ROLE")

@@ -29,6 +29,7 @@ class SourceSizes:
         wanted = list(dict.fromkeys(paths))
         missing = [path for path in wanted if path not in self._known][:most]
         if missing:
+            # A forecast can do without them, and nobody is to wait for one.
             with suppress(MediaSlowError):
                 self._remember(await self._tree.look(Look.SIZE, _sizes, self._tree, missing))
         return {path: size for path in wanted if (size := self._known.get(path)) is not None}

@@ -47,6 +47,7 @@ def receive_sockets(environ: MutableMapping[str, str], listeners: Collection[str
     named = names.split(":") if names else []
     received = ReceivedSockets()
     problems: list[str] = []
+    # All of them, also behind one that is of no use: a person is told everything at once.
     for position, number in enumerate(numbers):
         name = named[position] if position < len(named) else ""
         try:

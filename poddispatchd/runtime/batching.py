@@ -70,6 +70,7 @@ class Batcher(Generic[_In, _Out]):
             while self._waiting:
                 if self._after is not None:
                     await self._after()
+                # After that wait: whoever came meanwhile goes along.
                 group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
                 await self._carry_out([member for member in group if not member[1].done()])
         finally:
@@ -82,6 +83,7 @@ class Batcher(Generic[_In, _Out]):
         try:
             results = await self._work([item for item, _ in group])
             answered = list(zip(group, results, strict=True))
+        # Tried one by one, each would meet the same, and wait for it as long.
         except (DatabaseUnavailableError, MediaSlowError) as error:
             _fail(group, error)
         except asyncio.CancelledError:
@@ -101,6 +103,7 @@ class Batcher(Generic[_In, _Out]):
 
     def _begin_alone(self, item: _In, future: "asyncio.Future[_Out]") -> None:
         task = asyncio.create_task(self._carry_out([(item, future)]), name="batch of one")
+        # The event loop itself keeps weak references to its tasks only.
         self._alone.add(task)
         task.add_done_callback(self._alone.discard)
 

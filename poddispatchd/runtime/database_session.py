@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 
 from poddispatchd.clock import Clock
-from poddispatchd.database.connections import GuardedConnection
+from poddispatchd.database.connections import NO_ANSWER, GuardedConnection, answered_within
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.backoff import full_jitter
@@ -20,7 +20,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.runtime.leadership import Leadership
+from poddispatchd.runtime.leadership import HELD, Leadership
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 
 log = structlog.get_logger(__name__)
@@ -112,6 +112,7 @@ class DatabaseSession:
                         DatabaseError(f"The connection to the database failed ({type(error).__name__}).")
                     )
                     await self._close()
+                # At random: many daemons that lost one server do not all come back at the same moment.
                 wait = 0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)
                 failures += 1
                 await self._clock.sleep(wait)
@@ -121,11 +122,13 @@ class DatabaseSession:
     async def _connect(self) -> None:
         connection = await self._database.dedicated_connection()
         self._connection = connection
+        # The driver calls it when the socket ends: the loss is met at once, not with the next renewal.
         connection.add_termination_listener(lambda _: self._attention.ring())
         await self._find_pooler(connection)
         if self.pooling is not Pooling.TRANSACTION:
             await connection.add_listener(CHANNEL, self._notified)
             self.listening = await self._round_trip(connection)
+        # Listening comes before: a leader that resigns between the two would not be heard.
         await self._lead(connection)
         if not self._up.is_set():
             log.info(Event.DATABASE_UP, listening=self.listening)
@@ -184,19 +187,24 @@ class DatabaseSession:
             async with asyncio.timeout(_PROBE_TIMEOUT):
                 begun = await self.leadership.attend(connection, hears=self.listening)
         except TimeoutError:
-            raise DatabaseUnavailableError("The database cannot be reached: no answer in time.") from None
+            if self.pooling is Pooling.NONE:
+                raise DatabaseUnavailableError(NO_ANSWER) from None
+            # No lock_timeout is set behind a pooler: if anything is answered, it is the row that is held.
+            async with answered_within(_FAREWELL):
+                await connection.execute("SELECT 1")
+            self._blocked()
         except RowLockedError:
-            # Whatever holds it, the database answers: our term goes on until its lease ends.
-            if self.lease_problem is None:
-                self.lease_problem = (
-                    "Another database session holds the row of poddispatchd.leader: while it does, no daemon "
-                    "can go on scheduling. Find it in pg_stat_activity (state 'idle in transaction')."
-                )
-                log.warning(Event.LEADER_BLOCKED, reason=self.lease_problem)
-            return
-        self.lease_problem = None
-        if begun:
-            self._wakes.ring_all()
+            self._blocked()
+        else:
+            self.lease_problem = None
+            if begun:
+                self._wakes.ring_all()
+
+    def _blocked(self) -> None:
+        """Whatever holds the row, the database answers: our term goes on until its lease ends."""
+        if self.lease_problem is None:
+            self.lease_problem = HELD
+            log.warning(Event.LEADER_BLOCKED, reason=HELD)
 
     async def resign(self) -> None:
         """Give the term up for good: this daemon stops, and another one schedules at once."""
@@ -209,19 +217,17 @@ class DatabaseSession:
     async def _send_probe(self, connection: GuardedConnection) -> None:
         """Announce something to ourselves: behind a pooler it may not come back."""
         now = self._clock.monotonic()
+        # Numbered: the echo of an earlier probe proves nothing about now.
         self._probes += 1
         self._probe_at, self._echo_by = now + _PROBE_EVERY, now + _PROBE_TIMEOUT
         self._echo.clear()
-        try:
-            async with asyncio.timeout(_PROBE_TIMEOUT):
-                if self._up.is_set() and not self.listening:
-                    # Whatever ended the subscription, as a reset by a pooler does, need not end it for good.
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                await connection.execute(
-                    "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
-                )
-        except TimeoutError:
-            raise DatabaseUnavailableError("The database cannot be reached: no answer in time.") from None
+        async with answered_within(_PROBE_TIMEOUT):
+            if self._up.is_set() and not self.listening:
+                # Whatever ended the subscription, as a reset by a pooler does, need not end it for good.
+                await connection.execute(f"LISTEN {CHANNEL}")
+            await connection.execute(
+                "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
+            )
 
     async def _round_trip(self, connection: GuardedConnection) -> bool:
         """Whether a notification sent on this connection comes back; it is waited for, and no term runs."""
@@ -272,6 +278,7 @@ class DatabaseSession:
 
     async def _give_up(self, error: DatabaseError) -> None:
         """Close the lost connection, and have the pool's not tried in vain."""
+        # Where the server answers, or has closed the socket, nobody waits for it in vain.
         answers = isinstance(error, DatabaseStateError)
         silent = not answers and self._connection is not None and not self._connection.is_closed()
         await self._close()

@@ -10,6 +10,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
+    DatabaseUnavailableError,
     RowLockedError,
     RunnerManagerError,
     SchemaError,
@@ -38,7 +39,7 @@ _ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError, SessionEndedError)
 _ABOUT_EVERYTHING = (DatabaseStateError, SchemaError)
 """Errors of the database that meet every statement of the kind."""
 
-_IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError, SessionEndedError, RunnerManagerError)
+_IN_WORDS = (DatabaseUnavailableError, RowLockedError, SchemaError, SessionEndedError, RunnerManagerError)
 """Errors that are no bugs of ours: a sentence says all."""
 
 
@@ -105,6 +106,7 @@ class Incidents:
         if len(incident.by_task) >= _MANY:
             self._forget_old(incident)  # also where nobody ever looks at what fails
         self._tell(incident, task)
+        # The power is bounded: after a thousand failures no float would hold it.
         wait: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures.times - 1, 10))
         return wait * (0.5 + 0.5 * self._clock.random())
 
@@ -129,6 +131,7 @@ class Incidents:
         def ended(done: "asyncio.Task[None]") -> None:
             if done.cancelled():
                 return
+            # Asked for, the error is ours to tell; else asyncio logs it when the task is collected.
             if (error := done.exception()) is None:
                 self.recovered(job, task=task)
             elif isinstance(error, Exception):

@@ -16,6 +16,7 @@ def is_dead(owner: str) -> bool:
     pid, _, began = rest.partition(":")
     if host != socket.gethostname() or not pid.isdigit():
         return False
+    # Numbers of processes come again, after a reboot soon: when it began tells two apart.
     return _began(int(pid)) != began
 
 
@@ -25,5 +26,6 @@ def _began(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
+    # The name before it, in brackets, may hold brackets and blanks. Field 22 of proc(5) is the start.
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] in ("Z", "X") else fields[19]

@@ -22,6 +22,11 @@ _STANDBY_UNHEARD = 2.5
 
 _AFTER_A_LEASE = 0.1
 
+HELD = (
+    "Another database session holds the row of poddispatchd.leader: while it does, no daemon can go on "
+    "scheduling. Find it in pg_stat_activity (state 'idle in transaction')."
+)
+
 
 class Leadership:
     """This daemon's term as the scheduler, if it has one.
@@ -69,6 +74,7 @@ class Leadership:
         """
         if self._has_resigned:
             return False
+        # Before the statement: the database counts from later on, so that we stop before it lets another one.
         asked_at = self._asked_at = self._clock.monotonic()
         if (term := self._term) is not None:
             version = await scheduling.renew_lease(connection, term, self._instance, seconds=LEASE)
@@ -84,6 +90,7 @@ class Leadership:
         )
         if await self._gives_back(connection, look.term):
             return False
+        # A standby of an older release ends, too: it could not take over any more.
         migration.check_version(look.schema_version)
         if look.term is None:
             wait = _STANDBY_EVERY if hears else _STANDBY_UNHEARD
@@ -97,7 +104,7 @@ class Leadership:
     async def _gives_back(self, connection: Connection, term: int | None) -> bool:
         """Whether we have resigned while a lease was taken or renewed: nobody is to wait for its end."""
         if self._has_resigned and term is not None:
-            await scheduling.end_lease(connection, term)
+            await scheduling.end_lease(connection, term, self._instance)
         return self._has_resigned
 
     async def _hand_over_to(self, connection: Connection, version: int) -> None:
@@ -105,7 +112,7 @@ class Leadership:
             term, self._has_resigned = self._term, True
             self.lose("A newer poddispatchd has upgraded the schema: it schedules from now on.")
             if term is not None:
-                await scheduling.end_lease(connection, term)
+                await scheduling.end_lease(connection, term, self._instance)
         migration.check_version(version)
 
     def lose(self, reason: str) -> None:
@@ -129,4 +136,4 @@ class Leadership:
         term, self._term = self._term, None
         self._next_look = _STANDBY_UNHEARD
         if term is not None:
-            await scheduling.end_lease(connection, term)
+            await scheduling.end_lease(connection, term, self._instance)

@@ -58,9 +58,10 @@ class LeaseHolder:
         share: int = UNLIMITED,
     ) -> list[Leased]:
         """Lease due items (see ``LeaseQueue.claim`` and ``AtWork``); each is to be let go of in the end."""
-        at_work = AtWork(held or {}, share)
         async with self._database.connection() as connection:
             await self._give_back(connection)
+            # While the database was away no lease was renewed: ours look as if nobody were at them.
+            at_work = AtWork(held or {}, share, list(self._held))
             items = await self.queue.claim(
                 connection, self._owner, limit, most_bytes=most_bytes, only=only, at_work=at_work
             )
@@ -110,6 +111,7 @@ class LeaseHolder:
         for lease in tuple(self._held.values()):
             self.let_go(lease)
         async with self._database.connection() as connection:
+            # By owner: also what a claim has leased whose answer did not arrive.
             await self.queue.release_owner(connection, self._owner)
 
     async def each(
@@ -222,6 +224,7 @@ class LeaseHolder:
     async def _renew(self) -> None:
         """Real seconds: a lease runs out by the database's clock."""
         while True:
+            # Two renewals can fail: the third is in time, before another daemon may begin.
             await asyncio.sleep(self.queue.table.lease_seconds / 4)
             try:
                 async with self._database.connection() as connection:

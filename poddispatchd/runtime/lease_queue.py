@@ -117,10 +117,14 @@ class Leased(Struct, frozen=True):
 
 
 class AtWork(Struct, frozen=True):
-    """What a claimer is at already: partitions of fewer ``items`` come first; ``share`` bounds each."""
+    """What a claimer is at already: partitions of fewer ``items`` come first; ``share`` bounds each.
+
+    ``keys`` are those of its items: they are not given again, though their leases have run out.
+    """
 
     items: Mapping[str, int] = field(default_factory=dict)
     share: int = UNLIMITED
+    keys: Collection[object] = ()
 
 
 class QueueFigures(Struct, frozen=True):
@@ -183,6 +187,7 @@ class LeaseQueue:
                 held_partitions=list(busy.items),
                 held_counts=list(busy.items.values()),
                 share=busy.share,
+                at_work=list(busy.keys),
             ),
         )
         return [Leased(Lease(row["key"], owner, row["attempts"]), row, row["age"]) for row in rows]
@@ -266,17 +271,8 @@ class LeaseQueue:
 
     async def set_aside_items(self, connection: Connection, limit: int) -> list[SetAsideItem]:
         """What was given up, the latest first."""
-        return [
-            SetAsideItem(
-                key=row["key"],
-                task=row["task"],
-                attempts=row["attempts"],
-                words=row["last_error"] or "",
-                created_at=row["created_at"],
-                set_aside_at=row["set_aside_at"],
-            )
-            for row in await connection.fetch(*self._sql["set_aside_items"](limit=limit))
-        ]
+        rows = await connection.fetch(*self._sql["set_aside_items"](limit=limit))
+        return [SetAsideItem(**row) for row in rows]
 
     async def retry(self, connection: Connection, key: str) -> bool:
         """Try an item again that was set aside; False when there is none."""
@@ -297,4 +293,5 @@ class LeaseQueue:
 
 def _storable(words: str) -> str:
     """Words that PostgreSQL takes."""
+    # Its texts hold no NUL, and in UTF-8 no surrogates that stand alone, as names of files may have.
     return words[:LONGEST_WORDS].replace("\0", "").encode(errors="replace").decode()

@@ -107,6 +107,8 @@ class LockedRows:
         """
         freed: list[LockedTask] = []
         held = 0
+        # Those looked at longest ago come first: a round ends at a limit, and the next one goes on from
+        # there.
         for locked in sorted(self._tasks.values(), key=lambda each: each.seen_at):
             if held >= _HELD_AT_ONCE or len(freed) >= _FREE_AT_ONCE:
                 break
@@ -137,4 +139,5 @@ class LockedRows:
                 log.info(Event.ROW_FREED, task=locked.pk)
         self.tasks = frozenset(self._tasks)
         if freed:
+            # Whichever job left them alone: it is not known here.
             self._wakeups.ring_all()

@@ -74,4 +74,5 @@ async def give_back_regularly(sleep: Callable[[float], Awaitable[None]]) -> None
     """Give back what is free, for ever: beside the event loop, for it takes milliseconds."""
     while True:
         await sleep(_EVERY)
+        # malloc_trim lets go of the interpreter lock, as every call through ctypes.CDLL does.
         await asyncio.to_thread(give_back)

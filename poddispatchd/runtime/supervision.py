@@ -25,6 +25,14 @@ STUCK_AFTER = 600.0
 """Seconds one step of a job may take before the watchdog is left to bite."""
 
 
+_UNANSWERED = 3
+"""So many times in a row a job meets a lost database that answers the session: the session tells a lost one
+before, within seconds."""
+
+_LONGEST_UNANSWERED = 10.0
+"""Seconds between two tries then: all connections may have been taken for a moment."""
+
+
 class Pulse:
     """Whether the jobs make progress: the ground on which systemd's watchdog is fed."""
 
@@ -64,18 +72,27 @@ async def run_job(loop: Loop, context: JobContext) -> None:
     it; an error nobody foresaw is logged with its traceback once, and the job goes on after a growing delay
     that nothing cuts short (invariants I11, I12).
     """
-    job, pulse = loop.name, context.pulse
+    job, pulse, session, unanswered = loop.name, context.pulse, context.session, 0
     while True:
+        if not session.is_up:
+            unanswered = 0
         if loop.needs_database:
-            await context.session.available()
+            await session.available()
         pulse.begins(job)
         delay, rest = 0.0, 0.0
         try:
             delay = await loop.step()
+            unanswered = 0
             context.incidents.recovered(job)
+        except DatabaseStateError as error:
+            session.suspect()
+            rest = context.incidents.failed(job, error)
         except DatabaseUnavailableError as error:
-            context.session.suspect()
-            rest = 1.0 if not isinstance(error, DatabaseStateError) else context.incidents.failed(job, error)
+            session.suspect()
+            unanswered, rest = unanswered + 1, 1.0
+            if unanswered >= _UNANSWERED and session.is_up:
+                # A statement takes longer than any may, say: nobody else would tell.
+                rest = min(context.incidents.failed(job, error), _LONGEST_UNANSWERED)
         except SchemaError as error:
             rest = context.incidents.failed(job, error)
             if context.schema_changed is not None:

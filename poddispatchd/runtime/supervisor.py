@@ -68,6 +68,7 @@ class Supervisor:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         name = self._running.pop(task)
         error = None if task.cancelled() else task.exception()
+        # It says in words why the daemon cannot go on: started again, it would end the same way.
         if isinstance(error, PoddispatchdError):
             raise error
         now = self._clock.monotonic()
@@ -86,6 +87,8 @@ class Supervisor:
     async def stop(self, *names: str) -> None:
         """Stop these tasks, or all of them, and wait until they have ended."""
         stopping = [task for task, name in self._running.items() if not names or name in names]
+        # Out of the list first: whoever watches is not to take their end for one by themselves, and start
+        # them again.
         for task in stopping:
             del self._running[task]
         self._changed.set()

@@ -39,6 +39,7 @@ class ServiceNotifier:
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; sent only when it changed."""
         line = " ".join(text.split())[:_LONGEST_STATUS]
+        # Kept only if it was sent: what systemd did not take is sent again with the next beat.
         if line != self._status and self._send(f"STATUS={line}"):
             self._status = line
 

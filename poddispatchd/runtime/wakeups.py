@@ -25,6 +25,7 @@ class Wakeup:
         if self._later is not None:
             return
         loop = asyncio.get_running_loop()
+        # The first ring is never late: only those that follow it wait for each other.
         left = self._quiet_until - loop.time()
         if left <= 0:
             self._ring_and_rest(seconds)
@@ -44,6 +45,8 @@ class Wakeup:
         except TimeoutError:
             return False
         finally:
+            # Also after a time-out: a ring of the same moment is answered by the look that follows either
+            # way.
             self._event.clear()
         return True
 

@@ -119,6 +119,7 @@ class ObservedCapacity:
 
     def _ask(self, manager: RunnerManager, now: float) -> None:
         if manager.id not in self._asking:
+            # When it was asked, not when it answered: one that hangs is not asked in every look.
             self._asked_at[manager.id] = now
             self._asking[manager.id] = asyncio.create_task(
                 self._learn(manager), name=f"runners of {manager.name}"

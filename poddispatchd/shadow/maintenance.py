@@ -107,6 +107,7 @@ class ShadowUpkeep:
                 f"{_said('rank', rank)} and {_said('place', place)}.",
                 rows=wrong.count,
             )
+        # Told again only after they were right once.
         self._ranks_are_told = bool(stayed)
 
     async def _look_at_purge(self) -> None:
@@ -116,6 +117,7 @@ class ShadowUpkeep:
             self._due_to_purge = None
             self._metrics.shadow_purgeable.set(0)
             return
+        # Those due at the look before: Pod has had its turns since.
         kept = 0
         if self._due_to_purge is not None:
             kept = await shadow_rows.purgeable_tasks(self._database, added_before=self._due_to_purge)

@@ -104,6 +104,7 @@ class ShadowOutcomes:
     def _expect(self, item: UnsettledTask, intention: Intention, reason: str) -> None:
         task, known = item.task, self._watched.get(item.task.pk)
         end = ExpectedEnd(task.date_added, task.task_id, intention)
+        # Since when it is expected must stay as it was: else it would never be late.
         if (known is not None and known.end == end) or (known is None and len(self._watched) >= _MOST):
             return
         manager = None if item.manager is None else item.manager.name

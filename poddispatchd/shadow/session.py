@@ -31,6 +31,7 @@ class ShadowSession(DatabaseSession):
                 await self._database.fetchrow("SELECT 1")
             except DatabaseError as error:
                 self._lost(error)
+                # The pool may hold more connections that are lost: each would cost a further question.
                 await self._database.expire(silent=False)
                 await self._clock.sleep(
                     0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)

@@ -42,7 +42,7 @@ def maintenance(parts: Parts) -> Maintenance:
         metrics=parts.metrics,
         clock=parts.clock,
     )
-    acts = ActLog(parts.database, parts.session, parts.registry)
+    acts = ActLog(parts.database, parts.session, parts.registry, parts.clock)
     stalled = StalledQueue(parts.session, parts.registry, lambda: parts.settings.reconcile, parts.clock)
     return Maintenance(
         session=parts.session,

@@ -30,6 +30,7 @@ WITH seen AS MATERIALIZED (
 UPDATE poddispatchd.campaign_video AS video
 SET state = seen.state, changed_at = now(), words = CASE seen.state WHEN 'skipped' THEN 'Its task was deleted.' ELSE '' END
 FROM seen
+-- With its task: withdrawn meanwhile, the video has none, or another one.
 WHERE video.campaign_id = seen.campaign_id AND video.place = seen.place AND video.task_pk = seen.task_pk
   AND video.state <> seen.state
   AND NOT (video.state = 'failed' AND seen.state = 'skipped')

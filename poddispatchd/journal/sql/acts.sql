@@ -8,9 +8,10 @@ SELECT id, at, actor, act, task_pk, runner_manager_id, status_before FROM poddis
  WHERE task_pk = :task ORDER BY id
 
 -- name: since
--- What people did after the act :last, at most :limit of it.
+-- What people did after the act :last, but for the acts :seen, at most :limit of it.
 SELECT id, at, actor, act, task_pk, runner_manager_id, status_before FROM poddispatchd.act
- WHERE id > :last ORDER BY id LIMIT :limit
+ WHERE id > :last AND NOT EXISTS (SELECT FROM unnest(:seen::bigint[]) AS seen (id) WHERE seen.id = act.id)
+ ORDER BY id LIMIT :limit
 
 -- name: last
 -- The id of the last act; 0 before the first.

@@ -15,6 +15,7 @@ WITH exact AS (
                                                              AND exact.at > seen.at - interval '1 minute')
 )
 SELECT task_pk, at, is_completed
+  -- One that failed and was restarted is in both: its latest end counts.
   FROM (SELECT DISTINCT ON (task_pk) * FROM found ORDER BY task_pk, at DESC) AS each_once
  ORDER BY at DESC LIMIT :limit
 

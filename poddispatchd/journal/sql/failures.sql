@@ -1,6 +1,7 @@
 -- name: note
 -- The run of a task has ended badly.
 INSERT INTO poddispatchd.failure (task_pk, runner_manager_id, task_id, digest) VALUES (:task, :runner_manager, :task_id, :digest)
+-- Of a task the last run counts: its manager is the one that may mend it.
 ON CONFLICT (task_pk) DO UPDATE
    SET runner_manager_id = excluded.runner_manager_id, task_id = excluded.task_id, failed_at = now(), asked_at = NULL,
        digest = excluded.digest

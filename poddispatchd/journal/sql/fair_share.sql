@@ -55,6 +55,7 @@ UPDATE poddispatchd.overtaking SET ended_at = now()
 -- name: forget
 -- Nobody waits any more who stood before these.
 DELETE FROM poddispatchd.overtaking
+ -- Without anybody who waits, all of them: infinity is later than any.
  WHERE date_added < coalesce((SELECT min(date_added) FROM runner_manager_task WHERE status = 'pending'), 'infinity')
 
 -- name: overtakings

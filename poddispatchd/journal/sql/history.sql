@@ -55,6 +55,7 @@ DELETE FROM poddispatchd.ended_run WHERE id IN (
 -- The sums of days longer ago than :days become those of their weeks, on Mondays.
 WITH old AS (
     DELETE FROM poddispatchd.day_of_tasks
+     -- Mondays stay: the others of their week become them.
      WHERE day < date_trunc('week', current_date - :days::integer) AND extract(isodow FROM day) <> 1
     RETURNING *
 )

@@ -14,6 +14,8 @@ SELECT ready.task_pk, ready.runner_manager_id, ready.task_id,
 ON CONFLICT (task_pk, runner_manager_id, task_id) DO UPDATE
 SET state = 'open', attempts = 0, next_attempt_at = now(), lease_owner = NULL, lease_expires_at = NULL,
     last_error = NULL, finished_at = NULL, obstructed_since = NULL
+-- Not one that is done, which is never brought in twice (I8), nor one that was set aside: a person has that tried
+-- again.
 WHERE import.state IN ('failed', 'dropped')
 RETURNING task_pk
 ), forgotten AS (

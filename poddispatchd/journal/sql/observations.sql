@@ -4,6 +4,7 @@ INSERT INTO poddispatchd.sighting AS known (task_pk, task_id)
 SELECT * FROM unnest(:tasks::bigint[], :task_ids::text[])
 ON CONFLICT (task_pk) DO UPDATE
    SET task_id = excluded.task_id, seen_at = now(), missing_runner = NULL, missing_since = NULL, is_stale = false
+ -- Under another id it is another run, of which nothing is known yet.
  WHERE known.task_id IS DISTINCT FROM excluded.task_id
 
 -- name: of_tasks

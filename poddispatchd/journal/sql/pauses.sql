@@ -1,6 +1,7 @@
 -- name: pause
 -- Give a runner manager no new tasks until somebody resumes it.
 INSERT INTO poddispatchd.manager_state (id, paused_at, pause_reason) VALUES (:runner_manager, now(), :reason)
+-- It has been paused since the first time: a second one changes the reason only.
 ON CONFLICT (id) DO UPDATE SET paused_at = coalesce(poddispatchd.manager_state.paused_at, excluded.paused_at),
                                pause_reason = excluded.pause_reason
 

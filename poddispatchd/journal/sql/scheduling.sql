@@ -37,9 +37,9 @@ WHERE term = :term AND instance = :instance
 RETURNING (SELECT coalesce(max(version), 0) FROM poddispatchd.schema_version) AS version
 
 -- name: end_lease
--- Let another one schedule at once, and tell those that stand by.
+-- Let another one schedule at once, and tell those that stand by. For a term that is another one's see above.
 WITH ended AS (
-    UPDATE poddispatchd.leader SET lease_expires_at = NULL WHERE term = :term RETURNING term
+    UPDATE poddispatchd.leader SET lease_expires_at = NULL WHERE term = :term AND instance = :instance RETURNING term
 )
 SELECT pg_notify('poddispatchd_task', 'leader resigned') FROM ended
 

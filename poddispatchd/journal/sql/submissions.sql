@@ -1,6 +1,7 @@
 -- name: repost
 -- Count one more post of an open intent, unless the scheduler's term is over.
 UPDATE poddispatchd.submission SET posts = posts + 1
+-- KEY SHARE: the lease can be renewed beside it, while the beginning of another term waits for its end.
 WHERE id = :submission AND state = 'open' AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = :term FOR KEY SHARE)
 
 -- name: discard
@@ -41,6 +42,7 @@ INSERT INTO poddispatchd.submission
     (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, reason, settled_at, date_added)
 SELECT :task, :task_type, :runner_manager, 1 + count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')), '', 'lost', :task_id, :reason, now(), :date_added
 FROM poddispatchd.submission WHERE task_pk = :task
+-- Not a second time: whoever was cut off after the first one comes again.
 HAVING NOT coalesce(bool_or(runner_manager_id = :runner_manager AND task_id = :task_id), false)
 
 -- name: open_ones

@@ -12,6 +12,7 @@ RETURNING true
 -- Callbacks and imports that were set aside within a day and of which nobody was told, the oldest first, at most :limit.
 SELECT item.* FROM (
     SELECT 'callbacks' AS queue, id::text AS item, NULL::bigint AS task, last_error AS words, handled_at AS at,
+           -- With its moment: what is set aside once more is told once more.
            'callbacks ' || id || ' ' || extract(epoch FROM handled_at) AS subject
     FROM poddispatchd.callback WHERE state = 'set_aside' AND handled_at > now() - interval '1 day'
     UNION ALL

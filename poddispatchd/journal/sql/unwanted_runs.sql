@@ -2,6 +2,7 @@
 -- A run is to be stopped; the first request is made at once by whoever adds it.
 INSERT INTO poddispatchd.unwanted_run (runner_manager_id, task_id, task_pk, next_request_at)
 VALUES (:runner_manager, :task_id, :task, now() + make_interval(secs => :seconds))
+-- It waits already for its next request, which comes when it was to come.
 ON CONFLICT DO NOTHING
 
 -- name: settle

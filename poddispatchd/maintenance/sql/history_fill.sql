@@ -15,6 +15,7 @@ INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, runner_manager_i
 SELECT task.id, task.type, task.status, task.runner_manager_id, coalesce(video.owner_id, recording.user_id), 1,
        greatest(0, extract(epoch FROM known.begun) - extract(epoch FROM task.date_added)),
        greatest(0, extract(epoch FROM known.ended - known.begun)), nullif(video.duration, 0), known.ended
+  -- Its last run: those before came to nothing.
   FROM (SELECT DISTINCT ON (submission.task_pk) submission.task_pk,
                coalesce(submission.settled_at, submission.created_at) AS begun,
                coalesce(import.finished_at, failure.failed_at) AS ended

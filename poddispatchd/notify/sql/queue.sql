@@ -20,6 +20,7 @@ UPDATE poddispatchd.delivery SET content = :content WHERE id = :delivery AND sta
 -- A delivery is over, and its content is forgotten.
 UPDATE poddispatchd.delivery
 SET state = :state, last_error = :error, settled_at = now(), content = NULL, lease_owner = NULL, lease_expires_at = NULL
+-- Whoever holds its lease by now: what was delivered is delivered.
 WHERE id = :delivery AND state = 'open'
 
 -- name: drop_open

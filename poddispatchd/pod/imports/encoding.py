@@ -121,6 +121,7 @@ async def write_encoding(
     replaced = list(changes.replaced)
     overview = f"{directory}/{content.overview}" if content.overview is not None else ""
     if video.overview:
+        # The pictures of an overview lie in one file beside it, under its name.
         replaced += [video.overview, posixpath.splitext(video.overview)[0] + ".png"]
     log = log_text(
         stored.log,
@@ -160,6 +161,8 @@ def obsolete_files(replaced: Iterable[str], new_files: frozenset[str], video: Vi
     return tuple(
         sorted(
             path
+            # Rows are written by others, too: only what lies in the directory of this video is ours to
+            # delete.
             for path in set(replaced) - new_files - {video.video}
             if number in path.split("/")[:-1] and ".." not in path.split("/") and not path.startswith("/")
         )

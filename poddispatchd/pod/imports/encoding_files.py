@@ -198,6 +198,7 @@ async def prepare_encoded(
     """
     settings, tree = result.settings, result.tree
     directory = output_directory(video.video, video.id)
+    # Checked before anything is read: a row may name a file outside of MEDIA_ROOT.
     tree.path(directory)
     content, names = await tree.run(
         read_staged,

@@ -153,6 +153,7 @@ def _values(
         "owner_id": video.owner_id,
         "thumbnail_id": None,
     }
+    # As the columns of translated titles are named: title_pt_br for the language pt-br.
     language = settings.language.replace("-", "_")
     if language in capabilities.title_languages:
         values[f"title_{language}"] = recording.title

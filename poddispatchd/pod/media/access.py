@@ -49,6 +49,7 @@ def trouble_with(directory: MediaPath) -> Trouble | None:
         name = f".{own_name(None)}"
         try:
             _remove_left(opened)
+            # Rights, read-only mounts and root squashing are seen by doing it only.
             opened.create_file(name, PRIVATE_FILE_MODE).close()
             # Another daemon that looks at this moment may have taken it for one that was left.
             opened.unlink(name, missing_ok=True)

@@ -110,12 +110,13 @@ class MediaEvidence:
         now = self._clock.monotonic()
         if (source is None and now - self._right_at < within) or now - self._wrong_at < _WRONG_FOR:
             return self.problem
-        rows = await self._database.fetch(*_KNOWN_FILES(some=_SAMPLE))
-        known = [(row["video"], row["rendition"]) for row in rows]
-        asked = {place: at for place, at in self._asked_at.items() if now - at < _DOUBTED_FOR}
         place = None if source is None else _place(source)
         if place is not None:
-            asked[place] = now
+            # Before anything is waited for: tasks ask at the same time, and no look is to forget any.
+            self._asked_at[place] = now
+        rows = await self._database.fetch(*_KNOWN_FILES(some=_SAMPLE))
+        known = [(row["video"], row["rendition"]) for row in rows]
+        asked = [name for name, at in self._asked_at.items() if now - at < _DOUBTED_FOR]
         try:
             words, bare = await self._tree.look_within(
                 self._tree.limits.space,
@@ -124,7 +125,12 @@ class MediaEvidence:
             )
         except MediaSlowError as error:
             return str(error)
-        self._asked_at = {name: at for name, at in asked.items() if name in bare}
+        # Those that were asked for since are not known yet.
+        self._asked_at = {
+            name: at
+            for name, at in self._asked_at.items()
+            if name in bare or (name not in asked and at >= now)
+        }
         # Nothing is known of its parts while the whole may be another one.
         told = sorted(bare) if words is None else []
         self._tell(words, {name: _bare_words(self._tree, name) for name in told})
@@ -192,6 +198,7 @@ def _without_videos(tree: MediaTree, videos_dir: str, known: Sequence[tuple[str,
         return f"{tree.root / videos_dir} cannot be looked at: {error.strerror}."
     # Some have their originals on tape: a rendition proves as much.
     found = sum(any(path and _is_there(tree, path) for path in files) for files in known)
+    # Half of them: a person may have deleted some files, and a tree that is not mounted has none.
     if 2 * found >= len(known):
         return None
     return (

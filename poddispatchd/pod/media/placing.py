@@ -148,6 +148,7 @@ class Ready(Struct, frozen=True):
         name = self.move.target.name
         try:
             if self.source is self.target:
+                # link(2) fails where the name is taken; rename(2) would replace what is there.
                 self.source.link(self.name, self.target, name)
                 self.source.unlink(self.name)
             else:
@@ -191,6 +192,7 @@ class _Beside:
         for directory, name in self._files:
             with suppress(OSError):
                 directory.unlink(name, missing_ok=True)
+        # Only where nobody has put anything meanwhile: a directory that is not empty stays.
         for path in reversed(self._made):
             with suppress(OSError), path.parent.opened() as parent:
                 parent.remove_directory(path.name)
@@ -219,6 +221,7 @@ class _Beside:
             raise MediaNotWritableError(f"{staged.name} has vanished from the staging directory.")
         there = self._made_directory(target.parent)
         old = there.status(target.name)
+        # Another name of the very file: an earlier attempt has put it in place before it was cut off.
         if old is not None and old.identity == identity:
             return None
         if old is not None and old.is_directory:
@@ -226,6 +229,7 @@ class _Beside:
         if move.is_new and _holds_the_same(move, old):
             return None
         name = f".{own_name(staged.tree.task)}"
+        # Noted before it is made: what is cut off in between is removed as well.
         self._files.append((there, name))
         try:
             source.link(staged.name, there, name)

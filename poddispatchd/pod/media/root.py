@@ -137,6 +137,7 @@ class MediaRoot:
 def _followed(name: str, link: Path, targets: dict[str, Path]) -> Path:
     """Where a link leads, once for all; nobody else waits for the file system that it leads to."""
     if name not in targets:
+        # What another thread has found meanwhile stays: all go by one target.
         targets.setdefault(name, real_path(link))
     return targets[name]
 

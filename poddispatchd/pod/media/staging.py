@@ -144,6 +144,7 @@ class StagingStorage:
 
     def create(self, name: str, mode: int | None) -> "PartialResultFile":
         """A new half-written file."""
+        # Before it is made: a directory that nobody has noted would not be removed.
         self.is_clean = False
         with self._directory.opened() as directory:
             directory.make_directory(self._partial.name, PRIVATE_DIRECTORY_MODE)

@@ -202,6 +202,7 @@ class MediaThreads:
             # It is not waited for any more: the time that passed before it began is a part of its limit.
             turn.overdue_at = min(turn.overdue_at, loop.time())
             raise MediaSlowError(too_slow)
+        # By its begin: only a look that began after the other one was overdue proves anything about that.
         self._proof = max(self._proof, begun)
         return answer.result()
 

@@ -10,11 +10,14 @@ SELECT coalesce(array_agg(id) FILTER (WHERE status = 'pending'), '{}') AS pendin
 SELECT max(id) FROM runner_manager_task
 
 -- name: moved
--- Tasks with an id above :above; of :pending those that wait no more, of :running those that run no more; and when that is seen.
-SELECT id, type, status, date_added, runner_manager_id, now() AS seen_at FROM runner_manager_task WHERE id > :above
- UNION ALL
+-- Tasks with an id above :above that are not among :seen; of :pending those that wait no more, of :running those that run no
+-- more; and when that is seen. UNION: each once, also one that was added while the others were read.
+SELECT id, type, status, date_added, runner_manager_id, now() AS seen_at FROM runner_manager_task
+ WHERE id > :above AND NOT EXISTS (SELECT FROM unnest(:seen::bigint[]) AS seen (id) WHERE seen.id = runner_manager_task.id)
+ UNION
 SELECT id, type, status, date_added, runner_manager_id, now() AS seen_at FROM runner_manager_task
  WHERE id = ANY (:pending::bigint[]) AND status <> 'pending'
- UNION ALL
+ UNION
 SELECT id, type, status, date_added, runner_manager_id, now() AS seen_at FROM runner_manager_task
  WHERE id = ANY (:running::bigint[]) AND status NOT IN ('running', 'warning')
+ ORDER BY id

@@ -28,6 +28,7 @@ SELECT recording.title, recording.user_id, recording.comment, recording.recorder
 -- first log :log, the current site :site and those of its recorder :recorder, and copies of the recorder's links.
 WITH made AS (
     INSERT INTO video_video ({columns})
+    -- The id was reserved when the import began: done again after a crash, it makes no second video.
     OVERRIDING SYSTEM VALUE
     SELECT {columns}
       FROM jsonb_populate_record(NULL::video_video, :row::jsonb) AS video

@@ -3,6 +3,7 @@
 
 -- name: task
 -- The task's own row.
+-- NO KEY: rows that refer to the task may be inserted meanwhile.
 SELECT id FROM runner_manager_task WHERE id = :task FOR NO KEY UPDATE
 
 -- name: video

@@ -62,6 +62,7 @@ SELECT DISTINCT runner_manager_id FROM runner_manager_task WHERE task_id = :task
 -- This task is worked on, or its result is there; it keeps its manager and its id.
 UPDATE runner_manager_task
    SET status = 'running', rank = NULL
+ -- I4: what was read is compared, and NULL as a value like others: a task without an id has one to compare, too.
  WHERE id = :task AND status = :status AND status <> 'completed' AND task_id IS NOT DISTINCT FROM :task_id
 
 -- name: finish

@@ -7,7 +7,7 @@
 -- name: claim
 -- Lease at most :limit due items as :owner for :seconds seconds, in turn between partitions: first of those that hold least (:held_partitions, :held_counts);
 -- of one partition at most :share, counted with what it holds; of the partitions :partitions only, if any are named. None is leased
--- besides those that have :most_bytes together.
+-- besides those that have :most_bytes together, and none of :at_work: the claimer is at them, also where their leases have run out.
 WITH turns AS (
     SELECT item.{key} AS key, {order}, ({size})::bigint AS size,
            row_number() OVER (PARTITION BY item.{partition} ORDER BY {order}) + coalesce(held.count, 0) AS turn
@@ -17,6 +17,7 @@ WITH turns AS (
       AND (item.{lease_expires_at} IS NULL OR item.{lease_expires_at} <= now()
            OR (item.{lease_expires_at} > now() + {longest_wait} AND item.{lease_owner} IS DISTINCT FROM :owner))
       AND (:partitions::text[] IS NULL OR item.{partition}::text = ANY(:partitions))
+      AND item.{key} <> ALL(:at_work)
       AND {condition}
 ), chosen AS (
     SELECT key FROM (
@@ -28,6 +29,7 @@ WITH turns AS (
     SELECT item.{key} AS key FROM poddispatchd.{table} AS item
     -- An array is made once; a subquery might be asked again for every open item.
     WHERE item.{key} = ANY (ARRAY(SELECT key FROM chosen))
+      -- Asked once more: since they were chosen, another claim may have leased them.
       AND item.state = 'open' AND (item.next_attempt_at <= now() OR item.next_attempt_at > now() + {longest_wait})
       AND (item.{lease_expires_at} IS NULL OR item.{lease_expires_at} <= now()
            OR (item.{lease_expires_at} > now() + {longest_wait} AND item.{lease_owner} IS DISTINCT FROM :owner))
@@ -110,7 +112,7 @@ FROM poddispatchd.{table} WHERE state IN ('open', 'set_aside')
 
 -- name: set_aside_items
 -- At most :limit items that were set aside, the latest first.
-SELECT {key}::text AS key, {task}::text AS task, attempts, last_error, {created_at} AS created_at,
+SELECT {key}::text AS key, {task}::text AS task, attempts, coalesce(last_error, '') AS words, {created_at} AS created_at,
        {settled_at} AS set_aside_at
 FROM poddispatchd.{table} WHERE state = 'set_aside' ORDER BY {settled_at} DESC, {key} LIMIT :limit
 

@@ -245,6 +245,56 @@ async def test_a_video_that_nobody_was_prepared_for_stops_no_other(
     assert any("an error nobody foresaw (KeyError)" in words for words in await here.words())
 
 
+async def test_a_video_whose_task_the_site_refuses_stops_no_other(here: Bench) -> None:
+    """A trigger of the site raised an error: the job met it at every look, and nothing was added."""
+    odd, good = await here.videos(2)
+    await here.pod.connection.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON runner_manager_task"
+        f" FOR EACH ROW WHEN (NEW.video_id = {odd}) EXECUTE FUNCTION refuse()"
+    )
+    await here.make([odd, good])
+
+    await here.step(2)
+
+    assert await here.states() == {VideoState.SKIPPED: 1, VideoState.RUNNING: 1}
+    assert any("The database refused a statement" in words for words in await here.words())
+    assert not any("not this one" in words for words in await here.words())
+
+
+async def test_a_video_whose_row_is_held_waits_and_the_next_one_goes(
+    here: Bench, pod_database: PodDatabase
+) -> None:
+    """Somebody had left a session open: no campaign went on until he closed it."""
+    held, good = await here.videos(2)
+    await here.make([held, good])
+    async with pod_database.connection() as other, other.transaction():
+        await other.execute("SELECT FROM video_video WHERE id = $1 FOR UPDATE", held)
+
+        await here.step()
+
+        assert await here.states() == {VideoState.WAITING: 1, VideoState.RUNNING: 1}
+    await here.play()
+    here.daemon.clock.advance(61)
+    await here.step()
+    assert await here.states() == {VideoState.COMPLETED: 1, VideoState.RUNNING: 1}
+
+
+async def test_a_campaign_whose_row_is_held_waits_and_the_next_one_goes(
+    here: Bench, pod_database: PodDatabase
+) -> None:
+    await here.make(await here.videos(5), name="held")
+    await here.make(await here.videos(1), name="good")
+    async with pod_database.connection() as other, other.transaction():
+        await other.execute("SELECT FROM poddispatchd.campaign WHERE name = 'held' FOR UPDATE")
+
+        await here.step()
+
+        assert await here.states("held") == {VideoState.WAITING: 5}
+        assert await here.states("good") == {VideoState.RUNNING: 1}
+
+
 async def test_nothing_is_skipped_because_the_media_tree_is_away(here: Bench) -> None:
     await here.make(await here.videos(3))
     here.pod.media_root.rename(here.pod.media_root.with_name("away"))

@@ -70,7 +70,7 @@ async def test_a_scheduler_of_the_past_opens_and_reposts_nothing(pod_database: P
         old = await _take(one, "old")
         assert old is not None
         intent = await _opened(one, first, term=old)
-        await scheduling.end_lease(one, old)
+        await scheduling.end_lease(one, old, "old")
         new = await _take(two, "new")
         assert new == old + 1
         assert await _open(one, second, term=old) == Refused(Obstacle.TERM_IS_OVER)

@@ -280,6 +280,32 @@ async def test_one_mount_that_is_not_there_keeps_only_the_tasks_whose_sources_ar
     assert daemon.parts.evidence.place_problems == ()
 
 
+async def test_two_mounts_that_are_asked_for_at_once_are_both_known_not_to_be_there(
+    pod: Scene, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look forgot what the other one had found: it was told anew with every task."""
+    await finished(pod)
+    evidence = (await pod.daemon()).parts.evidence
+    (media_root / "one").mkdir()
+    look, both = MediaTree.look_within, asyncio.Barrier(2)
+
+    async def together(self: MediaTree, *arguments: object) -> object:
+        await both.wait()
+        return await look(self, *arguments)  # type: ignore[arg-type]  # passed on as they come
+
+    with monkeypatch.context() as patched, capture_logs() as logged:
+        patched.setattr(MediaTree, "look_within", together)
+        for _ in range(2):
+            await asyncio.gather(*(evidence.check(source=f"{place}/film.mp4") for place in ("one", "two")))
+            assert len(evidence.place_problems) == 2
+    assert [entry["event"] for entry in logged] == ["media.missing", "media.missing"]
+
+    (media_root / "one" / "film.mp4").touch()
+    assert await evidence.check(source="one/film.mp4") is None
+    [left] = evidence.place_problems
+    assert "two is missing or empty" in left
+
+
 async def test_originals_that_were_taken_away_for_good_do_not_make_a_tree_the_wrong_one(
     pod: Scene, media_root: Path
 ) -> None:

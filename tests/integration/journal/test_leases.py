@@ -46,7 +46,7 @@ async def test_of_all_who_ask_at_once_one_begins_a_term(sessions: list[Connectio
         if winner % 2:
             await older_release.give_up_lead(sessions[winner])
         else:
-            await scheduling.end_lease(sessions[winner], round_ + 1)
+            await scheduling.end_lease(sessions[winner], round_ + 1, f"pooled {winner}")
 
 
 async def test_a_lease_keeps_everybody_away_until_it_runs_out(sessions: list[Connection]) -> None:
@@ -84,7 +84,7 @@ async def test_a_lease_that_ran_out_goes_on_unless_somebody_else_has_begun(
     assert await scheduling.renew_lease(holder, 1, "holder", seconds=0) == migration.LATEST
     assert await _take(other, "other", seconds=30) == 2
     assert not await scheduling.renew_lease(holder, 1, "holder", seconds=30)
-    await scheduling.end_lease(holder, 1)
+    await scheduling.end_lease(holder, 1, "holder")
     assert await _take(holder, "holder", seconds=30) is None
 
 
@@ -124,6 +124,6 @@ async def test_whoever_gives_a_lease_back_tells_those_that_stand_by(sessions: li
     heard = asyncio.get_running_loop().create_future()
     await listener.add_listener("poddispatchd_task", lambda *notice: heard.set_result(notice[-1]))
     assert await _take(holder, "holder", seconds=30) == 1
-    await scheduling.end_lease(holder, 1)
+    await scheduling.end_lease(holder, 1, "holder")
     async with asyncio.timeout(5):
         assert await heard == "leader resigned"

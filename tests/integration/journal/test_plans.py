@@ -188,6 +188,7 @@ _OF_A_QUEUE: Mapping[str, Mapping[str, str]] = {
         "held_counts": "'{}'",
         "share": "5",
         "most_bytes": "65536",
+        "at_work": "'{}'",
     },
     "renew": {"owner": "'a'", "seconds": "20", "keys": "'{100007}'"},
     "holds": {"key": "'100007'", "owner": "'a'"},

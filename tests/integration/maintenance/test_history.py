@@ -103,6 +103,86 @@ async def test_of_a_run_that_nobody_saw_the_journal_knows_how_long_it_took(here:
     }
 
 
+async def test_a_task_that_is_committed_after_a_newer_one_is_told_as_well(here: Bench) -> None:
+    """Its id was given before: nobody looked below the highest one that was known."""
+    maintenance = features.maintenance(here.parts)
+    await maintenance.counter.look()
+    video = await here.video()
+    async with here.pod.connection() as other, other.transaction():
+        late = await other.fetchval(
+            "INSERT INTO runner_manager_task (type, status, video_id, date_added)"
+            " VALUES ('encoding', 'failed', $1, now()) RETURNING id",
+            video.id,
+        )
+        newer = await here.running()
+        assert newer > late
+        await maintenance.counter.look()
+    await maintenance.counter.look()
+    await ends(here, newer, TaskStatus.COMPLETED)
+    await maintenance.counter.look()
+    await maintenance.counter.look()
+
+    assert [run[0] for run in await ended_runs(here)] == [late, newer]
+
+
+async def test_a_task_that_was_added_while_the_others_were_read_is_told_once(here: Bench) -> None:
+    """It is above the highest one, and among those that wait: its end was counted twice."""
+    maintenance = features.maintenance(here.parts)
+    newest, looked = ended.newest_task, []
+
+    async def newest_task(database: Database) -> TaskPk:
+        found = await newest(database)
+        looked.append(await here.running())
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ended, "newest_task", newest_task)
+        await maintenance.counter.look()
+    await ends(here, looked[0], TaskStatus.COMPLETED)
+    await maintenance.counter.look()
+
+    counted = here.parts.metrics.registry.get_sample_value(
+        "poddispatchd_ended_total", {"type": "encoding", "outcome": "completed"}
+    )
+    assert counted == 1
+
+
+async def test_what_ended_while_the_history_was_held_is_kept_when_it_can_be_had(here: Bench) -> None:
+    """Somebody looked after the table for a moment: what ended meanwhile was missing in every report."""
+    maintenance = features.maintenance(here.parts)
+    await maintenance.counter.look()
+    first, second = await here.running(), await here.running()
+    await maintenance.counter.look()
+    await ends(here, first, TaskStatus.COMPLETED)
+    async with here.pod.connection() as other, other.transaction():
+        await other.execute("LOCK TABLE poddispatchd.ended_run IN SHARE ROW EXCLUSIVE MODE")
+        await maintenance.counter.look()
+        assert any("holds a row or a table" in each.words for each in here.parts.incidents.active)
+    await ends(here, second, TaskStatus.COMPLETED)
+    await maintenance.counter.look()
+
+    assert [run[0] for run in await ended_runs(here)] == [first, second]
+    assert not here.parts.incidents.active
+
+
+async def test_what_was_before_is_learned_though_the_history_was_held_at_the_start(here: Bench) -> None:
+    """The first end that was kept told that it was done: reports knew nothing of years."""
+    before = await here.running(status=TaskStatus.COMPLETED)
+    maintenance = features.maintenance(here.parts)
+    async with here.pod.connection() as other, other.transaction():
+        await other.execute("LOCK TABLE poddispatchd.day_of_tasks IN SHARE ROW EXCLUSIVE MODE")
+        await maintenance.counter.look()
+    await maintenance.counter.look()
+    task = await here.running()
+    await maintenance.counter.look()
+    await ends(here, task, TaskStatus.COMPLETED)
+    await maintenance.counter.look()
+
+    async with here.pod.connection() as connection:
+        kept = await connection.fetchval("SELECT sum(completed) FROM poddispatchd.day_of_tasks")
+    assert (before < task, kept) == (True, 2)
+
+
 async def _statements(maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a look sends to the database."""
     told: list[str] = []

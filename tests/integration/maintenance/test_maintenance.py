@@ -103,6 +103,31 @@ async def test_a_clock_of_the_database_that_is_far_ahead_makes_the_journal_forge
     assert await here.value("SELECT count(*) FROM poddispatchd.import") == 0
 
 
+async def test_a_row_of_the_journal_that_is_held_keeps_no_other_table_from_being_purged(here: Bench) -> None:
+    """A session left open for weeks: nothing of the journal was deleted until somebody closed it."""
+    await here.execute(
+        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state,"
+        " settled_at) VALUES (1, 'encoding', 1, 1, '', 'accepted', now() - interval '91 days')"
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " VALUES (1, 1, 'x', 'done', now() - interval '91 days')"
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.act (at, actor, act) VALUES (now() - interval '91 days', 'x', 'pause')"
+    )
+    async with here.pod.connection() as other, other.transaction():
+        await other.execute("SELECT FROM poddispatchd.submission FOR UPDATE")
+        await features.maintenance(here.parts).purge()
+        assert await here.value("SELECT count(*) FROM poddispatchd.import") == 0
+        assert await here.value("SELECT count(*) FROM poddispatchd.act") == 0
+        [incident] = here.parts.incidents.active
+        assert incident.job == "purge of the journal"
+    await features.maintenance(here.parts).purge()
+    assert await here.value("SELECT count(*) FROM poddispatchd.submission") == 0
+    assert not here.parts.incidents.active
+
+
 async def test_without_a_retention_nothing_is_purged(pod_database: PodDatabase, media_root: Path) -> None:
     async with bench(pod_database, media_root) as here:
         await old_task(here, TaskStatus.COMPLETED, 36000)

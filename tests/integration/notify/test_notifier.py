@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.app.parts import Parts
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, VideoId
@@ -16,6 +17,7 @@ from poddispatchd.journal import notices
 from poddispatchd.maintenance import journal_purge
 from poddispatchd.notify import queue
 from poddispatchd.notify.smtp import MailServer
+from poddispatchd.observability.events import Event
 from poddispatchd.runtime.queue_tables import DELIVERIES
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.tasks.run_report import ReportOrigin, RunReport
@@ -409,6 +411,34 @@ async def test_a_mail_that_nobody_can_handle_holds_up_no_other(
         await Telling(parts).step()
         assert sorted(await queue_of(parts)) == [("mail", "done", 1), ("mail", "done", 2)]
     assert len(box.received) == 3
+
+
+async def test_a_mail_over_which_the_server_hangs_up_is_no_failure_of_those_behind_it(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    """It stood first each time: the others were counted as tried, put off, and set aside with it."""
+    box.hang_up_after = True
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(3):
+            await record_failure(parts, task)
+        notifier = Telling(parts)
+        with capture_logs() as lines:
+            await notifier.step()
+            assert sorted(await queue_of(parts)) == [
+                ("mail", "open", 0),
+                ("mail", "open", 0),
+                ("mail", "open", 1),
+            ]
+            await notifier.step()
+            box.hang_up_after = False
+            await notifier.step()
+        assert sorted(await queue_of(parts)) == [
+            ("mail", "done", 1),
+            ("mail", "open", 1),
+            ("mail", "open", 1),
+        ]
+    told = [line["event"] for line in lines if line["event"] in (Event.MAIL_DOWN, Event.MAIL_UP)]
+    assert told == [Event.MAIL_DOWN, Event.MAIL_UP]
 
 
 async def test_a_slow_server_is_left_the_rest_of_a_batch_for_the_next_step(

@@ -95,7 +95,15 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "tasks": [7, 8],
         }
     },
-    "ended.sql": {"newest": {}, "moved": {"above": FINISHED + PENDING, "pending": [7, 8], "running": [9]}},
+    "ended.sql": {
+        "newest": {},
+        "moved": {
+            "above": FINISHED + PENDING - 100,
+            "seen": list(range(FINISHED + PENDING - 99, FINISHED + PENDING)),
+            "pending": [7, 8],
+            "running": [9],
+        },
+    },
     "shadow_rows.sql": {"rows": {"tasks": list(range(1, 1001))}},
     "workload.sql": {"work_of": {"tasks": [7, 8]}},
 }

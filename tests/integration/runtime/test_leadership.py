@@ -221,3 +221,22 @@ async def test_a_term_that_the_server_has_forgotten_is_not_shared_with_whoever_b
     await leader.attend(connection, hears=True)
 
     assert (leader.term, other.term) == (None, 1)
+
+
+async def test_a_term_that_another_one_has_begun_again_is_not_ended_by_whoever_had_it_first(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """It stopped before it heard of that, and gave the lease of the other one back."""
+    leader = Leadership(instance="one", clock=HandClock())
+    other = Leadership(instance="other", clock=HandClock())
+    await leader.attend(connection, hears=True)
+    await connection.execute(
+        "UPDATE poddispatchd.leader SET term = term - 1, instance = NULL, lease_expires_at = NULL"
+    )
+    await other.attend(connection, hears=True)
+    assert other.term == leader.term
+
+    await leader.resign(connection)
+
+    assert await lease_left(connection) is not None
+    assert not await Leadership(instance="third", clock=HandClock()).attend(connection, hears=True)

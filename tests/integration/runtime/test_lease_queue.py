@@ -433,6 +433,37 @@ async def test_what_is_handed_back_without_the_database_is_given_back_with_the_n
         await holder.stop()
 
 
+@every_queue
+async def test_what_a_daemon_is_at_is_not_begun_a_second_time_by_itself(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    """The database was away for longer than a lease: each download of an hour was begun once more."""
+    async with opened(pod_database) as database:
+        await migration.upgrade(database)
+        async with pod_database.connection() as connection:
+            await _add(connection, queue, 1, 2)
+            holder, other = (LeaseHolder(queue, database, name, Clock()) for name in ("a", "b"))
+            [item] = await holder.claim(1)
+            await _later(connection, queue)
+
+            [second] = await holder.claim(9)
+
+            assert second.lease.key != item.lease.key
+            await _later(connection, queue)
+            assert await holder.claim(9) == []
+            await queue.renew(connection, "a", [item.lease.key, second.lease.key])
+            assert await queue.holds(connection, item.lease)
+            # It is over for this daemon: whoever asks first has it.
+            await _later(connection, queue)
+            holder.let_go(item.lease)
+            assert [each.lease.key for each in await holder.claim(9)] == [item.lease.key]
+            # Another daemon does not wait for one that may be dead.
+            await _later(connection, queue)
+            assert len(await other.claim(9)) == 2
+            await holder.stop()
+            await other.stop()
+
+
 async def test_what_is_leased_anew_is_not_given_back_by_another_claim_of_the_same_moment(
     pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

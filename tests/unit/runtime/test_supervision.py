@@ -1,11 +1,20 @@
 """Stopping work for certain: what is cancelled ends, and what must not be cut off is not."""
 
 import asyncio
+from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
+from poddispatchd.clock import Clock
+from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.observability.events import Event
 from poddispatchd.runtime import supervision
-from poddispatchd.runtime.supervision import cancel_surely, unless
+from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
+from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job, unless
+from poddispatchd.runtime.wakeups import Wakeup
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +70,69 @@ async def test_a_stop_cuts_the_work_off_even_if_it_loses_its_cancellation() -> N
 
 async def test_work_is_cut_off_after_its_time() -> None:
     assert await unless(asyncio.Event(), forgetful(0), within=0.01) is None
+
+
+class _Session:
+    """What a job sees of the session: the database answers it, or does not."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+
+    async def available(self) -> None:
+        self.is_up = True
+
+    def suspect(self) -> None:
+        """It looks, and finds what it finds."""
+
+
+class _Sleepless(Clock):
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+
+async def _run_job(
+    session: _Session, *, times: int, lost_after: bool = False
+) -> tuple[Incidents, list[float]]:
+    """A job that gets no answer so many times, and then ends."""
+    clock, tried = _Sleepless(), 0
+    incidents = Incidents(clock)
+
+    async def step() -> float:
+        nonlocal tried
+        tried += 1
+        if tried > times:
+            raise asyncio.CancelledError
+        session.is_up = not lost_after
+        raise DatabaseUnavailableError("The database cannot be reached: no answer in time.")
+
+    context = JobContext(cast("DatabaseSession", session), clock, Pulse(clock), incidents)
+    with pytest.raises(asyncio.CancelledError):
+        await run_job(Loop("dispatcher", step, Wakeup()), context)
+    return incidents, clock.slept
+
+
+async def test_a_job_that_gets_no_answer_while_the_database_answers_others_is_told() -> None:
+    """Its statement takes longer than any may, or all connections are taken: nobody heard of it."""
+    with capture_logs() as lines:
+        incidents, slept = await _run_job(_Session(), times=9)
+    [incident] = incidents.active
+    assert incident.words.endswith("The database cannot be reached: no answer in time.")
+    assert [line["event"] for line in lines] == [Event.SERVICE_FAILED]
+    assert not incidents.can_write
+    assert slept[:2] == [1.0, 1.0]
+    assert max(slept) <= 10
+
+
+async def test_a_lost_database_is_told_by_the_session_and_not_by_every_job() -> None:
+    incidents, slept = await _run_job(_Session(), times=9, lost_after=True)
+    assert not incidents.active
+    assert slept == [1.0] * 9
+
+
+async def test_one_answer_that_does_not_come_is_no_news() -> None:
+    incidents, _ = await _run_job(_Session(), times=2)
+    assert not incidents.active

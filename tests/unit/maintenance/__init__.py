@@ -1,0 +1,1 @@
+"""Maintenance, as far as it needs no database."""
