@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
-from typing import assert_never
+from typing import Final, Literal, assert_never
 
 import structlog
 
@@ -14,6 +14,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
@@ -37,6 +38,10 @@ _GIVE_UP_AFTER = 2 * 86_400.0
 
 _FINGERPRINT = ("etab_name", "app_name", "task_type", "source_url", "notify_url", "parameters")
 """What a runner manager recognises a request by."""
+
+
+_SILENT: Final = "silent"
+"""What a manager says that cannot tell now."""
 
 
 class Found(StrEnum):
@@ -153,22 +158,35 @@ class Adoption:
                 assert_never(other)
 
     async def _look_up(self, recorded: RecordedCallback) -> tuple[RunnerTask | None, str | None]:
-        """The manager's record of a task, else why there is none; neither when it cannot be had now."""
-        for manager_id in recorded.managers:
-            manager = self._registry.get(manager_id)
-            if manager is None:
-                continue
-            try:
-                async with asyncio.timeout(_ANSWERED_WITHIN):
-                    return await self._client.status(manager, recorded.callback.task_id), None
-            except TimeoutError:
-                return None, None
-            except RunnerTaskUnknownError:
-                continue
-            except RunnerManagerError as error:
-                self._registry.learn(manager_id, await narrowed(self._client, manager, error))
-                return None, None
-        return None, "no manager with this token knows it"
+        """The manager's record of a task, else why there is none; neither when it cannot be had now.
+
+        Managers with one token are asked side by side: one that is silent keeps nobody from another's record.
+        """
+        signers = filter(None, map(self._registry.get, recorded.managers))
+        # Rows of several sites may name one manager: it is asked once.
+        addresses = {manager.url: manager for manager in signers}
+        told = await asyncio.gather(
+            *(self._record_at(manager, recorded.callback.task_id) for manager in addresses.values())
+        )
+        for record in told:
+            if isinstance(record, RunnerTask):
+                return record, None
+        return (None, None) if _SILENT in told else (None, "no manager with this token knows it")
+
+    async def _record_at(
+        self, manager: RunnerManager, task_id: RunnerTaskId
+    ) -> "RunnerTask | Literal['silent'] | None":
+        """One manager's record of a task; None when it has none, ``silent`` when it cannot tell now."""
+        try:
+            async with asyncio.timeout(_ANSWERED_WITHIN):
+                return await self._client.status(manager, task_id)
+        except TimeoutError:
+            return _SILENT
+        except RunnerTaskUnknownError:
+            return None
+        except RunnerManagerError as error:
+            self._registry.learn(manager.id, await narrowed(self._client, manager, error))
+            return _SILENT
 
 
 def _match(record: RunnerTask, candidates: Iterable[Submission]) -> Submission | None:
