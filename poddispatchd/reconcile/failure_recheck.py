@@ -15,9 +15,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import (
-    RowLockedError,
-)
+from poddispatchd.errors import RowLockedError, RunnerTaskUnknownError
 from poddispatchd.journal import failures
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -94,7 +92,8 @@ class FailureRecheck:
         """
 
         async def ask(item: UnsettledTask) -> None:
-            with suppress(RowLockedError):
+            # A run that its manager has forgotten is mended by nobody: an answer like any other.
+            with suppress(RowLockedError, RunnerTaskUnknownError):
                 await self._ask(manager, item)
 
         # Whoever asks about a running task finds out what is wrong with a manager; nobody waits for these.

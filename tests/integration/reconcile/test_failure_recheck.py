@@ -176,6 +176,27 @@ async def test_every_failure_is_asked_about_in_its_turn_however_many_there_are(
     assert len(here.fake.requests) == 6
 
 
+async def test_failures_that_a_manager_has_forgotten_keep_none_of_the_others_from_its_turn(
+    here: Bench,
+) -> None:
+    """After three of them it was asked about no other one: with 200, for hours."""
+    failed = [await _failed(here, features.reconciler(here.parts)) for _ in range(5)]
+    await here.execute("UPDATE poddispatchd.failure SET asked_at = NULL")
+    forgotten = await here.value(
+        "SELECT array_agg(task_pk) FROM (SELECT task_pk FROM poddispatchd.failure"
+        " ORDER BY failed_at DESC LIMIT 4) AS asked_first"
+    )
+    [mended] = {*failed} - {*forgotten}
+    for task in forgotten:
+        del here.fake.tasks[RunnerTaskId(str(await here.of(task, "task_id")))]
+    await _mended(here, mended)
+    here.clock.ahead += _RARELY
+    await features.reconciler(here.parts).step()
+    await here.import_due()
+    assert await here.status(mended) == "completed"
+    assert {await here.status(task) for task in forgotten} == {"failed"}
+
+
 async def test_a_manager_that_is_silent_is_asked_about_one_failure_and_the_others_later(here: Bench) -> None:
     failed = [await _failed(here, features.reconciler(here.parts)) for _ in range(3)]
     watcher = features.reconciler(here.parts)
