@@ -185,7 +185,7 @@ class Adoption:
         except RunnerTaskUnknownError:
             return None
         except RunnerManagerError as error:
-            self._registry.learn(manager.id, await narrowed(self._client, manager, error))
+            self._registry.learn(manager, await narrowed(self._client, manager, error))
             return _SILENT
 
 

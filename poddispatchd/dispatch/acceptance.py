@@ -144,7 +144,7 @@ class Acceptance:
                     Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error)
                 )
                 if run.intent.attempt > 1:
-                    self._registry.learn(manager.id, error, kind=task.type)
+                    self._registry.learn(manager, error, kind=task.type)
                 return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
             case other:
                 assert_never(other)

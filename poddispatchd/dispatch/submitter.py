@@ -186,7 +186,7 @@ class Submitter:
             # repetition, as after they were frozen: whoever answers has emptied that queue.
             await self._client.ping(manager)
         except RunnerManagerError as error:
-            self._registry.learn(manager.id, error)
+            self._registry.learn(manager, error)
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
         found = await self._intents.repost(intent, term)
         if isinstance(found, SubmissionResult):
@@ -212,7 +212,7 @@ class Submitter:
             result = await self._not_accepted(task, manager, intent, error)
         else:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
-            self._registry.learn(manager.id, None, kind=task.type)
+            self._registry.learn(manager, None, kind=task.type)
             self._registry.accepted(manager.id, task.type)
             self._answers[intent.id] = accepted
             turn.end()
@@ -231,8 +231,7 @@ class Submitter:
     async def _not_accepted(
         self, task: Task, manager: RunnerManager, intent: Submission, error: RunnerManagerError
     ) -> SubmissionResult:
-        if self._registry.is_current(manager):
-            self._registry.learn(manager.id, error, kind=task.type)
+        self._registry.learn(manager, error, kind=task.type)
         outcome = _outcome(error)
         # That this post was refused says about an earlier one only what the manager says after it has looked
         # for the same bytes in flight.

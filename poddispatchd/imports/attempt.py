@@ -228,7 +228,7 @@ class ImportAttempt:
             ),
             mode=settings.pod.file_permissions,
         )
-        self._managers.registry.learn(manager.id, None)
+        self._managers.registry.learn(manager, None)
         return result.size, manifest.left_out(offered, task.type)
 
     def _wake(self, done: ImportedResult) -> None:

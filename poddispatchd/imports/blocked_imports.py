@@ -139,7 +139,7 @@ class ImportObstacles:
         manager = self._registry.get(job.runner_manager_id)
         if isinstance(error, RunnerManagerError) and manager is not None:
             error = await narrowed(self._client, manager, error)
-            self._registry.learn(manager.id, error)
+            self._registry.learn(manager, error)
         if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):
             self._media_health.obstructed(words, job.task_pk)
         else:

@@ -97,7 +97,6 @@ class Reachability:
                 await self._client.ping(manager)
             except RunnerManagerError as failure:
                 error = failure
-            if self._registry.is_current(manager):
-                self._registry.learn(manager.id, error)
+            self._registry.learn(manager, error)
             if known.asked_since is None or self._registry.is_down(manager.id):
                 return

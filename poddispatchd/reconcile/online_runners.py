@@ -42,7 +42,7 @@ class OnlineRunners:
                 listed = await self._client.runners(manager)
             except RunnerManagerError as error:
                 if isinstance(error, RunnerManagerUnavailableError):
-                    self._registry.learn(manager.id, await narrowed(self._client, manager, error))
+                    self._registry.learn(manager, await narrowed(self._client, manager, error))
             else:
                 listing = replace(listing, online=frozenset(item.id for item in listed if item.online))
             self._online_runners = {

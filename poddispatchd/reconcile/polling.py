@@ -49,7 +49,7 @@ class Registry(Protocol):
     def opening_of(self, manager: ManagerId) -> float:
         """When a question may go to this manager again, on the monotonic clock."""
 
-    def learn(self, manager: ManagerId, error: PoddispatchdError | None) -> None:
+    def learn(self, manager: RunnerManager, error: PoddispatchdError | None) -> None:
         """A question to this manager failed so, or succeeded."""
 
 
@@ -167,7 +167,7 @@ class ManagerPolling:
                     found = await narrowed(self._client, manager, error)
                     is_about_record = isinstance(found, RecordUnavailableError)
                     if teaches or is_about_record:
-                        self._registry.learn(manager.id, found)
+                        self._registry.learn(manager, found)
                     if not is_about_record:
                         return Round(items[: position + 1], before, rest)
                     unusable = 0

@@ -201,10 +201,10 @@ class Reconciler:
             record = await self._client.status(manager, item.task.task_id)
         except RunnerTaskUnknownError as error:
             seen.unanswered = 0
-            self._registry.learn(manager.id, None)
+            self._registry.learn(manager, None)
             await self._denied(item, str(error))
             return
-        self._registry.learn(manager.id, None)
+        self._registry.learn(manager, None)
         seen.denials = seen.unanswered = 0
         seen.runs_on(record.runner_id if record.status is RunnerStatus.RUNNING else None)
         if record.status is not None:

@@ -114,7 +114,7 @@ class Stops:
             stop = await stop_run(self._client, manager, item.run.task_id)
             if isinstance(stop.error, OF_THE_MANAGER):
                 found = await narrowed(self._client, manager, stop.error)
-                self._registry.learn(manager.id, found)
+                self._registry.learn(manager, found)
                 if not isinstance(found, RecordUnavailableError):
                     return
             if stop.is_over:

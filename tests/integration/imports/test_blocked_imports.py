@@ -59,7 +59,7 @@ async def test_an_import_that_goes_through_brings_the_others_of_its_manager_forw
 async def test_a_manager_that_answers_again_gets_its_waiting_imports(here: Bench) -> None:
     importer, registry = features.importer(here.parts), here.parts.registry
     [task] = await _obstructed(here, importer, 1)
-    manager = here.world.managers[0].id
+    manager = registry.all()[0]
     for _ in range(2):
         registry.learn(manager, RunnerManagerUnavailableError("It is away."))
     await importer.step()
