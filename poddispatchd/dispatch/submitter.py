@@ -181,6 +181,8 @@ class Submitter:
                 directory = await self._payloads.directory_of(task)
                 run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
                 return await self._store(run, accepted.status, alone=True)
+            # The row was deleted: nothing but what is remembered here leads to its run any more.
+            await self._acceptance.stop(intent.task_pk, manager, accepted.task_id)
         try:
             # Managers recognise a request in flight, but not one that still stands in the queue beside its
             # repetition, as after they were frozen: whoever answers has emptied that queue.

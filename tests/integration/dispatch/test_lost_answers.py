@@ -436,6 +436,28 @@ async def test_a_row_that_is_deleted_meanwhile_has_its_run_stopped(
         assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
 
 
+async def test_a_row_that_is_deleted_while_its_id_cannot_be_stored_has_its_run_stopped(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id was known, and nobody asked for the stop: a runner worked for hours for nobody."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+
+        async def gone(*_: object, **__: object) -> None:
+            raise DatabaseUnavailableError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(acceptance, "store_accepted", gone)
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        await pod.connection.execute("DELETE FROM runner_manager_task WHERE id = $1", pk)
+        await daemon.parts.session.available()
+        await daemon.settle()
+        assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+        assert await submissions.open_submissions(pod.connection) == []
+
+
 async def test_a_row_that_changed_while_the_disk_was_slow_is_not_posted(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
