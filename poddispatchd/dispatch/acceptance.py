@@ -151,8 +151,14 @@ class Acceptance:
 
     async def stop(self, task: TaskPk, manager: RunnerManager, task_id: RunnerTaskId) -> None:
         """Stop a run that belongs to no row, at once or as soon as it can be; its callback is ignored."""
+        run = Run(manager.id, task_id)
+        # Before it is asked (I3): its callback is ignored, and nothing else would lead to it after a kill.
+        async with self._database.connection() as connection:
+            await unwanted_runs.add(connection, task, run)
         stop = await stop_run(self._client, manager, task_id)
         if stop.is_over:
+            async with self._database.connection() as connection:
+                await unwanted_runs.settle(connection, run)
             return
         log.warning(
             Event.SUBMISSION_ORPHANED,
@@ -161,8 +167,6 @@ class Acceptance:
             task_id=task_id,
             reason=stop.words,
         )
-        async with self._database.connection() as connection:
-            await unwanted_runs.add(connection, task, Run(manager.id, task_id))
         self._wakeups.stops.ring()
 
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[StoredRun]:
