@@ -120,6 +120,7 @@ class ImportObstacles:
         self._catalogue = catalogue
         self._incidents = incidents
         self._blocked = BlockedImports()
+        self._ready: set[ImportId] = set()
 
     async def met(self, job: ImportJob, error: Exception, words: str) -> Exception:
         """An attempt met an error.
@@ -150,10 +151,10 @@ class ImportObstacles:
         """An import is to be tried again when they have changed."""
         self._blocked.met(job.id, job.runner_manager_id, error)
 
-    def imported(self, job: ImportJob) -> set[ImportId]:
-        """A result was imported; which other imports wait for no reason any more."""
+    def imported(self, job: ImportJob) -> None:
+        """A result was imported: other imports may wait for no reason any more."""
         self.left(job)
-        return self._blocked.passed(job.id, job.runner_manager_id)
+        self._ready |= self._blocked.passed(job.id, job.runner_manager_id)
 
     def left(self, job: ImportJob) -> None:
         """Nobody waits any more for a result of this task to be written."""
@@ -162,6 +163,11 @@ class ImportObstacles:
         if self._media_health.obstacles:
             self._media_health.usable(job.task_pk)
 
-    def answered(self) -> set[ImportId]:
-        """Which imports wait for a manager that was seen down and is not any more."""
-        return self._blocked.answered(self._registry.is_down)
+    def ready(self) -> frozenset[ImportId]:
+        """Which imports wait for no reason any more: told until ``brought_forward``, lest one is forgotten."""
+        self._ready |= self._blocked.answered(self._registry.is_down)
+        return frozenset(self._ready)
+
+    def brought_forward(self, imports: frozenset[ImportId]) -> None:
+        """These are due again, as the database has it."""
+        self._ready -= imports

@@ -155,9 +155,7 @@ class ImportCommit:
 
         ``has_obsolete``: there are files that are not needed any more. The caller holds the task's lock.
         """
-        if ready := self._obstacles.imported(job):
-            async with self._database.connection() as connection:
-                await queue.bring_forward(connection, ready)
+        self._obstacles.imported(job)
         if staging.tree.calls.hangs:
             return
         await staging_area.discard(staging)

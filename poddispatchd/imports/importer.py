@@ -116,9 +116,10 @@ class Importer:
         rest = self._rest_until - self._clock.monotonic()
         if rest > 0:
             return rest
-        if ready := self._obstacles.answered():
+        if ready := self._obstacles.ready():
             async with self._database.connection() as connection:
                 await queue.bring_forward(connection, ready)
+            self._obstacles.brought_forward(ready)
         slots = self._settings().concurrency
         free, room = slots - len(self._fetching()), 2 * slots - len(self._running)
         if free > 0 and room > 0:
