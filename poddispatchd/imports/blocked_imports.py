@@ -164,7 +164,7 @@ class ImportObstacles:
             self._media_health.usable(job.task_pk)
 
     def ready(self) -> frozenset[ImportId]:
-        """Which imports wait for no reason any more: told until ``brought_forward``, lest one is forgotten."""
+        """Which imports wait for no reason any more, until it is told that they were ``brought_forward``."""
         self._ready |= self._blocked.answered(self._registry.is_down)
         return frozenset(self._ready)
 

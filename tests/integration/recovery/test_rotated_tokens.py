@@ -66,7 +66,7 @@ async def test_a_refusal_of_the_old_token_that_comes_late_does_not_shut_the_mana
 async def test_rows_that_were_read_before_the_change_do_not_take_it_back(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two jobs read them side by side, and the statement that saw the old token was the last to be heard of."""
+    """Two jobs read them side by side, and the one that saw the old token was the last to hear of it."""
     read, has_read, goes_on = pod_managers.runner_managers, asyncio.Event(), asyncio.Event()
 
     async def slowly(database: Database) -> list[RunnerManager]:
