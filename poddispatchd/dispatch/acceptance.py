@@ -117,6 +117,7 @@ class Acceptance:
                 f"The row of task {task.pk} is held by another database session: its id cannot be stored.",
                 task=task.pk,
             )
+        # The row may have left the queue: those behind it have other ranks.
         self._wakeups.maintenance.ring()
         facts = {"task": task.pk, "runner_manager": manager.name, "task_id": run.task_id}
         match stored.verdict:
@@ -143,6 +144,8 @@ class Acceptance:
                 log.error(
                     Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error)
                 )
+                # The first time the bytes may have met a run that the manager has in flight for another row:
+                # the next attempt has other ones. When that gets a known id, too, it is the manager's doing.
                 if run.intent.attempt > 1:
                     self._registry.learn(manager, error, kind=task.type)
                 return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
@@ -213,6 +216,7 @@ class EncodingLogs:
 
     async def _write(self) -> None:
         while self._waiting:
+            # Taken out before they are written: those that come meanwhile are for the next turn of this loop.
             directories, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
             line = start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
             try:

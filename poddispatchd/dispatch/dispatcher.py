@@ -253,6 +253,7 @@ class Dispatcher:
     async def _learn(self, entry: Waiting, manager: ManagerId, result: SubmissionResult) -> None:
         """Remember of a task what its submission has shown."""
         task, memory = entry.item.task, self._memories.of(entry.item)
+        # Something is in the way that the last look at the queue did not show.
         if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
             self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:

@@ -132,14 +132,17 @@ class ManagerTurns:
         turn.decide()
 
     def _end(self, turn: ManagerTurn) -> None:
+        # Its submission was over before it could begin, as by an error: the place is for another task.
         if self._followers.get(turn.manager) is turn:
             self._give_up(turn)
         if turn.number is None:
             return
+        # Called twice: with the answer to the POST, and when all that follows from it is done.
         ended, turn.number = turn.number, None
         self._registry.end(turn.manager, ended)
         follower = self._followers.pop(turn.manager, None)
         if follower is None:
+            # While others are being posted, the dispatcher is woken behind them (``_sent``).
             if self._are_posted.is_set():
                 self._ring()
             return

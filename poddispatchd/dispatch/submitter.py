@@ -111,6 +111,7 @@ class Submitter:
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
+        # Runners fail a task over a parameter that they do not know, as ``source_language`` before 1.5.0.
         payload = payload.without(self._registry.refused_parameters(turn.manager))
         intent = await self._intents.open(IntentRequest(task, turn.manager, payload, term))
         if isinstance(intent, SubmissionResult):
@@ -216,6 +217,8 @@ class Submitter:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
             self._registry.learn(manager, None, kind=task.type)
             self._registry.accepted(manager.id, task.type)
+            # First remembered, then the turn is over: from here on the manager may get its next task while
+            # the id is stored, and a database that is away must not make us ask for this one again.
             self._answers[intent.id] = accepted
             turn.end()
             run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
@@ -242,11 +245,13 @@ class Submitter:
         if outcome is SubmissionOutcome.LOST:
             log.warning(Event.SUBMISSION_LOST, task=task.pk, runner_manager=manager.name, reason=str(error))
             return SubmissionResult(outcome, str(error))
+        # Only now that the manager surely has not taken it: without an intent nobody would look for its run.
         await self._intents.discard(intent, str(error))
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:
             await self._acceptance.stop(task.pk, manager, RunnerTaskId(error.orphan))
+        # Whoever else cannot be reached would cost a task the time to connect, one manager after the other.
         if is_silent(error):
             await self._reachability.look_around(manager.id)
         return SubmissionResult(outcome, str(error))

@@ -79,8 +79,8 @@ class LastForecast:
         if self._making is None:
             self._making = asyncio.create_task(self._make(stats), name=_JOB)
             self._making.add_done_callback(self._was_made)
-        # Shielded: whoever looks waits for a moment only, and a thread that computes cannot be broken off. Each
-        # look would begin another one, and none would ever be shown.
+        # Shielded: whoever looks waits for a moment only, and a thread that computes cannot be broken off.
+        # Each look would begin another one, and none would ever be shown.
         await asyncio.shield(self._making)
 
     def _was_made(self, making: "asyncio.Task[None]") -> None:
