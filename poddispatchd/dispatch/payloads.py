@@ -100,8 +100,8 @@ def _presence(tree: MediaTree, relative: str) -> Presence:
         status = tree.path(relative).status()
     except OSError as error:
         return Presence.SILENT if error.errno in IN_TROUBLE else Presence.HIDDEN
-    # A link below MEDIA_ROOT, which we do not follow (I14) and the web server may: its task is submitted.
     except ResultRefusedError:
+        # A link below MEDIA_ROOT, which we do not follow (I14) and the web server may: its task is submitted.
         return Presence.HIDDEN
     if status is None:
         return Presence.MISSING
