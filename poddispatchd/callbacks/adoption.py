@@ -36,6 +36,7 @@ _ANSWERED_WITHIN = 5.0
 _GIVE_UP_AFTER = 2 * 86_400.0
 """Nobody knows about a task whose manager was silent for so long, while it was asked."""
 
+# Since Esup-Runner 1.3.2. Neither Pod's version nor the affiliation is in it.
 _FINGERPRINT = ("etab_name", "app_name", "task_type", "source_url", "notify_url", "parameters")
 """What a runner manager recognises a request by."""
 
@@ -92,6 +93,7 @@ class Adoption:
         """
         async with self._database.connection() as connection:
             former = await submissions.with_id(connection, recorded.managers, recorded.callback.task_id)
+            # No manager needs to be asked: the id is known, and its row has let go of it.
             if former is not None:
                 words = former.reason or "the row has let go of it"
                 return Found.FORMER_RUN, f"a run of task {former.task_pk} that counts no more: {words}"
@@ -134,6 +136,7 @@ class Adoption:
                 found,
                 recorded.callback.task_id,
                 output_directory=sources.output_directory(self._pod.media_root, source),
+                # Its intent may be closed by now as refused or lost, and is settled all the same.
                 is_adopted=True,
                 reason="found by its callback",
             )

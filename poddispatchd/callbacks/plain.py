@@ -70,12 +70,14 @@ class _Batch:
         """Take in the next one, or leave it out with all that follow about its task."""
         callback = recorded.callback
         pk = self._called.get(_name(recorded))
+        # What comes behind a result depends on whether its import is open, which ``write`` finds out.
         if not is_next or pk is None or pk in self._ready or callback.task_id in self._left_out:
             decision = None
         else:
             task = self._rows[pk]
             decision = _decided(task, callback)
         if pk is None or decision is None:
+            # By the id alone: what is left out without need costs a transaction of its own, and nothing else.
             self._left_out.add(callback.task_id)
             return
         if decision is Decision.IMPORT and task.run is not None:
@@ -97,6 +99,7 @@ class _Batch:
         if self._ready:
             opened = await imports.open_imports(connection, self._ready)
             self.applied = [
+                # Its import is open already, or was made: this one has told nothing new (I8).
                 replace(each, decision=Decision.IGNORE)
                 if each.decision is Decision.IMPORT and each.task not in opened
                 else each
