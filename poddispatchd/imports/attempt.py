@@ -122,16 +122,20 @@ class ImportAttempt:
     async def _under_lock(self, job: ImportJob, tree: MediaTree, checked: Callable[[], None]) -> None:
         staging: MediaPath | None = None
         try:
+            # Under Pod's lock, not before: whoever held it may have completed the task.
             wanted = await self._preparation.wanted_task(job)
             manager = await self._manager_of(job.runner_manager_id)
             task = wanted.task
             log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
+            # Before a byte is fetched: below a MEDIA_ROOT that is not mounted it would fill the disk of the
+            # system.
             await self._preparation.check_tree(tree, wanted)
             staging = staging_directory(tree, wanted)
             await self._import(job, wanted, manager, staging, checked)
         except RaceLostError as error:
             await self._failures.drop(FailedAttempt(job, error, tree, staging), str(error))
         except DatabaseUnavailableError:
+            # Not even what follows could be written down: the importer gives the lease back later.
             raise
         except (PoddispatchdError, OSError) as error:
             await self._failures.handle(FailedAttempt(job, error, tree, staging))

@@ -56,8 +56,10 @@ class BlockedImports:
 
     def met(self, import_id: ImportId, manager: ManagerId, error: Exception) -> None:
         """An import waits: for its manager, or for what is around it."""
+        # Others got past when it did not: brought forward with each of them it would be tried all the time.
         if isinstance(error, _OF_ONE_RESULT) and import_id in self._alone:
             return
+        # To the end: the oldest are forgotten first.
         self._waiting.pop(import_id, None)
         self._waiting[import_id] = manager if isinstance(error, RunnerManagerError) else _SURROUNDINGS
         _bound(self._waiting)

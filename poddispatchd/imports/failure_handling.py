@@ -131,6 +131,7 @@ class FailureHandling:
         now = Circumstances(
             attempts=job.attempts,
             max_attempts=settings.imports.max_attempts,
+            # A run that Pod submitted is not in the journal, and counts as one.
             may_resubmit=max(submitted.since, 1) < settings.reconcile.max_attempts,
             obstructed_for=obstructed_for,
             lost=settings.reconcile.lost,
@@ -188,6 +189,7 @@ class FailureHandling:
             await self._deletion.withdraw(job, tree)
             await staging_area.discard(attempt.staging)
             await self._deletion.delete_obsolete(job.task_pk)
+        # Last: this gives the lease back, and whoever gets it next begins with an empty place.
         async with self._database.transaction() as connection:
             await queue.retry(
                 connection,
@@ -225,6 +227,7 @@ class FailureHandling:
         """The run goes on, or has ended otherwise: the import is dropped, the row follows the manager."""
         job = attempt.job
         assert record.status is not None  # noqa: S101 - _ask has seen to it
+        # What a run that goes on has said so far is told again, with more, at its end.
         report = RunReport(record.status)
         if record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
             report = RunReport(record.status, record.error, record.script_output)

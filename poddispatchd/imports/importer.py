@@ -140,6 +140,7 @@ class Importer:
         self._stopping = True
         self._attempts.stop()
         for running in self._running.values():
+            # One that is past its commit point does not end by that: ``ImportAttempt`` shields the commit.
             running.work.cancel()
         if self._running:
             await asyncio.wait([running.work for running in self._running.values()], timeout=seconds)
@@ -204,6 +205,7 @@ class Importer:
             self._session.suspect()
             # It would come again at once: the database lets nobody in, or refuses what an import writes.
             delay = _AWAY
+            # A server that answers and takes nothing: told as a failure, with waits that grow.
             if type(error) is not DatabaseUnavailableError:
                 delay = self._incidents.failed(_IMPORT, error, task=job.task_pk)
             self._rest_until = self._clock.monotonic() + delay
