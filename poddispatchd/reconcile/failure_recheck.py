@@ -74,6 +74,7 @@ class FailureRecheck:
                 connection, hours=_FOR_HOURS, limit=_MOST, excluding=exclude
             )
             failed = await tasks.failed_tasks(connection, list(lately)) if lately else []
+        # Only now: a look that the database refused is made again with the next step.
         self._looked_at = now
         rows = {item.task.pk: item for item in failed}
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
@@ -115,6 +116,7 @@ class FailureRecheck:
         if record.status is None:
             return
         report = RunReport(record.status, record.error, record.script_output)
+        # The row says that it failed; another failure, or a run that goes on, changes nothing of that yet.
         if not report.is_success:
             return
         async with self._database.transaction() as connection:

@@ -173,6 +173,7 @@ class Reconciler:
         Raises:
             DatabaseUnavailableError: what it says cannot be stored.
         """
+        # Else a look would be due again and again while they are asked about.
         regular = self._clock.monotonic() + self._settings().interval
         self._observations.postpone((item.task.pk for item in items), regular)
 
@@ -200,6 +201,7 @@ class Reconciler:
         try:
             record = await self._client.status(manager, item.task.task_id)
         except RunnerTaskUnknownError as error:
+            # The manager itself says 404: an answer like any other.
             seen.unanswered = 0
             self._registry.learn(manager, None)
             await self._denied(item, str(error))

@@ -65,6 +65,7 @@ class Stops:
             return _IDLE
         async with self._database.connection() as connection:
             given_up = await unwanted_runs.forget_old(connection)
+            # Their next requests are set with that: whatever comes of these, nobody is asked again at once.
             due = await unwanted_runs.take_due(connection, limit=_AT_ONCE)
         for item in given_up:
             self._tell(Event.RUN_NOT_STOPPED, item)
@@ -99,6 +100,7 @@ class Stops:
             if manager is None:
                 # Pod has no such manager any more: nobody can be asked.
                 over += items
+            # Of one that is down all are asked again later: the wait of each has grown already.
             elif not self._registry.is_down(manager_id):
                 asking.append(asyncio.create_task(self._ask(manager, items, over)))
         if not asking:
