@@ -123,6 +123,7 @@ class Prober:
             self._registry.learn(manager, error)
             is_down = self._registry.is_down(manager_id)
             if manager_id in self._inactive_asked and not is_down:
+                # Once more at the next look: the breaker opens with the second failure, and is shown then.
                 self._inactive_asked[manager_id] = self._clock.monotonic() - _INACTIVE_EVERY
             elif is_down:
                 self._doubted.discard(manager_id)

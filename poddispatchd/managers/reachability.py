@@ -55,6 +55,7 @@ class Reachability:
         Where nobody else is known to answer, the first answer is waited for, at most so long.
         """
         now = self._clock.monotonic()
+        # Those whose breaker is open get no tasks anyway.
         closed = [
             known
             for known in self._registry.states.values()
@@ -98,5 +99,7 @@ class Reachability:
             except RunnerManagerError as failure:
                 error = failure
             self._registry.learn(manager, error)
+            # It has answered, this or another question; or it is down, and the health check goes on from
+            # here.
             if known.asked_since is None or self._registry.is_down(manager.id):
                 return

@@ -154,6 +154,7 @@ class ManagerRows:
 
         They are read in any case after a person has paused or resumed one.
         """
+        # As of before the statements: what is changed while they run is read the next time.
         now, rings = self._clock.monotonic(), self._administration.rings
         if rings == self._rings and now - self._read_at < within:
             return
