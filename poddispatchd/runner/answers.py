@@ -175,6 +175,7 @@ def record_from_result(manager: RunnerManager, answer: HttpAnswer, task_id: Runn
             error = _said(detail.removeprefix(_TASK_FAILED).lstrip())
             return RunnerTask(task_id, RunnerStatus.FAILED, RunnerStatus.FAILED.value, error=error)
         case 425:
+            # A task that timed out is told with 425, too: the word decides, and what is unknown goes on.
             word = detail.rpartition("Status:")[2].strip().lower()
             known = word if word in _STATUSES else RunnerStatus.RUNNING.value
             return RunnerTask(task_id, RunnerStatus(known), _said(word)[:_LONGEST_WORD])

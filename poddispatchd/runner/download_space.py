@@ -50,6 +50,7 @@ class DownloadSpace:
         self._check_size(size)
         self._to_come[path] = size
         self._room -= size
+        # Small files are counted against the last look: each look at the disk takes a thread.
         if self._room < 0 or size >= _CHECK_EVERY:
             await self.check_space()
 

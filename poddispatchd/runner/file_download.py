@@ -134,6 +134,7 @@ class FileDownload:
             raise DownloadError(f"{self._name} came compressed, which was not asked for.")
         await self._start_over()
         etag = response.headers.get("ETag", "")
+        # Strong tags only: a weak one (W/) may stay the same while bytes change (RFC 9110).
         is_resumable = response.headers.get("Accept-Ranges", "").lower() == "bytes" and etag.startswith('"')
         self._etag = etag if is_resumable else None
         if response.content_length is not None:

@@ -51,6 +51,7 @@ def health_at(
         if answer.status in (401, 403):
             raise refusal(manager, answer)
         error = refusal(manager, answer)
+        # Not here, as 404 and redirects say: releases differ, and the next known path is tried.
         if isinstance(error, RunnerManagerMisconfiguredError):
             return None
         raise error
