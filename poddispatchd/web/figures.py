@@ -119,6 +119,7 @@ class Figures:
         if not self._session.is_up:
             return
         try:
+            # One look at a time, however many pages are open: who waits finds the figures fresh.
             async with asyncio.timeout(_LOOKED_WITHIN), self._turn:
                 self._forget_after_a_change_by_hand()
                 await self._count()

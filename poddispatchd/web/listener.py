@@ -231,6 +231,7 @@ async def serving(
         finally:
             accepting.close()
             looking.cancel()
+            # Those that wait for an answer get the time that ``cleanup`` gives.
             for peer in table:
                 if peer.state is not PeerState.BUSY:
                     peer.drop()
