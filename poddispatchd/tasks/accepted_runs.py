@@ -103,6 +103,7 @@ async def store_accepted(
     Returns:
         One for each run, in their order.
     """
+    # The answer and the callback of one submission may come at the same moment: one of them stores the id.
     settled = await _settled_meanwhile(connection, [run for run in runs if run.is_adopted])
     stored = await _store(connection, [run for run in runs if run.task.pk not in settled], now)
     for run in runs:

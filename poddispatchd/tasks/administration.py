@@ -151,6 +151,7 @@ async def _restart(
     """
     wanted = [pk for pk in chosen if pk not in held]
     others = await duplicates.unfinished_duplicates(connection, wanted) if end_others else []
+    # By primary key, as everybody locks rows of tasks: no two transactions wait for each other in a circle.
     before = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others} - {*held})}
     check_unchanged(before, chosen)
     ended: list[Task] = []
