@@ -189,8 +189,9 @@ class ImportAttempt:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
             done, has_obsolete = await commit
         self._metrics.import_duration.labels(task.type).observe(self._clock.monotonic() - begun)
-        await self._commits.tidy(job, staging, has_obsolete=has_obsolete)
+        # Before the clean-up, which a slow disk may hold up: what follows from the commit needs none of it.
         self._wake(done)
+        await self._commits.tidy(job, staging, has_obsolete=has_obsolete)
 
     async def _fetched(
         self, job: ImportJob, task: Task, manager: RunnerManager, staging: MediaPath
