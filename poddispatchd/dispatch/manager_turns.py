@@ -25,6 +25,8 @@ class ManagerTurn:
         self.kind = kind
         self.number: int | None = None
         """Of the registry's count, once it has begun."""
+        self.is_posted = False
+        """Whether the manager was asked: it may have the task, whatever follows goes wrong."""
         self.decision: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._end = end
 

@@ -209,6 +209,7 @@ class Submitter:
     ) -> SubmissionResult:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
+        turn.is_posted = True
         try:
             accepted = await self._client.execute(manager, intent.body)
         except RunnerManagerError as error:
