@@ -66,6 +66,7 @@ class Reachability:
         if not others:
             return
         for known in doubtful + [known for known in closed if known.manager.id == unreachable]:
+            # An answer to anything ends the doubt (``asked_since``); the question goes on until its end.
             if known.asked_since is None and known.manager.id not in self._asking:
                 self._begin(known, now)
         if len(doubtful) == len(others):
@@ -99,7 +100,6 @@ class Reachability:
             except RunnerManagerError as failure:
                 error = failure
             self._registry.learn(manager, error)
-            # It has answered, this or another question; or it is down, and the health check goes on from
-            # here.
+            # It has answered, this question or another; or it is down, and the health check goes on.
             if known.asked_since is None or self._registry.is_down(manager.id):
                 return

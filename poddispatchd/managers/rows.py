@@ -100,6 +100,7 @@ class PodSites:
         unfit = unfit_for_pod(settings, sites.values(), podfile=podfile)
         if problems := [f"{key}: {words}" for key, words in unfit]:
             raise ConfigurationError(*problems)
+        # Only when all of it fits: a reload that is refused leaves everything as it is.
         self.known = sites
 
 
@@ -163,6 +164,7 @@ class ManagerRows:
         managers = await pod_managers.runner_managers(self._database)
         memories = await self._memories(self._database)
         latest_tasks = await pod_managers.latest_tasks(self._database, among=_RECENT_TASKS)
+        # Before the registry has them: whoever sees a manager there finds its site.
         if any(manager.site_id not in self._sites.known for manager in managers):
             # A site was added to Pod while the daemon runs.
             await self._sites.read()
