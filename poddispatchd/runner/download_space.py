@@ -62,6 +62,7 @@ class DownloadSpace:
             NoSpaceError: the disk has filled up meanwhile.
         """
         self._check_size(size)
+        # Below zero where no length was announced, or more comes than was.
         self._to_come[path] = max(0, self._to_come.get(path, 0) - size)
         self._kept += size
         self._unchecked += size

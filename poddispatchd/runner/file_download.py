@@ -125,6 +125,7 @@ class FileDownload:
             raise BrokenOffError(f"{self._name} has become shorter than what was received of it.")
         if not 200 <= response.status < 300:
             raise await self._refused(response)
+        # Any other 2xx is no whole file: a part of it was not asked for.
         if response.status != 200:
             raise DownloadError(f"{self._name} was answered with status {response.status}.")
         kind = content_type(response)

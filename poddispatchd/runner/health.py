@@ -33,6 +33,7 @@ def root_facts(manager: RunnerManager, answer: HttpAnswer) -> RootFacts:
         data = {}
     version, named = data.get("version"), data.get("health_check")
     paths = list(_KNOWN_PATHS)
+    # It is asked with our token: nothing but a plain path of this manager is taken from an answer.
     if isinstance(named, str) and len(named) <= _LONGEST_PATH and _PLAIN_PATH.fullmatch(named):
         paths.insert(0, named.strip("/"))
     is_version = isinstance(version, str) and version.isprintable() and len(version) <= _LONGEST_PATH

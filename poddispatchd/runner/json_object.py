@@ -127,6 +127,7 @@ def _value(text: str, begin: int) -> tuple[object, int]:
     match = _SCALAR.match(text, begin)
     if match is not None and match.end() < len(text):
         return json.loads(match[0]), match.end()
+    # A number at the very end of the text may have been cut: an object closes behind its last one.
     raise EndOfTextError if match is not None or len(text) - begin < len("-Infinity") else ValueError
 
 
