@@ -42,8 +42,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
         for family, kind, protocol, _, address in dict.fromkeys(found):
             listener = socket.socket(family, kind, protocol)
             sockets.append(listener)
-            # Connections of the daemon before may linger in the kernel (TIME_WAIT): a restart must not wait
-            # for them.
+            # A restart must not wait for connections of before that linger in the kernel (TIME_WAIT).
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 # IPv4 has a socket of its own, which could not be bound beside this one.

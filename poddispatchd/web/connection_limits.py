@@ -82,6 +82,7 @@ class ConnectionTable:
 
     def make_room(self, address: str, *, is_exempt: bool) -> bool:
         """Whether one more connection of this address is taken; others may be dropped for it."""
+        # Of its own address first: whoever connects too often makes room for itself, and not others.
         if not is_exempt and self._is_full(address) and not self._drop_of(counted_as(address)):
             return False
         return len(self._peers) < self._limits.most or self.drop_one()

@@ -114,6 +114,7 @@ class Figures:
         Args:
             with_tasks: read the tasks that a page lists as well.
         """
+        # Before the database is asked: this is known without it.
         is_usable = (self._health.import_problem, self._health.submission_problem) == (None, None)
         self._metrics.media_usable.set(is_usable)
         if not self._session.is_up:

@@ -185,6 +185,7 @@ class HeadReader:
 
     def _serve(self, arrival: _Arrival, whose: bytes) -> None:
         """Let aiohttp do the rest, in its turn."""
+        # Before its turn comes: from here on it waits for us, and nobody drops it to make room.
         self._site.table.works(arrival.peer)
         if not self._to_serve:
             self._site.loop.call_soon(self._begin_to_serve)
