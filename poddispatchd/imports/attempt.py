@@ -110,6 +110,7 @@ class ImportAttempt:
             DatabaseError: not even that could be written; the lease is still held.
         """
         try:
+            # Pod's own lock, which its code takes, too: one importer for each task, over all machines (I7).
             async with task_lock(self._media, job.task_pk) as tree:
                 await self._under_lock(job, tree, checked)
         except (ImportBusyError, ResultError) as error:
@@ -127,8 +128,7 @@ class ImportAttempt:
             manager = await self._manager_of(job.runner_manager_id)
             task = wanted.task
             log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
-            # Before a byte is fetched: below a MEDIA_ROOT that is not mounted it would fill the disk of the
-            # system.
+            # Before a byte is fetched: under a MEDIA_ROOT that is not mounted it would fill another disk.
             await self._preparation.check_tree(tree, wanted)
             staging = staging_directory(tree, wanted)
             await self._import(job, wanted, manager, staging, checked)

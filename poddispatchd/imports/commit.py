@@ -120,8 +120,7 @@ class ImportCommit:
             async with self._database.connection() as connection:
                 if await queue.reclaim_files(connection, brought):
                     return
-            # A deletion that is under way has a lease of the file, and is waited for: it would take the new
-            # one.
+            # A deletion under way has a lease of the file, and is waited for: it would take the new one.
             if self._is_stopping:
                 break
             await self._clock.sleep(1.0)
@@ -193,6 +192,7 @@ class ImportCommit:
             # Only one of many waits for long at once: they would take all connections from everybody else.
             nonlocal is_again
             async with self._trying_again if is_again else nullcontext():
+                # The first may wait a second for a row; beside others, or once more, hardly: it adds up.
                 hurried, is_again = is_again or self._writing > 0, True
                 return await self._write_rows(job, task, plan, hurried=hurried)
 

@@ -218,6 +218,7 @@ class FailureHandling:
             await self.handle(FailedAttempt(job, error, attempt.tree, attempt.staging))
             return
         if record.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING, None):
+            # It contradicts itself: its record says that there is a result, its result that there is none.
             is_last = now.attempts >= now.max_attempts
             await self._apply(attempt, task, NextAction.FAIL if is_last else NextAction.RETRY, now)
             return

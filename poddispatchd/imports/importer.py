@@ -124,6 +124,7 @@ class Importer:
         free, room = slots - len(self._fetching()), 2 * slots - len(self._running)
         if free > 0 and room > 0:
             self._begin(await self._leases.claim(min(free, room), held=self._held()))
+        # Slots of slow imports once more, less those that were given so already (``free`` below zero).
         elif (spare := min(room, self._slow() + min(free, 0))) > 0:
             self._begin(await self._leases.claim(spare, held=self._held(), share=1))
         if len(self._running) >= 2 * slots:
@@ -171,6 +172,7 @@ class Importer:
     def _begin(self, leased: list[Leased]) -> None:
         for item in leased:
             job = ImportJob.of(item)
+            # The stop came while they were claimed.
             if self._stopping:
                 self._leases.abandon(job.lease)
                 continue

@@ -171,8 +171,7 @@ class Preparation:
             case TaskType.TRANSCRIPTION:
                 return await transcription.prepare(result)
             case TaskType.STUDIO:
-                # Before the files are named after it; every attempt gets the same one: a studio task makes
-                # one video.
+                # Before the files are named after it, and the same at every attempt: a task makes one video.
                 async with self._database.connection() as connection:
                     video_id = await queue.reserve_video(connection, job)
                 return await studio.prepare(result, video_id=video_id, created_at=job.created_at)
