@@ -97,6 +97,7 @@ class Adoption:
             if former is not None:
                 words = former.reason or "the row has let go of it"
                 return Found.FORMER_RUN, f"a run of task {former.task_pk} that counts no more: {words}"
+            # An intent is committed before its POST (I3): what is not among these is no submission of ours.
             unidentified = await submissions.unidentified(connection, recorded.managers)
         if not unidentified:
             return Found.NOTHING, "no submission of ours can be meant"

@@ -18,7 +18,7 @@ from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.task_ids import Name, lock_called
 
 LONGEST = 64 * 2**10
-"""Bytes of the texts of a callback, and of a row's output, that are worked on together with others."""
+"""Bytes of a row's output, and characters of a callback's texts, that are worked on together with others."""
 
 _IN_A_TURN = 8
 """Callbacks that are looked at before whoever calls meanwhile has a turn of the event loop."""
