@@ -37,8 +37,8 @@ class OnlineRunners:
         """
         listing = self._online_runners.get(manager.id)
         if listing is None or listing.at <= not_before:
-            # Dated before the question. One that cannot tell is remembered as well, or it would be asked for
-            # each task.
+            # Dated before the question; one that cannot tell is remembered, too: it is not asked for each
+            # task.
             listing = _Listing(self._clock.monotonic(), None)
             try:
                 listed = await self._client.runners(manager)

@@ -167,7 +167,7 @@ class ManagerPolling:
                 if isinstance(error, OF_THE_MANAGER) or unusable >= MOST_UNUSABLE:
                     found = await narrowed(self._client, manager, error)
                     is_about_record = isinstance(found, RecordUnavailableError)
-                    # That it answers is worth knowing whatever it was asked; that it does not, only of what
+                    # That it answers is worth knowing whatever was asked; that it does not, only of what
                     # runs.
                     if teaches or is_about_record:
                         self._registry.learn(manager, found)

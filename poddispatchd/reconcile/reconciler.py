@@ -125,6 +125,7 @@ class Reconciler:
                 )
         # Whoever takes longer goes on by itself: nobody else's tasks wait for a manager that is slow.
         await self._polling.wait(_ANSWERED_WITHIN)
+        # Only now: after a step that failed everything is asked about again.
         self._term = term
         now = self._clock.monotonic()
         await self._show_stale(unsettled, now)
