@@ -7,7 +7,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.errors import NoHealthCheckError, RunnerManagerError
+from poddispatchd.errors import NoHealthCheckError, RunnerManagerError, RunnerManagerUnavailableError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.runner.client import RunnerClient
@@ -97,11 +97,28 @@ class Prober:
         if manager is None:
             return False
         try:
-            await self._client.health(manager)
+            await self._ask(manager)
         except RunnerManagerError as error:
             self._registry.learn(manager, error)
             return False
         return True
+
+    async def _ask(self, manager: RunnerManager) -> None:
+        """Ask a manager's health; one that hides it is asked about no task instead.
+
+        Raises:
+            RunnerManagerError: it cannot be given tasks.
+        """
+        try:
+            await self._client.health(manager)
+        except NoHealthCheckError as hidden:
+            # A proxy may pass on no more than what Pod asks, and nothing but this closes the breaker again.
+            try:
+                await self._client.ping(manager)
+            except RunnerManagerUnavailableError:
+                raise
+            except RunnerManagerError:
+                raise hidden from None
 
     def _works(self, manager_id: ManagerId) -> bool:
         """Whether tasks go to this manager, as far as is known."""
@@ -110,7 +127,7 @@ class Prober:
     async def _probe(self, manager: RunnerManager) -> None:
         manager_id, job = manager.id, "question about the health of a runner manager"
         try:
-            await self._client.health(manager)
+            await self._ask(manager)
             self._registry.learn(manager, None)
             self._doubted.discard(manager_id)
             self._not_before.pop(manager_id, None)
