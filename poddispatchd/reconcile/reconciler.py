@@ -116,7 +116,9 @@ class Reconciler:
             elif not self._polling.is_busy(item.manager.id):
                 by_manager[item.manager].append(item)
         asked = [item.task.pk for items in by_manager.values() for item in items]
-        failed = await self._recheck.due(exclude=asked) if self._recheck is not None else {}
+        failed: dict[RunnerManager, list[UnsettledTask]] = {}
+        if self._recheck is not None:
+            failed = await self._recheck.due(exclude=asked, is_busy=self._polling.is_busy)
         for manager in dict.fromkeys((*by_manager, *failed)):
             if not self._polling.is_busy(manager.id):
                 self._polling.begin(
