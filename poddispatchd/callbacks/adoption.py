@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
-from typing import assert_never
+from typing import Final, Literal, assert_never
 
 import structlog
 
@@ -14,6 +14,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
@@ -35,8 +36,13 @@ _ANSWERED_WITHIN = 5.0
 _GIVE_UP_AFTER = 2 * 86_400.0
 """Nobody knows about a task whose manager was silent for so long, while it was asked."""
 
+# Since Esup-Runner 1.3.2. Neither Pod's version nor the affiliation is in it.
 _FINGERPRINT = ("etab_name", "app_name", "task_type", "source_url", "notify_url", "parameters")
 """What a runner manager recognises a request by."""
+
+
+_SILENT: Final = "silent"
+"""What a manager says that cannot tell now."""
 
 
 class Found(StrEnum):
@@ -87,9 +93,11 @@ class Adoption:
         """
         async with self._database.connection() as connection:
             former = await submissions.with_id(connection, recorded.managers, recorded.callback.task_id)
+            # No manager needs to be asked: the id is known, and its row has let go of it.
             if former is not None:
                 words = former.reason or "the row has let go of it"
                 return Found.FORMER_RUN, f"a run of task {former.task_pk} that counts no more: {words}"
+            # An intent is committed before its POST (I3): what is not among these is no submission of ours.
             unidentified = await submissions.unidentified(connection, recorded.managers)
         if not unidentified:
             return Found.NOTHING, "no submission of ours can be meant"
@@ -129,6 +137,7 @@ class Adoption:
                 found,
                 recorded.callback.task_id,
                 output_directory=sources.output_directory(self._pod.media_root, source),
+                # Its intent may be closed by now as refused or lost, and is settled all the same.
                 is_adopted=True,
                 reason="found by its callback",
             )
@@ -153,22 +162,35 @@ class Adoption:
                 assert_never(other)
 
     async def _look_up(self, recorded: RecordedCallback) -> tuple[RunnerTask | None, str | None]:
-        """The manager's record of a task, else why there is none; neither when it cannot be had now."""
-        for manager_id in recorded.managers:
-            manager = self._registry.get(manager_id)
-            if manager is None:
-                continue
-            try:
-                async with asyncio.timeout(_ANSWERED_WITHIN):
-                    return await self._client.status(manager, recorded.callback.task_id), None
-            except TimeoutError:
-                return None, None
-            except RunnerTaskUnknownError:
-                continue
-            except RunnerManagerError as error:
-                self._registry.learn(manager_id, await narrowed(self._client, manager, error))
-                return None, None
-        return None, "no manager with this token knows it"
+        """The manager's record of a task, else why there is none; neither when it cannot be had now.
+
+        Managers with one token are asked side by side: one that is silent keeps nobody from another's record.
+        """
+        signers = filter(None, map(self._registry.get, recorded.managers))
+        # Rows of several sites may name one manager: it is asked once.
+        addresses = {manager.url: manager for manager in signers}
+        told = await asyncio.gather(
+            *(self._record_at(manager, recorded.callback.task_id) for manager in addresses.values())
+        )
+        for record in told:
+            if isinstance(record, RunnerTask):
+                return record, None
+        return (None, None) if _SILENT in told else (None, "no manager with this token knows it")
+
+    async def _record_at(
+        self, manager: RunnerManager, task_id: RunnerTaskId
+    ) -> "RunnerTask | Literal['silent'] | None":
+        """One manager's record of a task; None when it has none, ``silent`` when it cannot tell now."""
+        try:
+            async with asyncio.timeout(_ANSWERED_WITHIN):
+                return await self._client.status(manager, task_id)
+        except TimeoutError:
+            return _SILENT
+        except RunnerTaskUnknownError:
+            return None
+        except RunnerManagerError as error:
+            self._registry.learn(manager, await narrowed(self._client, manager, error))
+            return _SILENT
 
 
 def _match(record: RunnerTask, candidates: Iterable[Submission]) -> Submission | None:

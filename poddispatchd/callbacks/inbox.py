@@ -97,6 +97,7 @@ async def record_all(connection: Connection, entries: Sequence[Entry]) -> list[b
     callbacks = [entry.callback for entry in entries]
     rows = await connection.fetch(
         *_QUERIES["record_all"](
+            # As text: arrays inside an array must all be of one length in PostgreSQL.
             managers=["{" + ",".join(map(str, entry.managers)) + "}" for entry in entries],
             task_ids=[callback.task_id for callback in callbacks],
             statuses=[callback.status.value for callback in callbacks],

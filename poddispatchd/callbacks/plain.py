@@ -18,7 +18,7 @@ from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.task_ids import Name, lock_called
 
 LONGEST = 64 * 2**10
-"""Bytes of the texts of a callback, and of a row's output, that are worked on together with others."""
+"""Bytes of a row's output, and characters of a callback's texts, that are worked on together with others."""
 
 _IN_A_TURN = 8
 """Callbacks that are looked at before whoever calls meanwhile has a turn of the event loop."""
@@ -70,12 +70,14 @@ class _Batch:
         """Take in the next one, or leave it out with all that follow about its task."""
         callback = recorded.callback
         pk = self._called.get(_name(recorded))
+        # What comes behind a result depends on whether its import is open, which ``write`` finds out.
         if not is_next or pk is None or pk in self._ready or callback.task_id in self._left_out:
             decision = None
         else:
             task = self._rows[pk]
             decision = _decided(task, callback)
         if pk is None or decision is None:
+            # By the id alone: what is left out without need costs a transaction of its own, and nothing else.
             self._left_out.add(callback.task_id)
             return
         if decision is Decision.IMPORT and task.run is not None:
@@ -97,6 +99,7 @@ class _Batch:
         if self._ready:
             opened = await imports.open_imports(connection, self._ready)
             self.applied = [
+                # Its import is open already, or was made: this one has told nothing new (I8).
                 replace(each, decision=Decision.IGNORE)
                 if each.decision is Decision.IMPORT and each.task not in opened
                 else each

@@ -71,6 +71,7 @@ class Quota:
         """Take what a callback will store; the seconds to wait when that is too much now, else 0."""
         account = self._account(signers)
         size = stored_size(callback)
+        # Both are asked before either is taken from: a callback that is sent away has cost nothing.
         seconds = max(account.stored.wait(size, now), account.callbacks.wait(1, now))
         if seconds == 0:
             account.stored.take(size)

@@ -86,6 +86,7 @@ class CallbackReceiver:
                     await self._find_task(signers, parsed.task_id)
             raise
         self._spend(signers, callback)
+        # Tried first: of nearly all callbacks one statement finds out that they are ours, and records them.
         if not await self._recorder.record(Entry(signers, callback)):
             async with asyncio.timeout_at(until):
                 await self._find_task(signers, callback.task_id)
@@ -96,6 +97,7 @@ class CallbackReceiver:
             self._wakeups.inbox.ring_within(_GATHERED)
         else:
             self._wakeups.inbox.ring()
+            # Esup-Runner calls before it lets the runner go, and waits for our answer: with that it is free.
             for manager in signers:
                 self._registry.freed(manager)
             self._wakeups.dispatcher.ring()
@@ -160,6 +162,7 @@ class CallbackReceiver:
             self._searches[signers] -= 1
             if not self._searches[signers]:
                 del self._searches[signers]
+        # In the order of Pod's view: is there such a task, has its manager a token, is it this one.
         if not owners:
             raise CallbackRefusedError(404, "Task not found.")
         if None in owners and len(owners) == 1:

@@ -67,6 +67,7 @@ class Recorder:
             DatabaseError: the database refuses it.
         """
         size = stored_size(entry.callback)
+        # One that waits alone is taken, however large: ``webhook.max_body`` has bounded it.
         if self._bytes + size > _MOST_WAITING and self._waiting:
             raise DatabaseUnavailableError("Too many callbacks wait for the database.")
         loop = asyncio.get_running_loop()
@@ -123,6 +124,7 @@ class Recorder:
                 break
             batch.append(first)
             self._bytes -= first.size
+        # Back to the front, in their order: they came before all that still wait.
         self._waiting.extendleft(reversed(later))
         return batch
 

@@ -105,6 +105,7 @@ class TokenBook:
         return self._known.get(self._digest(token), ())
 
     def _remember(self, digest: bytes, until: float) -> None:
+        # To the end of the dictionary, from whose beginning the oldest are dropped.
         self._refused.pop(digest, None)
         while len(self._refused) >= _MOST_REFUSED:
             del self._refused[next(iter(self._refused))]
@@ -119,6 +120,7 @@ class TokenBook:
         reading = self.reading()
         if reading is None:
             raise DatabaseUnavailableError
+        # Others wait for the same look: it must not end with a client that has gone.
         await asyncio.shield(reading)
 
     def _begin_reading(self) -> None:
@@ -129,6 +131,7 @@ class TokenBook:
         # Before, not after: what was changed while we read may not be seen.
         begun = self._clock.monotonic()
         self.reads += 1
+        # All of them, active or not: a manager that gets no tasks any more still tells of those that it has.
         managers = await within(self._answer_within, pod_managers.runner_managers(self._database))
         for manager in managers:
             register_secret(manager.token)

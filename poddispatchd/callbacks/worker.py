@@ -97,6 +97,7 @@ class CallbackWorker:
         begun = self._clock.monotonic()
         due = sorted(
             await self._leases.claim(_BATCH, most_bytes=_MOST_BYTES, held=self._held()),
+            # An UPDATE gives the rows that it has changed in no order.
             key=lambda item: int(str(item.lease.key)),
         )
         is_more = len(due) == _BATCH or sum(map(inbox.text_bytes, due)) >= _MOST_BYTES

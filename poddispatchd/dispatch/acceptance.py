@@ -117,6 +117,7 @@ class Acceptance:
                 f"The row of task {task.pk} is held by another database session: its id cannot be stored.",
                 task=task.pk,
             )
+        # The row may have left the queue: those behind it have other ranks.
         self._wakeups.maintenance.ring()
         facts = {"task": task.pk, "runner_manager": manager.name, "task_id": run.task_id}
         match stored.verdict:
@@ -143,16 +144,24 @@ class Acceptance:
                 log.error(
                     Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error)
                 )
+                # The first time the bytes may have met a run that the manager has in flight for another row:
+                # the next attempt has other ones. When that gets a known id, too, it is the manager's doing.
                 if run.intent.attempt > 1:
-                    self._registry.learn(manager.id, error, kind=task.type)
+                    self._registry.learn(manager, error, kind=task.type)
                 return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
             case other:
                 assert_never(other)
 
     async def stop(self, task: TaskPk, manager: RunnerManager, task_id: RunnerTaskId) -> None:
         """Stop a run that belongs to no row, at once or as soon as it can be; its callback is ignored."""
+        run = Run(manager.id, task_id)
+        # Before it is asked (I3): its callback is ignored, and nothing else would lead to it after a kill.
+        async with self._database.connection() as connection:
+            await unwanted_runs.add(connection, task, run)
         stop = await stop_run(self._client, manager, task_id)
         if stop.is_over:
+            async with self._database.connection() as connection:
+                await unwanted_runs.settle(connection, run)
             return
         log.warning(
             Event.SUBMISSION_ORPHANED,
@@ -161,8 +170,6 @@ class Acceptance:
             task_id=task_id,
             reason=stop.words,
         )
-        async with self._database.connection() as connection:
-            await unwanted_runs.add(connection, task, Run(manager.id, task_id))
         self._wakeups.stops.ring()
 
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[StoredRun]:
@@ -209,6 +216,7 @@ class EncodingLogs:
 
     async def _write(self) -> None:
         while self._waiting:
+            # Taken out before they are written: those that come meanwhile are for the next turn of this loop.
             directories, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
             line = start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
             try:

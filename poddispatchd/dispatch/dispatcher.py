@@ -241,9 +241,13 @@ class Dispatcher:
         self, entry: Waiting, room: Sequence[TaskType], turn: ManagerTurn
     ) -> SubmissionResult:
         task = entry.item.task
-        result = await self._submitter.submit(task, entry.site, turn)
-        if self._left is not None and result.outcome not in _SPENT:
-            self._left[task.type] += 1
+        result: SubmissionResult | None = None
+        try:
+            result = await self._submitter.submit(task, entry.site, turn)
+        finally:
+            is_spent = turn.is_posted if result is None else result.outcome in _SPENT
+            if self._left is not None and not is_spent:
+                self._left[task.type] += 1
         await self._learn(entry, turn.manager, result)
         is_fair = bool(room) and result.outcome is SubmissionOutcome.ACCEPTED
         if is_fair and self._fair_shares.gives(task, entry.item.priority, room):
@@ -253,6 +257,7 @@ class Dispatcher:
     async def _learn(self, entry: Waiting, manager: ManagerId, result: SubmissionResult) -> None:
         """Remember of a task what its submission has shown."""
         task, memory = entry.item.task, self._memories.of(entry.item)
+        # Something is in the way that the last look at the queue did not show.
         if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
             self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:

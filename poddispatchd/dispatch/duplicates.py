@@ -23,11 +23,13 @@ async def follow(connection: Connection, task: Task, *, grace: float, language: 
     for since is left in the queue, as is what Pod may be submitting itself within ``grace`` seconds.
     The words are in ``language``.
     """
+    # The task itself is about to be submitted: its grace is over, ``grace`` is for those behind it.
     ended = await duplicates.ended_duplicates(connection, task)
     if not ended or not await _follow(
         connection, {task.pk: task.date_added}, ended, grace=0, language=language
     ):
         return False
+    # Only when the task itself follows: else it is submitted now, and the others wait for that run.
     others = iter((await duplicates.waiting_duplicates(connection, task)).items())
     while some := dict(islice(others, _TOGETHER)):
         await _follow(connection, some, ended, grace=grace, language=language)

@@ -137,6 +137,7 @@ def _outcome(request: IntentRequest, body: bytes, row: asyncpg.Record) -> Submis
         attempt=request.attempt,
         body=body,
         state=SubmissionState.OPEN,
+        # Counted before it is made, as each repetition is: after a kill nobody knows whether it was (I3).
         posts=1,
         task_id=None,
         created_at=row["created_at"],
@@ -150,6 +151,7 @@ def _obstacle(request: IntentRequest, row: asyncpg.Record) -> Obstacle:
         return Obstacle.TERM_IS_OVER
     if not row["is_untouched"]:
         return Obstacle.CHANGED
+    # Changed rows are not among the free ones either: one that is as it was read and not free is locked.
     if not row["is_free"]:
         return Obstacle.LOCKED
     if row["may_follow"]:
@@ -198,17 +200,21 @@ class IntentLog:
             match answer:
                 case Submission():
                     return answer
+                # A manager answers the bytes of a run that it still calls running with the id of that run,
+                # though its runner may be dead: the bytes of each attempt differ.
                 case Refused(obstacle=Obstacle.OTHER_ATTEMPT):
                     refused = await self._refused_parameters(request.manager)
                     payload = request.payload.without(refused)
                     request = replace(request, payload=payload, attempt=answer.next_attempt)
                 case Refused(obstacle=Obstacle.MAY_FOLLOW):
+                    # No transaction: thousands may follow, and each statement compares the rows it ends.
                     async with self._database.connection() as connection:
                         grace = self._settings().grace
                         if await duplicates.follow(connection, task, grace=grace, language=self._language()):
                             return SubmissionResult(
                                 SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
                             )
+                    # Those that ended do not concern it: the statement must not stop at them again.
                     request = replace(request, follows_nobody=True)
                 case Refused():
                     return _not_its_turn(task.pk, answer)

@@ -25,6 +25,8 @@ class ManagerTurn:
         self.kind = kind
         self.number: int | None = None
         """Of the registry's count, once it has begun."""
+        self.is_posted = False
+        """Whether the manager was asked: it may have the task, whatever follows goes wrong."""
         self.decision: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._end = end
 
@@ -132,14 +134,17 @@ class ManagerTurns:
         turn.decide()
 
     def _end(self, turn: ManagerTurn) -> None:
+        # Its submission was over before it could begin, as by an error: the place is for another task.
         if self._followers.get(turn.manager) is turn:
             self._give_up(turn)
         if turn.number is None:
             return
+        # Called twice: with the answer to the POST, and when all that follows from it is done.
         ended, turn.number = turn.number, None
         self._registry.end(turn.manager, ended)
         follower = self._followers.pop(turn.manager, None)
         if follower is None:
+            # While others are being posted, the dispatcher is woken behind them (``_sent``).
             if self._are_posted.is_set():
                 self._ring()
             return

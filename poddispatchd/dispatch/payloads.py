@@ -83,6 +83,7 @@ class SourceFiles:
         place = relative.partition("/")[0]
         if place not in self._places:
             if len(self._places) >= _MOST_PLACES:
+                # Idle ones only: beside one that is at work another one would look at the same place.
                 self._places = {name: looks for name, looks in self._places.items() if not looks.is_idle}
             self._places[place] = Batcher(partial(self._look, place), limit=_TOGETHER)
         try:
@@ -100,6 +101,7 @@ def _presence(tree: MediaTree, relative: str) -> Presence:
     except OSError as error:
         return Presence.SILENT if error.errno in IN_TROUBLE else Presence.HIDDEN
     except ResultRefusedError:
+        # A link below MEDIA_ROOT, which we do not follow (I14) and the web server may: its task is submitted.
         return Presence.HIDDEN
     if status is None:
         return Presence.MISSING
@@ -220,6 +222,7 @@ class Preparations:
             MediaMissingError: as ``Payloads.of``.
         """
         begun = self._fresh(task, site)
+        # For one use: a task that is tried once more is to be looked at as it is then.
         self._begun.pop(task.pk, None)
         return await (self._payloads.of(task, site) if begun is None else begun.work)
 

@@ -62,10 +62,13 @@ class SubmissionBackoff:
             Seconds for which its task is left alone; None when that does not depend on the task.
         """
         if isinstance(error, RowLockedError):
+            # No wait by time: the dispatcher is woken when the row can be had again.
             self._locked_rows.met(pk)
             return None
         if isinstance(error, DatabaseUnavailableError):
             self._session.suspect()
+            # Without a connection all tasks wait alike, and the session finds out when it is back. A server
+            # that answers and takes nothing is told and backed off from.
             if not isinstance(error, DatabaseStateError):
                 return None
         delay = self._incidents.failed(_SUBMISSION, error, task=pk)
@@ -126,6 +129,7 @@ class TaskBackoff:
 
     def recovered(self, task: TaskPk, *, is_stored: bool) -> None:
         """A task met no error any more; ``is_stored``: its row was written."""
+        # The database takes rows: what it refuses for other tasks is about these.
         if is_stored:
             self._refused.clear()
         self._until.pop(task, None)

@@ -111,6 +111,7 @@ class Submitter:
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
+        # Runners fail a task over a parameter that they do not know, as ``source_language`` before 1.5.0.
         payload = payload.without(self._registry.refused_parameters(turn.manager))
         intent = await self._intents.open(IntentRequest(task, turn.manager, payload, term))
         if isinstance(intent, SubmissionResult):
@@ -181,12 +182,14 @@ class Submitter:
                 directory = await self._payloads.directory_of(task)
                 run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
                 return await self._store(run, accepted.status, alone=True)
+            # The row was deleted: nothing but what is remembered here leads to its run any more.
+            await self._acceptance.stop(intent.task_pk, manager, accepted.task_id)
         try:
             # Managers recognise a request in flight, but not one that still stands in the queue beside its
             # repetition, as after they were frozen: whoever answers has emptied that queue.
             await self._client.ping(manager)
         except RunnerManagerError as error:
-            self._registry.learn(manager.id, error)
+            self._registry.learn(manager, error)
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
         found = await self._intents.repost(intent, term)
         if isinstance(found, SubmissionResult):
@@ -206,14 +209,17 @@ class Submitter:
     ) -> SubmissionResult:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
+        turn.is_posted = True
         try:
             accepted = await self._client.execute(manager, intent.body)
         except RunnerManagerError as error:
             result = await self._not_accepted(task, manager, intent, error)
         else:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
-            self._registry.learn(manager.id, None, kind=task.type)
+            self._registry.learn(manager, None, kind=task.type)
             self._registry.accepted(manager.id, task.type)
+            # First remembered, then the turn is over: from here on the manager may get its next task while
+            # the id is stored, and a database that is away must not make us ask for this one again.
             self._answers[intent.id] = accepted
             turn.end()
             run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
@@ -231,8 +237,7 @@ class Submitter:
     async def _not_accepted(
         self, task: Task, manager: RunnerManager, intent: Submission, error: RunnerManagerError
     ) -> SubmissionResult:
-        if self._registry.is_current(manager):
-            self._registry.learn(manager.id, error, kind=task.type)
+        self._registry.learn(manager, error, kind=task.type)
         outcome = _outcome(error)
         # That this post was refused says about an earlier one only what the manager says after it has looked
         # for the same bytes in flight.
@@ -241,11 +246,13 @@ class Submitter:
         if outcome is SubmissionOutcome.LOST:
             log.warning(Event.SUBMISSION_LOST, task=task.pk, runner_manager=manager.name, reason=str(error))
             return SubmissionResult(outcome, str(error))
+        # Only now that the manager surely has not taken it: without an intent nobody would look for its run.
         await self._intents.discard(intent, str(error))
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:
             await self._acceptance.stop(task.pk, manager, RunnerTaskId(error.orphan))
+        # Whoever else cannot be reached would cost a task the time to connect, one manager after the other.
         if is_silent(error):
             await self._reachability.look_around(manager.id)
         return SubmissionResult(outcome, str(error))

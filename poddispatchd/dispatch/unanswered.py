@@ -120,12 +120,14 @@ class Unanswered:
         self._submitter.forget(remembered - {submission.id for submission in still_open})
         self._count(still_open, term)
         for pk in gone:
+            # Its row was written, by whomever: the database takes such rows.
             self._backoff.went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}
         for pk, submission in list(unknown.items()):
             manager = submission.runner_manager_id
             if pk in locked or not backoff.is_due(pk):
                 continue
+            # Before all else: no manager has to be there to withdraw what was never posted.
             if self._submitter.is_unposted(submission):
                 hand_out(pk, self._turns.none(manager), partial(self._submitter.withdraw, submission))
             elif self._registry.get(manager) is None:

@@ -64,6 +64,7 @@ class TaskMemory(Struct):
 
         ``able`` are the managers that could take it. Should all of them refuse it, it fails in their words.
         """
+        # ``able`` may be empty, as while no manager of the site is active: that proves nothing.
         if self.refusals and able and (self._is_old(now) or self.refusals.keys() >= {*able}):
             self.refusals.clear()
 
@@ -92,6 +93,7 @@ class TaskMemories:
     def of(self, item: PendingTask) -> TaskMemory:
         """What is remembered of a task; a restarted one begins anew."""
         known = self._known.get(item.task.pk)
+        # A restart in Pod's administration sets a new date_added: what was refused was another request.
         if known is None or known.date_added != item.task.date_added:
             known = TaskMemory(self._clock.monotonic(), item.task.date_added)
             self._known[item.task.pk] = known
@@ -99,6 +101,7 @@ class TaskMemories:
 
     def is_free(self, waiting: "Waiting", now: float) -> bool:
         """Whether a task still waits since it was read, and is not left alone."""
+        # The very same memory: that of a task which has left the queue since, or was begun again, is gone.
         return waiting.memory.held_until <= now and self._known.get(waiting.item.task.pk) is waiting.memory
 
     def held_after(self, now: float) -> list[float]:
@@ -117,6 +120,7 @@ class TaskMemories:
     def forget(self, pk: TaskPk) -> None:
         """The task does not wait any more."""
         self._known.pop(pk, None)
+        # A look at the queue that is under way may have read it as pending: its answer is corrected by this.
         self.forgotten.add(pk)
 
     def forget_some(self, seen: Collection[TaskPk]) -> None:

@@ -110,6 +110,7 @@ class ImportAttempt:
             DatabaseError: not even that could be written; the lease is still held.
         """
         try:
+            # Pod's own lock, which its code takes, too: one importer for each task, over all machines (I7).
             async with task_lock(self._media, job.task_pk) as tree:
                 await self._under_lock(job, tree, checked)
         except (ImportBusyError, ResultError) as error:
@@ -122,16 +123,19 @@ class ImportAttempt:
     async def _under_lock(self, job: ImportJob, tree: MediaTree, checked: Callable[[], None]) -> None:
         staging: MediaPath | None = None
         try:
+            # Under Pod's lock, not before: whoever held it may have completed the task.
             wanted = await self._preparation.wanted_task(job)
             manager = await self._manager_of(job.runner_manager_id)
             task = wanted.task
             log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
+            # Before a byte is fetched: under a MEDIA_ROOT that is not mounted it would fill another disk.
             await self._preparation.check_tree(tree, wanted)
             staging = staging_directory(tree, wanted)
             await self._import(job, wanted, manager, staging, checked)
         except RaceLostError as error:
             await self._failures.drop(FailedAttempt(job, error, tree, staging), str(error))
         except DatabaseUnavailableError:
+            # Not even what follows could be written down: the importer gives the lease back later.
             raise
         except (PoddispatchdError, OSError) as error:
             await self._failures.handle(FailedAttempt(job, error, tree, staging))
@@ -185,8 +189,9 @@ class ImportAttempt:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
             done, has_obsolete = await commit
         self._metrics.import_duration.labels(task.type).observe(self._clock.monotonic() - begun)
-        await self._commits.tidy(job, staging, has_obsolete=has_obsolete)
+        # Before the clean-up, which a slow disk may hold up: what follows from the commit needs none of it.
         self._wake(done)
+        await self._commits.tidy(job, staging, has_obsolete=has_obsolete)
 
     async def _fetched(
         self, job: ImportJob, task: Task, manager: RunnerManager, staging: MediaPath
@@ -228,7 +233,7 @@ class ImportAttempt:
             ),
             mode=settings.pod.file_permissions,
         )
-        self._managers.registry.learn(manager.id, None)
+        self._managers.registry.learn(manager, None)
         return result.size, manifest.left_out(offered, task.type)
 
     def _wake(self, done: ImportedResult) -> None:

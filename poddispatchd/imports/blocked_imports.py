@@ -56,8 +56,10 @@ class BlockedImports:
 
     def met(self, import_id: ImportId, manager: ManagerId, error: Exception) -> None:
         """An import waits: for its manager, or for what is around it."""
+        # Others got past when it did not: brought forward with each of them it would be tried all the time.
         if isinstance(error, _OF_ONE_RESULT) and import_id in self._alone:
             return
+        # To the end: the oldest are forgotten first.
         self._waiting.pop(import_id, None)
         self._waiting[import_id] = manager if isinstance(error, RunnerManagerError) else _SURROUNDINGS
         _bound(self._waiting)
@@ -120,6 +122,7 @@ class ImportObstacles:
         self._catalogue = catalogue
         self._incidents = incidents
         self._blocked = BlockedImports()
+        self._ready: set[ImportId] = set()
 
     async def met(self, job: ImportJob, error: Exception, words: str) -> Exception:
         """An attempt met an error.
@@ -139,7 +142,7 @@ class ImportObstacles:
         manager = self._registry.get(job.runner_manager_id)
         if isinstance(error, RunnerManagerError) and manager is not None:
             error = await narrowed(self._client, manager, error)
-            self._registry.learn(manager.id, error)
+            self._registry.learn(manager, error)
         if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):
             self._media_health.obstructed(words, job.task_pk)
         else:
@@ -150,10 +153,10 @@ class ImportObstacles:
         """An import is to be tried again when they have changed."""
         self._blocked.met(job.id, job.runner_manager_id, error)
 
-    def imported(self, job: ImportJob) -> set[ImportId]:
-        """A result was imported; which other imports wait for no reason any more."""
+    def imported(self, job: ImportJob) -> None:
+        """A result was imported: other imports may wait for no reason any more."""
         self.left(job)
-        return self._blocked.passed(job.id, job.runner_manager_id)
+        self._ready |= self._blocked.passed(job.id, job.runner_manager_id)
 
     def left(self, job: ImportJob) -> None:
         """Nobody waits any more for a result of this task to be written."""
@@ -162,6 +165,11 @@ class ImportObstacles:
         if self._media_health.obstacles:
             self._media_health.usable(job.task_pk)
 
-    def answered(self) -> set[ImportId]:
-        """Which imports wait for a manager that was seen down and is not any more."""
-        return self._blocked.answered(self._registry.is_down)
+    def ready(self) -> frozenset[ImportId]:
+        """Which imports wait for no reason any more, until it is told that they were ``brought_forward``."""
+        self._ready |= self._blocked.answered(self._registry.is_down)
+        return frozenset(self._ready)
+
+    def brought_forward(self, imports: frozenset[ImportId]) -> None:
+        """These are due again, as the database has it."""
+        self._ready -= imports

@@ -112,6 +112,7 @@ class ImportCommit:
 
         if not await self._with_retries(write):
             raise RaceLostError("The lease of this import was lost.")
+        # Looked at again: Pod's web process chooses names of files, too, and does not ask our journal.
         taken = await tree.run(existing_files, tree, stored) - earlier if stored else set()
         if taken:
             raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
@@ -119,6 +120,7 @@ class ImportCommit:
             async with self._database.connection() as connection:
                 if await queue.reclaim_files(connection, brought):
                     return
+            # A deletion under way has a lease of the file, and is waited for: it would take the new one.
             if self._is_stopping:
                 break
             await self._clock.sleep(1.0)
@@ -138,6 +140,7 @@ class ImportCommit:
             # Files may have to be copied to another file system.
             await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
         except NameTakenError as error:
+            # What is there is somebody else's: it must not be deleted with what this import has brought.
             async with self._database.connection() as connection:
                 await queue.forget_recorded(connection, job, error.paths)
             raise
@@ -155,9 +158,8 @@ class ImportCommit:
 
         ``has_obsolete``: there are files that are not needed any more. The caller holds the task's lock.
         """
-        if ready := self._obstacles.imported(job):
-            async with self._database.connection() as connection:
-                await queue.bring_forward(connection, ready)
+        self._obstacles.imported(job)
+        # A thread that hangs may still write there: the sweep removes it another time.
         if staging.tree.calls.hangs:
             return
         await staging_area.discard(staging)
@@ -190,6 +192,7 @@ class ImportCommit:
             # Only one of many waits for long at once: they would take all connections from everybody else.
             nonlocal is_again
             async with self._trying_again if is_again else nullcontext():
+                # The first may wait a second for a row; beside others, or once more, hardly: it adds up.
                 hurried, is_again = is_again or self._writing > 0, True
                 return await self._write_rows(job, task, plan, hurried=hurried)
 
@@ -228,6 +231,7 @@ class ImportCommit:
             obsolete=done.obsolete_files,
             own_tasks=() if chained is None else (chained,),
         )
+        # With the rows: nobody is told of what was rolled back, and nobody is forgotten (I6).
         await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
         return done, has_obsolete
 

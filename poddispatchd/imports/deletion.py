@@ -106,6 +106,7 @@ class Deletion:
         leases = self._leases
         while items := await leases.claim(_BATCH, only=only):
             of_path = {str(item.lease.key): item.lease for item in items}
+            # A tree of its own: that a thread of this deletion hangs is to be told from all others that do.
             tree = MediaTree.sharing(self._media)
             try:
                 problems = await self._delete_unless_needed(tree, sorted(of_path))
@@ -252,6 +253,7 @@ async def _discard(
     connection: Connection, task_pk: TaskPk, brought: list[BroughtFile], *, keep_shared: bool = False
 ) -> None:
     """What was there before, under the same names, stays: rows name it, and a viewer may watch it."""
+    # A name that was chosen because it was free is no other result's: that file goes in any case.
     paths = {file.path for file in brought if file.is_new and (file.is_chosen or not keep_shared)}
     await _add_obsolete_files(connection, task_pk, sorted(paths))
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
-from poddispatchd.database.pool import Database
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.french import in_language
 from poddispatchd.domain.import_failures import Circumstances, NextAction, longest_delay, next_action
 from poddispatchd.domain.lifecycle import Decision, Retries
@@ -45,6 +45,8 @@ from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
+
+_NOT_WANTED = "The row was completed, restarted or deleted by someone else."
 
 
 class FailedAttempt(Struct, frozen=True):
@@ -123,12 +125,13 @@ class FailureHandling:
                 submitted = await submissions.attempts(connection, task)
             obstructed_for = await queue.obstructed_for(connection, job)
         if task is None or not job.is_wanted_by(task):
-            await self.drop(attempt, "The row was completed, restarted or deleted by someone else.")
+            await self.drop(attempt, _NOT_WANTED)
             return
         settings = self._settings()
         now = Circumstances(
             attempts=job.attempts,
             max_attempts=settings.imports.max_attempts,
+            # A run that Pod submitted is not in the journal, and counts as one.
             may_resubmit=max(submitted.since, 1) < settings.reconcile.max_attempts,
             obstructed_for=obstructed_for,
             lost=settings.reconcile.lost,
@@ -186,6 +189,7 @@ class FailureHandling:
             await self._deletion.withdraw(job, tree)
             await staging_area.discard(attempt.staging)
             await self._deletion.delete_obsolete(job.task_pk)
+        # Last: this gives the lease back, and whoever gets it next begins with an empty place.
         async with self._database.transaction() as connection:
             await queue.retry(
                 connection,
@@ -214,6 +218,7 @@ class FailureHandling:
             await self.handle(FailedAttempt(job, error, attempt.tree, attempt.staging))
             return
         if record.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING, None):
+            # It contradicts itself: its record says that there is a result, its result that there is none.
             is_last = now.attempts >= now.max_attempts
             await self._apply(attempt, task, NextAction.FAIL if is_last else NextAction.RETRY, now)
             return
@@ -223,6 +228,7 @@ class FailureHandling:
         """The run goes on, or has ended otherwise: the import is dropped, the row follows the manager."""
         job = attempt.job
         assert record.status is not None  # noqa: S101 - _ask has seen to it
+        # What a run that goes on has said so far is told again, with more, at its end.
         report = RunReport(record.status)
         if record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
             report = RunReport(record.status, record.error, record.script_output)
@@ -246,25 +252,36 @@ class FailureHandling:
 
     async def _end(self, attempt: FailedAttempt, task: Task, action: NextAction) -> None:
         """Let the task run again, or end it in words; the result is given up."""
-        job, reason, language = attempt.job, attempt.words, self._settings().pod.output_language
+        job, reason = attempt.job, attempt.words
         outcome = ImportOutcome.FAILED if action is NextAction.FAIL else ImportOutcome.RESUBMITTED
         async with self._database.transaction() as connection:
-            await tasks.lock_task(connection, task.pk)
-            if not await queue.finish(connection, job, ImportState.FAILED, reason):
-                return
-            if action is NextAction.RESUBMIT:
-                words = f"Its result cannot be imported, so that it is submitted again: {reason}"
-                output = merge_output(task.script_output, in_language(words, language), None)
-                await requeue_task(
-                    connection, task, reason, retries=self._retries(), output=output, language=language
-                )
-            else:
-                words = f"Its result cannot be imported: {reason}"
-                await fail_task(connection, task, words, language=language)
+            # The row as it is now: a callback may have added to its output, or a person begun it again.
+            current = await tasks.lock_task(connection, task.pk)
+            is_wanted = current is not None and job.is_wanted_by(current)
+            if current is not None and is_wanted:
+                if not await queue.finish(connection, job, ImportState.FAILED, reason):
+                    return
+                await self._give_up(connection, current, action, reason)
+        if not is_wanted:
+            await self.drop(attempt, _NOT_WANTED)
+            return
         log.error(Event.IMPORT_FAILED, task=task.pk, reason=reason, outcome=outcome.value)
         self._metrics.imports.labels(task.type, outcome).inc()
         ring_for(Decision.FAIL if action is NextAction.FAIL else Decision.RETRY, self._wakeups)
         await self._leave(attempt)
+
+    async def _give_up(self, connection: Connection, task: Task, action: NextAction, reason: str) -> None:
+        """Let a task run again, or fail; its row is locked, and as it is now."""
+        language = self._settings().pod.output_language
+        if action is NextAction.RESUBMIT:
+            words = f"Its result cannot be imported, so that it is submitted again: {reason}"
+            output = merge_output(task.script_output, in_language(words, language), None)
+            await requeue_task(
+                connection, task, reason, retries=self._retries(), output=output, language=language
+            )
+        else:
+            words = f"Its result cannot be imported: {reason}"
+            await fail_task(connection, task, words, language=language)
 
     async def _leave(self, attempt: FailedAttempt) -> None:
         if attempt.tree is not None:

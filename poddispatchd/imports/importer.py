@@ -116,13 +116,15 @@ class Importer:
         rest = self._rest_until - self._clock.monotonic()
         if rest > 0:
             return rest
-        if ready := self._obstacles.answered():
+        if ready := self._obstacles.ready():
             async with self._database.connection() as connection:
                 await queue.bring_forward(connection, ready)
+            self._obstacles.brought_forward(ready)
         slots = self._settings().concurrency
         free, room = slots - len(self._fetching()), 2 * slots - len(self._running)
         if free > 0 and room > 0:
             self._begin(await self._leases.claim(min(free, room), held=self._held()))
+        # Slots of slow imports once more, less those that were given so already (``free`` below zero).
         elif (spare := min(room, self._slow() + min(free, 0))) > 0:
             self._begin(await self._leases.claim(spare, held=self._held(), share=1))
         if len(self._running) >= 2 * slots:
@@ -139,6 +141,7 @@ class Importer:
         self._stopping = True
         self._attempts.stop()
         for running in self._running.values():
+            # One that is past its commit point does not end by that: ``ImportAttempt`` shields the commit.
             running.work.cancel()
         if self._running:
             await asyncio.wait([running.work for running in self._running.values()], timeout=seconds)
@@ -169,6 +172,7 @@ class Importer:
     def _begin(self, leased: list[Leased]) -> None:
         for item in leased:
             job = ImportJob.of(item)
+            # The stop came while they were claimed.
             if self._stopping:
                 self._leases.abandon(job.lease)
                 continue
@@ -203,6 +207,7 @@ class Importer:
             self._session.suspect()
             # It would come again at once: the database lets nobody in, or refuses what an import writes.
             delay = _AWAY
+            # A server that answers and takes nothing: told as a failure, with waits that grow.
             if type(error) is not DatabaseUnavailableError:
                 delay = self._incidents.failed(_IMPORT, error, task=job.task_pk)
             self._rest_until = self._clock.monotonic() + delay

@@ -77,6 +77,7 @@ class Preparation:
             RaceLostError: its row does not wait for this result any more.
             RowLockedError: another session holds a row that the import would write.
         """
+        # A result is not fetched, which may take hours, for a row that another session was seen to hold.
         if job.task_pk in self._locked_rows.tasks and await held_row(self._database, job.task_pk) is not None:
             raise RowLockedError("Another database session holds a row of this task.", task=job.task_pk)
         async with self._database.connection() as connection:
@@ -170,6 +171,7 @@ class Preparation:
             case TaskType.TRANSCRIPTION:
                 return await transcription.prepare(result)
             case TaskType.STUDIO:
+                # Before the files are named after it, and the same at every attempt: a task makes one video.
                 async with self._database.connection() as connection:
                     video_id = await queue.reserve_video(connection, job)
                 return await studio.prepare(result, video_id=video_id, created_at=job.created_at)

@@ -73,6 +73,7 @@ class Sweep:
                 log.warning(Event.MEDIA_SLOW, reason=str(error))
                 return
             except (ImportBusyError, ResultError):
+                # Somebody is at it, or its directory is in trouble: another time, and the others now.
                 continue
         await self._sweep_staging()
 
@@ -91,6 +92,7 @@ class Sweep:
         for staging in candidates:
             try:
                 async with task_lock(media, staging.task) as tree:
+                    # Once more, under the lock: an import may have begun in it since.
                     if await self._stale([staging]):
                         await tree.run(delete_tree, staging.path)
             except ImportBusyError:

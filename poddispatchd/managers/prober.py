@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.errors import NoHealthCheckError, RunnerManagerError
+from poddispatchd.errors import NoHealthCheckError, RunnerManagerError, RunnerManagerUnavailableError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.runner.client import RunnerClient
@@ -75,9 +76,10 @@ class Prober:
     def _begin(self, report: ManagerReport) -> None:
         if self._not_before.get(report.id, 0.0) > self._clock.monotonic():
             return
-        if report.id not in self._asking:
+        manager = self._registry.get(report.id)
+        if manager is not None and report.id not in self._asking:
             self._asking[report.id] = asyncio.create_task(
-                self._probe(report.id), name=f"probe of {report.name}"
+                self._probe(manager), name=f"probe of {report.name}"
             )
 
     async def until_idle(self) -> None:
@@ -90,39 +92,55 @@ class Prober:
         await cancel_surely(*self._asking.values())
 
     async def is_well(self, manager_id: ManagerId) -> bool:
-        """Whether a manager answers its health check now; what it answers is learnt from."""
+        """Whether a manager answers its health check now; that it does not is learnt from."""
         manager = self._registry.get(manager_id)
         if manager is None:
             return False
         try:
-            await self._client.health(manager)
+            await self._ask(manager)
         except RunnerManagerError as error:
-            self._registry.learn(manager_id, error)
+            self._registry.learn(manager, error)
             return False
         return True
+
+    async def _ask(self, manager: RunnerManager) -> None:
+        """Ask a manager's health; one that hides it is asked about no task instead.
+
+        Raises:
+            RunnerManagerError: it cannot be given tasks.
+        """
+        try:
+            await self._client.health(manager)
+        except NoHealthCheckError as hidden:
+            # A proxy may pass on no more than what Pod asks, and nothing but this closes the breaker again.
+            try:
+                await self._client.ping(manager)
+            except RunnerManagerUnavailableError:
+                raise
+            except RunnerManagerError:
+                raise hidden from None
 
     def _works(self, manager_id: ManagerId) -> bool:
         """Whether tasks go to this manager, as far as is known."""
         return manager_id not in self._inactive_asked and not self._registry.is_down(manager_id)
 
-    async def _probe(self, manager_id: ManagerId) -> None:
-        manager = self._registry.get(manager_id)
-        job = "question about the health of a runner manager"
+    async def _probe(self, manager: RunnerManager) -> None:
+        manager_id, job = manager.id, "question about the health of a runner manager"
         try:
-            if manager is not None:
-                await self._client.health(manager)
-                self._registry.learn(manager_id, None)
+            await self._ask(manager)
+            self._registry.learn(manager, None)
             self._doubted.discard(manager_id)
             self._not_before.pop(manager_id, None)
             self._incidents.recovered(job)
         except RunnerManagerError as error:
             if isinstance(error, NoHealthCheckError) and self._works(manager_id):
                 # It may hide its health and take tasks all the same: that it answers is all that was asked.
-                self._registry.learn(manager_id, None)
+                self._registry.learn(manager, None)
                 return
-            self._registry.learn(manager_id, error)
+            self._registry.learn(manager, error)
             is_down = self._registry.is_down(manager_id)
             if manager_id in self._inactive_asked and not is_down:
+                # Once more at the next look: the breaker opens with the second failure, and is shown then.
                 self._inactive_asked[manager_id] = self._clock.monotonic() - _INACTIVE_EVERY
             elif is_down:
                 self._doubted.discard(manager_id)

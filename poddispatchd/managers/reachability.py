@@ -55,6 +55,7 @@ class Reachability:
         Where nobody else is known to answer, the first answer is waited for, at most so long.
         """
         now = self._clock.monotonic()
+        # Those whose breaker is open get no tasks anyway.
         closed = [
             known
             for known in self._registry.states.values()
@@ -65,6 +66,7 @@ class Reachability:
         if not others:
             return
         for known in doubtful + [known for known in closed if known.manager.id == unreachable]:
+            # An answer to anything ends the doubt (``asked_since``); the question goes on until its end.
             if known.asked_since is None and known.manager.id not in self._asking:
                 self._begin(known, now)
         if len(doubtful) == len(others):
@@ -97,7 +99,7 @@ class Reachability:
                 await self._client.ping(manager)
             except RunnerManagerError as failure:
                 error = failure
-            if self._registry.is_current(manager):
-                self._registry.learn(manager.id, error)
+            self._registry.learn(manager, error)
+            # It has answered, this question or another; or it is down, and the health check goes on.
             if known.asked_since is None or self._registry.is_down(manager.id):
                 return

@@ -8,7 +8,6 @@ that, one record would keep the manager from tasks and all others from their tur
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import (
     RecordUnavailableError,
-    RunnerManagerBusyError,
     RunnerManagerError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
@@ -32,7 +31,7 @@ async def narrowed(
     Returns:
         ``RecordUnavailableError`` if the manager answers other questions; else the error itself.
     """
-    if not isinstance(error, _IN_DOUBT) or isinstance(error, RunnerManagerBusyError):
+    if not isinstance(error, _IN_DOUBT):
         return error
     try:
         await client.ping(manager)

@@ -225,17 +225,17 @@ class ManagerRegistry:
             log.info(Event.RUNNER_MANAGER_FULL, runner_manager=known.manager.name, type=kind)
 
     def learn(
-        self, manager: ManagerId, error: PoddispatchdError | None, *, kind: TaskType | None = None
+        self, manager: RunnerManager, error: PoddispatchdError | None, *, kind: TaskType | None = None
     ) -> None:
         """Take over what a request told about this manager.
 
         Args:
-            manager: whom it went to.
+            manager: as it was asked; an address or a token that Pod has replaced since tells nothing.
             error: how it failed; None when it succeeded.
             kind: the type of the task, for a submission.
         """
-        known = self._known.get(manager)
-        if known is None:
+        known = self._known.get(manager.id)
+        if known is None or not self.is_current(manager):
             return
         now = known.heard_at = self._clock.monotonic()
         if kind is not None:
@@ -260,7 +260,7 @@ class ManagerRegistry:
         if isinstance(error, RunnerManagerBusyError):
             known.limits(now, until=now + _RATE_LIMIT_WINDOW)
         if isinstance(error, RunnerManagerFullError) and kind is not None:
-            self.full(manager, kind)
+            self.full(manager.id, kind)
         if known.tell(error):
             self._came_back.ring()
 

@@ -100,6 +100,7 @@ class PodSites:
         unfit = unfit_for_pod(settings, sites.values(), podfile=podfile)
         if problems := [f"{key}: {words}" for key, words in unfit]:
             raise ConfigurationError(*problems)
+        # Only when all of it fits: a reload that is refused leaves everything as it is.
         self.known = sites
 
 
@@ -139,24 +140,37 @@ class ManagerRows:
         self._memories = memories
         self._read_at = float("-inf")
         self._rings = 0
+        self._expiries = 0
+        self._reads = 0
+        self._taken_over = 0
+        """The number of the read whose rows the registry has."""
 
     def expire(self) -> None:
         """Something shows that they are not what they were: they are read at the next look."""
         self._read_at = float("-inf")
+        self._expiries += 1
 
     async def refresh(self, *, within: float = FRESH_FOR) -> None:
         """Read them again, unless that was done within so many seconds.
 
         They are read in any case after a person has paused or resumed one.
         """
+        # As of before the statements: what is changed while they run is read the next time.
         now, rings = self._clock.monotonic(), self._administration.rings
         if rings == self._rings and now - self._read_at < within:
             return
+        expiries, read = self._expiries, self._reads + 1
+        self._reads = read
         managers = await pod_managers.runner_managers(self._database)
         memories = await self._memories(self._database)
         latest_tasks = await pod_managers.latest_tasks(self._database, among=_RECENT_TASKS)
+        # Before the registry has them: whoever sees a manager there finds its site.
         if any(manager.site_id not in self._sites.known for manager in managers):
             # A site was added to Pod while the daemon runs.
             await self._sites.read()
-        self._read_at, self._rings = now, rings
+        if read < self._taken_over:
+            return  # several jobs read, and who began later was quicker: its rows are newer
+        self._rings, self._taken_over = rings, read
+        if expiries == self._expiries:
+            self._read_at = now
         self.registry.refresh(managers, memories, latest_tasks)

@@ -177,6 +177,7 @@ class ManagerState(Struct):
             Whether one task is to find out now what only a task can.
         """
         if not self.refused_by_task:
+            # The next failure of a task opens it again, for longer than before.
             self.breaker = Breaker(failures=POLICY.threshold - 1, openings=self.breaker.openings)
             return False
         if self.breaker.state is BreakerState.HALF_OPEN or now < self.breaker.until:

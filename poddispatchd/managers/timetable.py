@@ -76,6 +76,7 @@ class Timetables:
         }
 
     def _opens_at(self, kind: TaskType, name: str, pauses: tuple[Pause, ...]) -> datetime | None:
+        # Managers without windows of their own share the answer.
         key = (kind, name if name in self._availability.runner_managers else "", pauses)
         if key not in self._known:
             self._known[key] = self._availability.opens_at(kind, name, self._now, pauses=pauses)

@@ -14,10 +14,8 @@ from poddispatchd.config.model import ReconcileSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import (
-    RowLockedError,
-)
+from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.errors import RowLockedError, RunnerTaskUnknownError
 from poddispatchd.journal import failures
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -65,18 +63,29 @@ class FailureRecheck:
         self._metrics = metrics
         self._clock = clock
         self._looked_at = float("-inf")
+        self._to_ask: dict[RunnerManager, list[UnsettledTask]] = {}
+        """What was read last, of the managers that have not been asked yet."""
 
-    async def due(self, *, exclude: Collection[TaskPk] = ()) -> dict[RunnerManager, list[UnsettledTask]]:
-        """The failures to ask about now, but for some; none if that was done lately."""
+    async def due(
+        self, *, exclude: Collection[TaskPk], is_busy: Callable[[ManagerId], bool]
+    ) -> dict[RunnerManager, list[UnsettledTask]]:
+        """The failures to ask about now, but for some; those of a manager that is busy when it is not."""
         now = self._clock.monotonic()
-        if now - self._looked_at < _RARELY * self._settings().interval:
-            return {}
+        if now - self._looked_at >= _RARELY * self._settings().interval:
+            self._to_ask = await self._read(exclude)
+            # Only now: a look that the database refused is made again with the next step.
+            self._looked_at = now
+        free = {manager: items for manager, items in self._to_ask.items() if not is_busy(manager.id)}
+        for manager in free:
+            del self._to_ask[manager]
+        return free
+
+    async def _read(self, exclude: Collection[TaskPk]) -> dict[RunnerManager, list[UnsettledTask]]:
         async with self._database.connection() as connection:
             lately = await failures.recent_failures(
                 connection, hours=_FOR_HOURS, limit=_MOST, excluding=exclude
             )
             failed = await tasks.failed_tasks(connection, list(lately)) if lately else []
-        self._looked_at = now
         rows = {item.task.pk: item for item in failed}
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
         for pk, run in lately.items():
@@ -94,7 +103,8 @@ class FailureRecheck:
         """
 
         async def ask(item: UnsettledTask) -> None:
-            with suppress(RowLockedError):
+            # A run that its manager has forgotten is mended by nobody: an answer like any other.
+            with suppress(RowLockedError, RunnerTaskUnknownError):
                 await self._ask(manager, item)
 
         # Whoever asks about a running task finds out what is wrong with a manager; nobody waits for these.
@@ -116,6 +126,7 @@ class FailureRecheck:
         if record.status is None:
             return
         report = RunReport(record.status, record.error, record.script_output)
+        # The row says that it failed; another failure, or a run that goes on, changes nothing of that yet.
         if not report.is_success:
             return
         async with self._database.transaction() as connection:

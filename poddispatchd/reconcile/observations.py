@@ -41,6 +41,7 @@ class Observation(Struct):
         cls, item: UnsettledTask, known: TaskObservation, *, now: float, running_after: float
     ) -> "Observation":
         """Begin to watch a task of which the journal knows this."""
+        # Below zero where the database's clock was set back.
         since = now - max(known.age, 0.0)
         # One that waits with an id is not submitted before it is known whether it runs.
         delay = 0.0 if item.task.status == TaskStatus.PENDING else running_after

@@ -37,12 +37,14 @@ class OnlineRunners:
         """
         listing = self._online_runners.get(manager.id)
         if listing is None or listing.at <= not_before:
+            # Dated before the question; one that cannot tell is remembered, too: it is not asked for each
+            # task.
             listing = _Listing(self._clock.monotonic(), None)
             try:
                 listed = await self._client.runners(manager)
             except RunnerManagerError as error:
                 if isinstance(error, RunnerManagerUnavailableError):
-                    self._registry.learn(manager.id, await narrowed(self._client, manager, error))
+                    self._registry.learn(manager, await narrowed(self._client, manager, error))
             else:
                 listing = replace(listing, online=frozenset(item.id for item in listed if item.online))
             self._online_runners = {

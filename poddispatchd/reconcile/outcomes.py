@@ -108,6 +108,7 @@ class AppliedOutcomes:
         if item.task.pk in locked:
             return  # its manager is asked again, when the row is free
         try:
+            # Who holds one row may hold many: a second for each would add up, and all questions wait.
             async with self._database.transaction(hurried=bool(locked)) as connection:
                 decision = await apply_report(
                     connection, item.task, report, retries=self._retries(), language=self._language()
@@ -141,6 +142,7 @@ class AppliedOutcomes:
         settings, language = self._settings(), self._language()
         async with self._database.transaction(hurried=bool(self._locked_rows.tasks)) as connection:
             task = await tasks.lock_task(connection, item.task.pk)
+            # A callback, or a person, may have been quicker than the second answer (I4).
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
                 return
             submitted = await submissions.attempts(connection, task)

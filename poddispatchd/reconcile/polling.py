@@ -49,7 +49,7 @@ class Registry(Protocol):
     def opening_of(self, manager: ManagerId) -> float:
         """When a question may go to this manager again, on the monotonic clock."""
 
-    def learn(self, manager: ManagerId, error: PoddispatchdError | None) -> None:
+    def learn(self, manager: RunnerManager, error: PoddispatchdError | None) -> None:
         """A question to this manager failed so, or succeeded."""
 
 
@@ -152,6 +152,7 @@ class ManagerPolling:
             now = self._clock.monotonic()
             before, rest = items[:position], items[position:]
             opening = self._registry.opening_of(manager.id)
+            # Its breaker may open amid this, or its rate be limited, by what others meet.
             if opening > now or now - begun > LONGEST:
                 return Round(before, before, rest, until=max(now, opening))
             try:
@@ -166,8 +167,10 @@ class ManagerPolling:
                 if isinstance(error, OF_THE_MANAGER) or unusable >= MOST_UNUSABLE:
                     found = await narrowed(self._client, manager, error)
                     is_about_record = isinstance(found, RecordUnavailableError)
+                    # That it answers is worth knowing whatever was asked; that it does not, only of what
+                    # runs.
                     if teaches or is_about_record:
-                        self._registry.learn(manager.id, found)
+                        self._registry.learn(manager, found)
                     if not is_about_record:
                         return Round(items[: position + 1], before, rest)
                     unusable = 0

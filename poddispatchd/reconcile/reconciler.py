@@ -116,7 +116,9 @@ class Reconciler:
             elif not self._polling.is_busy(item.manager.id):
                 by_manager[item.manager].append(item)
         asked = [item.task.pk for items in by_manager.values() for item in items]
-        failed = await self._recheck.due(exclude=asked) if self._recheck is not None else {}
+        failed: dict[RunnerManager, list[UnsettledTask]] = {}
+        if self._recheck is not None:
+            failed = await self._recheck.due(exclude=asked, is_busy=self._polling.is_busy)
         for manager in dict.fromkeys((*by_manager, *failed)):
             if not self._polling.is_busy(manager.id):
                 self._polling.begin(
@@ -125,6 +127,7 @@ class Reconciler:
                 )
         # Whoever takes longer goes on by itself: nobody else's tasks wait for a manager that is slow.
         await self._polling.wait(_ANSWERED_WITHIN)
+        # Only now: after a step that failed everything is asked about again.
         self._term = term
         now = self._clock.monotonic()
         await self._show_stale(unsettled, now)
@@ -173,6 +176,7 @@ class Reconciler:
         Raises:
             DatabaseUnavailableError: what it says cannot be stored.
         """
+        # Else a look would be due again and again while they are asked about.
         regular = self._clock.monotonic() + self._settings().interval
         self._observations.postpone((item.task.pk for item in items), regular)
 
@@ -200,11 +204,12 @@ class Reconciler:
         try:
             record = await self._client.status(manager, item.task.task_id)
         except RunnerTaskUnknownError as error:
+            # The manager itself says 404: an answer like any other.
             seen.unanswered = 0
-            self._registry.learn(manager.id, None)
+            self._registry.learn(manager, None)
             await self._denied(item, str(error))
             return
-        self._registry.learn(manager.id, None)
+        self._registry.learn(manager, None)
         seen.denials = seen.unanswered = 0
         seen.runs_on(record.runner_id if record.status is RunnerStatus.RUNNING else None)
         if record.status is not None:

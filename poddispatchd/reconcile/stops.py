@@ -16,7 +16,7 @@ from poddispatchd.errors import OF_THE_MANAGER, RecordUnavailableError
 from poddispatchd.journal import unwanted_runs
 from poddispatchd.journal.unwanted_runs import UnwantedRun
 from poddispatchd.managers.record_errors import narrowed
-from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.supervision import cancel_surely
@@ -37,7 +37,7 @@ class Stops:
     Args:
         database: Pod's.
         client: asks.
-        registry: which managers can be asked.
+        managers: which ones can be asked.
         schedules: whether this daemon schedules: only that one asks.
     """
 
@@ -46,12 +46,13 @@ class Stops:
         *,
         database: Database,
         client: RunnerClient,
-        registry: ManagerRegistry,
+        managers: ManagerRows,
         schedules: Callable[[], bool],
     ) -> None:
         self._database = database
         self._client = client
-        self._registry = registry
+        self._managers = managers
+        self._registry = managers.registry
         self._schedules = schedules
 
     async def step(self) -> float:
@@ -64,12 +65,16 @@ class Stops:
             return _IDLE
         async with self._database.connection() as connection:
             given_up = await unwanted_runs.forget_old(connection)
+            # Their next requests are set with that: whatever comes of these, nobody is asked again at once.
             due = await unwanted_runs.take_due(connection, limit=_AT_ONCE)
         for item in given_up:
             self._tell(Event.RUN_NOT_STOPPED, item)
         by_manager: dict[ManagerId, list[UnwantedRun]] = defaultdict(list)
         for item in due:
             by_manager[item.run.runner_manager_id].append(item)
+        if any(self._registry.get(manager) is None for manager in by_manager):
+            # It may be new in Pod; about the runs of one that is gone nobody is asked any more.
+            await self._managers.refresh(within=0)
         over: list[UnwantedRun] = []
         failure = await self._ask_all(by_manager, over)
         async with self._database.connection() as connection:
@@ -95,6 +100,7 @@ class Stops:
             if manager is None:
                 # Pod has no such manager any more: nobody can be asked.
                 over += items
+            # Of one that is down all are asked again later: the wait of each has grown already.
             elif not self._registry.is_down(manager_id):
                 asking.append(asyncio.create_task(self._ask(manager, items, over)))
         if not asking:
@@ -114,7 +120,7 @@ class Stops:
             stop = await stop_run(self._client, manager, item.run.task_id)
             if isinstance(stop.error, OF_THE_MANAGER):
                 found = await narrowed(self._client, manager, stop.error)
-                self._registry.learn(manager.id, found)
+                self._registry.learn(manager, found)
                 if not isinstance(found, RecordUnavailableError):
                     return
             if stop.is_over:

@@ -87,6 +87,7 @@ def accepted(manager: RunnerManager, answer: HttpAnswer) -> Accepted:
     """
     if not answer.is_success:
         raise submission_refusal(manager, answer)
+    # Asked for again with the same bytes it has its id; taken for nonsense, its run would belong to nobody.
     if answer.is_cut or _is_cut_short(answer.body):
         raise AnswerLostError(
             f"Runner manager {manager.name!r} cut its answer short: it may have taken the task."
@@ -175,6 +176,7 @@ def record_from_result(manager: RunnerManager, answer: HttpAnswer, task_id: Runn
             error = _said(detail.removeprefix(_TASK_FAILED).lstrip())
             return RunnerTask(task_id, RunnerStatus.FAILED, RunnerStatus.FAILED.value, error=error)
         case 425:
+            # A task that timed out is told with 425, too: the word decides, and what is unknown goes on.
             word = detail.rpartition("Status:")[2].strip().lower()
             known = word if word in _STATUSES else RunnerStatus.RUNNING.value
             return RunnerTask(task_id, RunnerStatus(known), _said(word)[:_LONGEST_WORD])
@@ -231,6 +233,7 @@ def _usable_id(value: object) -> tuple[str | None, str | None]:
         value = str(value) if abs(value) < 10**_LONGEST_ADDRESSABLE_ID else ""
     if not isinstance(value, str) or value in ("", ".", "..") or value.isspace():
         return None, None
+    # PostgreSQL cannot store it, and what it could store would be another id.
     if _clean(value) != value:
         return None, None
     if len(value) > _LONGEST_TASK_ID:

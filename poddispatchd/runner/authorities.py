@@ -97,6 +97,7 @@ class TrustingConnector(aiohttp.TCPConnector):
         self, authorities: TrustedAuthorities, *, limit_per_host: int, keepalive_timeout: float
     ) -> None:
         super().__init__(
+            # Of all managers together: one with many downloads must not keep another one waiting (I12).
             limit=0,
             limit_per_host=limit_per_host,
             keepalive_timeout=keepalive_timeout,

@@ -149,6 +149,7 @@ class RunnerClient(RunnerReader):
         try:
             return await super().status(manager, task_id)
         except RecordTooLongError:
+            # Its status code tells how the task is, in a few bytes (``answers.record_from_result``).
             answer = await self._ask(manager, Request("GET", route("task", "result", task_id)))
             return answers.record_from_result(manager, answer, task_id)
 

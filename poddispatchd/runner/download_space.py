@@ -50,6 +50,7 @@ class DownloadSpace:
         self._check_size(size)
         self._to_come[path] = size
         self._room -= size
+        # Small files are counted against the last look: each look at the disk takes a thread.
         if self._room < 0 or size >= _CHECK_EVERY:
             await self.check_space()
 
@@ -61,6 +62,7 @@ class DownloadSpace:
             NoSpaceError: the disk has filled up meanwhile.
         """
         self._check_size(size)
+        # Below zero where no length was announced, or more comes than was.
         self._to_come[path] = max(0, self._to_come.get(path, 0) - size)
         self._kept += size
         self._unchecked += size

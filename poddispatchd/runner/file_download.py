@@ -125,6 +125,7 @@ class FileDownload:
             raise BrokenOffError(f"{self._name} has become shorter than what was received of it.")
         if not 200 <= response.status < 300:
             raise await self._refused(response)
+        # Any other 2xx is no whole file: a part of it was not asked for.
         if response.status != 200:
             raise DownloadError(f"{self._name} was answered with status {response.status}.")
         kind = content_type(response)
@@ -134,6 +135,7 @@ class FileDownload:
             raise DownloadError(f"{self._name} came compressed, which was not asked for.")
         await self._start_over()
         etag = response.headers.get("ETag", "")
+        # Strong tags only: a weak one (W/) may stay the same while bytes change (RFC 9110).
         is_resumable = response.headers.get("Accept-Ranges", "").lower() == "bytes" and etag.startswith('"')
         self._etag = etag if is_resumable else None
         if response.content_length is not None:

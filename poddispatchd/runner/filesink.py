@@ -88,6 +88,7 @@ class FileSink:
     async def completeness(self, name: str) -> Completeness:
         """What the form of everything taken so far says about its end; ``name`` is the file's own."""
         await self.flush()
+        # Its end is read from the disk, for which a small file is written as well.
         self._is_begun = True
         try:
             return await self._storage.run(lambda: self._completeness(name))

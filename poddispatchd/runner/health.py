@@ -33,6 +33,7 @@ def root_facts(manager: RunnerManager, answer: HttpAnswer) -> RootFacts:
         data = {}
     version, named = data.get("version"), data.get("health_check")
     paths = list(_KNOWN_PATHS)
+    # It is asked with our token: nothing but a plain path of this manager is taken from an answer.
     if isinstance(named, str) and len(named) <= _LONGEST_PATH and _PLAIN_PATH.fullmatch(named):
         paths.insert(0, named.strip("/"))
     is_version = isinstance(version, str) and version.isprintable() and len(version) <= _LONGEST_PATH
@@ -51,6 +52,7 @@ def health_at(
         if answer.status in (401, 403):
             raise refusal(manager, answer)
         error = refusal(manager, answer)
+        # Not here, as 404 and redirects say: releases differ, and the next known path is tried.
         if isinstance(error, RunnerManagerMisconfiguredError):
             return None
         raise error

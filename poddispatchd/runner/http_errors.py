@@ -137,6 +137,7 @@ def detail_of(answer: HttpAnswer) -> str | None:
     data = None if answer.is_html else parsed(answer.body, is_cut=answer.is_cut)
     if data is None:
         return None
+    # FastAPI says ``detail``, its rate limiter ``error``.
     detail = data.get("detail") or data.get("error")
     return detail if isinstance(detail, str) else None
 

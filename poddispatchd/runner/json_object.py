@@ -16,6 +16,7 @@ DEEPEST = 64
 """Lists and objects inside each other."""
 
 _MOST_MEMBERS = 1000
+# A control character that a script has put out, and nobody escaped, spoils no record.
 _DECODER = json.JSONDecoder(strict=False)
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SCALAR = re.compile(r"-?[0-9][0-9.eE+-]{0,1000}|true|false|null|NaN|-?Infinity")
@@ -126,6 +127,7 @@ def _value(text: str, begin: int) -> tuple[object, int]:
     match = _SCALAR.match(text, begin)
     if match is not None and match.end() < len(text):
         return json.loads(match[0]), match.end()
+    # A number at the very end of the text may have been cut: an object closes behind its last one.
     raise EndOfTextError if match is not None or len(text) - begin < len("-Infinity") else ValueError
 
 

@@ -192,6 +192,7 @@ class _ResultDownload:
                 return await download.attempt()
             except _WORTH_ANOTHER_TRY as error:
                 last: PoddispatchdError = error
+            # Not in a row: a manager may be slow, break off, and be slow again.
             slow += _is_slow(last)
             if slow >= _SLOW_ATTEMPTS:
                 break

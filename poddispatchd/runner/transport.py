@@ -59,6 +59,7 @@ def route(*segments: str) -> str:
 @lru_cache(maxsize=1024)
 def _segment(text: str) -> str:
     if text in (".", ".."):
+        # quote() leaves dots, and proxies resolve such a segment.
         return text.replace(".", "%2E")
     return quote(text, safe=_SEGMENT_SAFE)
 
@@ -110,6 +111,7 @@ async def exchange(
             asyncio.timeout(_head_limit(limits)) as limit,
             _sent(session, manager, request, limits) as response,
         ):
+            # The head is there: from now on ``sock_read`` bounds each silence, and the rate the whole.
             limit.reschedule(None)
             yield response
     except FAILURES as error:
@@ -161,6 +163,7 @@ def _sent(
         _url(manager, request.path),
         data=request.body,
         headers=headers,
+        # A redirect would take the token, and the payload, to wherever it leads.
         allow_redirects=False,
         timeout=limits,
         read_bufsize=_READ_BUFFER,

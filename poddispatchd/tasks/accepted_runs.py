@@ -103,6 +103,7 @@ async def store_accepted(
     Returns:
         One for each run, in their order.
     """
+    # The answer and the callback of one submission may come at the same moment: one of them stores the id.
     settled = await _settled_meanwhile(connection, [run for run in runs if run.is_adopted])
     stored = await _store(connection, [run for run in runs if run.task.pk not in settled], now)
     for run in runs:
@@ -141,6 +142,7 @@ async def _store(
         *_QUERIES["store"](
             tasks=[run.task.pk for run in runs],
             types=[run.task.type.value for run in runs],
+            # An adopted run is for the row as it was submitted: a restart since is another request.
             dates_added=[run.intent.date_added if run.is_adopted else run.task.date_added for run in runs],
             videos=[source["video"] for source in sources],
             recordings=[source["recording"] for source in sources],

@@ -126,6 +126,7 @@ async def _without_held(act: Callable[[Collection[TaskPk]], Awaitable[_Restarted
         try:
             done = await act(frozenset(held))
         except ChangedError as changed:
+            # Each turn leaves out at least one task more: it ends.
             held |= changed.words
         except RowLockedError as error:
             if error.task is None:
@@ -151,6 +152,7 @@ async def _restart(
     """
     wanted = [pk for pk in chosen if pk not in held]
     others = await duplicates.unfinished_duplicates(connection, wanted) if end_others else []
+    # By primary key, as everybody locks rows of tasks: no two transactions wait for each other in a circle.
     before = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others} - {*held})}
     check_unchanged(before, chosen)
     ended: list[Task] = []
@@ -167,6 +169,7 @@ async def _restart(
         for pk in restarted.tasks
         if (task := before[pk]) is not None and _run_under_way(task) is not None
     ]
+    # Commands work on Pod's rows also before our schema is there.
     if await migration.current_version(connection):
         for pk in restarted.tasks:
             await imports.drop_open(connection, pk, f"The task was restarted by {by}.")
@@ -209,6 +212,7 @@ async def cancel_tasks(
     """
     treated: list[Treated] = []
     under_way: list[Task] = []
+    # Each in a transaction of its own: a row that is held keeps nothing from the others.
     for pk in dict.fromkeys(wanted):
         try:
             task = await _cancel_one(database, pk, treated, by=by, language=language)

@@ -103,6 +103,7 @@ class FairShares(Struct):
                     ],
                 )
         except BaseException:
+            # Whether it was written is not known, and to write it twice does no harm.
             self._given = given + self._given
             raise
         await fair_share.tidy(connection)

@@ -85,6 +85,7 @@ class Forecasts:
             pending=around.pending or Counter(item.type for item in waiting),
         )
         slots = capacities(around.managers, runs, _by_manager(running))
+        # Nothing but arithmetic, and much of it: on the event loop callbacks would wait for it.
         return await asyncio.to_thread(_forecast, now, todo, slots, runs)
 
     async def _sizes_of(self, items: Iterable[OpenWork]) -> Mapping[str, int]:

@@ -59,6 +59,7 @@ def waiting_task(
     if kind is TaskType.OTHER:
         return None
     own = own_tasks.get(row.pk)
+    # A task that was restarted since is another request: it waits for nothing.
     put_back = own if own is not None and own.date_added == row.date_added else OwnTask(row.date_added)
     first = row.first if row.first != row.pk else None
     return WaitingTask(

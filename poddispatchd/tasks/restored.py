@@ -35,6 +35,7 @@ async def done_before(database: Database, tree: MediaTree) -> list[TaskPk]:
     try:
         imported = await first_imports(tree, unknown)
     except (OSError, MediaSlowError):
+        # A hint and no more: nobody's start waits for a media tree that is in trouble.
         return []
     return sorted(pk for pk, moment in imported.items() if moment > waiting[pk].timestamp())
 

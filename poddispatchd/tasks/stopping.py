@@ -73,6 +73,7 @@ async def stop_all(
             continue
         stop = await _stop(client, managers.get(run.runner_manager_id), run)
         words[task.pk] = stop.words if stop.is_over or not goes_on else f"{stop.words} {_GOES_ON}"
+        # It was written down before anybody was asked: what is left there the daemon asks for.
         if stop.is_over and goes_on:
             async with database.connection() as connection:
                 await unwanted_runs.settle(connection, run)

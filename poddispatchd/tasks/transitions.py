@@ -41,6 +41,7 @@ async def apply_report(
         What was done; IGNORE also when the row does not carry this id any more (invariant I4), and when the
         import that the report asks for is open already.
     """
+    # What was read may be old; what is decided below holds until the commit (I4).
     current = await tasks.lock_task(connection, task.pk)
     if current is None or (current.runner_manager_id, current.task_id) != (
         task.runner_manager_id,
@@ -157,6 +158,7 @@ async def fail_task(connection: Connection, task: Task, reason: str, *, language
     Returns:
         Whether the row was still as it was read.
     """
+    # Its output may have grown since the task was read.
     current = await tasks.lock_task(connection, task.pk)
     old = None if current is None else current.script_output
     told = in_language(reason, language)
@@ -195,6 +197,7 @@ def ring_for(decision: Decision, wakeups: Wakeups) -> None:
 async def _import(connection: Connection, task: Task, report: RunReport) -> bool:
     if task.run is None:
         return False
+    # Each row that shares the run shows its output; the result is imported once, for the oldest.
     await _write_output(connection, task, report)
     if await duplicates.has_leader(connection, task):
         return False

@@ -78,6 +78,7 @@ class BodyMemory:
 
     def _fits(self, size: int, whose: Hashable) -> bool:
         used, own = self._used.total(), self._used[whose]
+        # One alone always fits: its size is bounded by ``webhook.max_body``, whatever these limits are.
         return (own == 0 or own + size <= self._of_one) and (used == 0 or used + size <= self._most)
 
 

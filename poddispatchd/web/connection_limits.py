@@ -82,6 +82,7 @@ class ConnectionTable:
 
     def make_room(self, address: str, *, is_exempt: bool) -> bool:
         """Whether one more connection of this address is taken; others may be dropped for it."""
+        # Of its own address first: whoever connects too often makes room for itself, and not others.
         if not is_exempt and self._is_full(address) and not self._drop_of(counted_as(address)):
             return False
         return len(self._peers) < self._limits.most or self.drop_one()
@@ -94,6 +95,7 @@ class ConnectionTable:
 
     def drop_one(self) -> bool:
         """Drop whoever has let us wait longest, unauthenticated ones first; whether there was anybody."""
+        # Whoever is BUSY stands in neither queue: an answer that is under way is never dropped for others.
         victim = _first(self._unauthenticated) or _first(self._known)
         if victim is None:
             return False
@@ -103,6 +105,7 @@ class ConnectionTable:
     def add(self, peer: Peer, now: float) -> None:
         """A new connection: its first request is waited for."""
         self._peers.add(peer)
+        # All clients of a web server of ours come from its address.
         if not peer.is_exempt:
             self._count(peer, peer.address)
         self.waits(peer, now)
@@ -130,6 +133,7 @@ class ConnectionTable:
 
     def speaks_for(self, peer: Peer, address: str) -> bool:
         """A request came on behalf of an address; whether that has not too many connections already."""
+        # A token is worth more than an address: managers behind one gateway share theirs.
         if peer.is_known or address == peer.address:
             return True
         self._uncount(peer)

@@ -114,11 +114,13 @@ class Figures:
         Args:
             with_tasks: read the tasks that a page lists as well.
         """
+        # Before the database is asked: this is known without it.
         is_usable = (self._health.import_problem, self._health.submission_problem) == (None, None)
         self._metrics.media_usable.set(is_usable)
         if not self._session.is_up:
             return
         try:
+            # One look at a time, however many pages are open: who waits finds the figures fresh.
             async with asyncio.timeout(_LOOKED_WITHIN), self._turn:
                 self._forget_after_a_change_by_hand()
                 await self._count()

@@ -36,6 +36,7 @@ class FixedAnswer(web.StreamResponse):
     def whole(self, headers: Mapping[str, str]) -> bytes:
         """Its bytes with these headers besides its own; made anew twice a second, for the date."""
         now = self._clock.monotonic()
+        # The very same headers: a listener has one object for all answers.
         if now - self._made_at >= _FRESH_FOR or headers is not self._made_with:
             own = {
                 "Content-Type": "application/json; charset=utf-8",

@@ -1,5 +1,6 @@
 """When what waits and runs is expected to be done, for whoever looks: not made without need."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from math import nan
@@ -63,6 +64,8 @@ class LastForecast:
         self._incidents = incidents
         self._clock = clock
         self._made_at = float("-inf")
+        self._making: asyncio.Task[None] | None = None
+        self._is_forgotten = False
         self.forecast: Forecast | None = None
 
     async def refresh(self, stats: QueueStats, *, within: float) -> None:
@@ -71,9 +74,22 @@ class LastForecast:
         Raises:
             DatabaseError: what it rests on cannot be read.
         """
-        now = self._clock.monotonic()
-        if now - self._made_at < within:
+        if self._clock.monotonic() - self._made_at < within:
             return
+        if self._making is None:
+            self._making = asyncio.create_task(self._make(stats), name=_JOB)
+            self._making.add_done_callback(self._was_made)
+        # Shielded: whoever looks waits for a moment only, and a thread that computes cannot be broken off.
+        # Each look would begin another one, and none would ever be shown.
+        await asyncio.shield(self._making)
+
+    def _was_made(self, making: "asyncio.Task[None]") -> None:
+        self._making = None
+        if not making.cancelled():
+            making.exception()  # whoever waits has it, and perhaps nobody does any more
+
+    async def _make(self, stats: QueueStats) -> None:
+        now, self._is_forgotten = self._clock.monotonic(), False
         pending, running = (
             {kind.value: stats.count(kind, status) for kind in SUBMITTABLE}
             for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
@@ -93,7 +109,8 @@ class LastForecast:
             self.forecast = await self._read(around, moment)
         else:
             self.forecast = Forecast(moment)
-        self._made_at = now
+        if not self._is_forgotten:
+            self._made_at = now
         for kind in SUBMITTABLE:
             self._measure(kind, is_idle=not (pending[kind] or running[kind]))
 
@@ -111,7 +128,7 @@ class LastForecast:
 
     def forget(self) -> None:
         """Make it anew for the next one who looks."""
-        self._made_at = float("-inf")
+        self._made_at, self._is_forgotten = float("-inf"), True
 
     def _measure(self, kind: str, *, is_idle: bool) -> None:
         forecast = self.forecast

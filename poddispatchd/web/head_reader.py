@@ -108,6 +108,7 @@ class HeadReader:
         """Read of some that have something to say: all have their turn before one has another."""
         until = thread_time() + SLICE_SECONDS
         for number, _ in self._epoll.poll(0, _MOST_EVENTS):
+            # One of them may have been dropped for another in this very turn.
             if (arrival := self._heard.get(number)) is not None:
                 self._read(arrival)
             if thread_time() > until:
@@ -121,6 +122,7 @@ class HeadReader:
             self._part_with(arrival)
             arrival.connection.close()
             return
+        # The four bytes of the end may come apart.
         seen = max(0, len(arrival.head) - len(_END) + 1)
         head = arrival.head + data if arrival.head else data.lstrip(b"\r\n")
         verdict = self._judge(arrival.peer.address, head, head.find(_END, seen))
@@ -183,6 +185,7 @@ class HeadReader:
 
     def _serve(self, arrival: _Arrival, whose: bytes) -> None:
         """Let aiohttp do the rest, in its turn."""
+        # Before its turn comes: from here on it waits for us, and nobody drops it to make room.
         self._site.table.works(arrival.peer)
         if not self._to_serve:
             self._site.loop.call_soon(self._begin_to_serve)

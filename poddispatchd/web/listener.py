@@ -166,6 +166,7 @@ class Serving(Struct, frozen=True):
 
     async def drain(self) -> None:
         """Take no more connections, and answer what those that are there ask."""
+        # New connections wait in the kernel: with a socket of systemd's for the daemon that comes next.
         self.acceptor.pause()
         self.site.is_ending = True
         table, loop = self.site.table, self.site.loop
@@ -231,6 +232,7 @@ async def serving(
         finally:
             accepting.close()
             looking.cancel()
+            # Those that wait for an answer get the time that ``cleanup`` gives.
             for peer in table:
                 if peer.state is not PeerState.BUSY:
                     peer.drop()

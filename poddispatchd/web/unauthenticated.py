@@ -173,6 +173,7 @@ class UnauthenticatedRequests:
     def judge(self, address: str, head: bytes, looked: "asyncio.Future[None] | None" = None) -> Verdict:
         """What is to be done with a request: see ``Early``."""
         parsed = head_of(head)
+        # Also one that was good a moment ago: whether it still is, a whole request finds out.
         if (token := next(filter(self._tokens.has_seen, parsed.tokens), None)) is not None:
             return Serve(token) if is_framed(head) else self._refuse(address, 400, parsed)
         if looked is None and not self._served.wait(1, self._monotonic()):

@@ -196,6 +196,7 @@ class _Webhook:
         """
         if request.method != "POST":
             raise CallbackRefusedError(_NOT_A_CALLBACK, "Only POST requests are allowed.")
+        # As Pod's view, which looks for the words anywhere in the header.
         if "application/json" not in request.headers.get("Content-Type", ""):
             raise CallbackRefusedError(415, "Only application/json content type is allowed.")
         token = _bearer(request)
@@ -207,6 +208,7 @@ class _Webhook:
             async with asyncio.timeout(self._answer_within):
                 signers = await self._receiver.tokens.signers(token)
         recognise(request)
+        # Nothing is unpacked here: a small body could be endless in memory. Runner managers compress none.
         if "Content-Encoding" in request.headers:
             raise CallbackRefusedError(415, "The body must not be encoded (Content-Encoding).")
         await self._take_body(request, signers)

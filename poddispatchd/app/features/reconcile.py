@@ -32,7 +32,7 @@ def stops(parts: Parts) -> Stops:
     return Stops(
         database=parts.database,
         client=parts.client,
-        registry=parts.registry,
+        managers=parts.managers,
         schedules=lambda: parts.session.term is not None,
     )
 

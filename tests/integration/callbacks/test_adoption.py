@@ -2,16 +2,23 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from poddispatchd.domain.task import RunnerTaskId, TaskPk
-from poddispatchd.errors import DatabaseUnavailableError, RunnerTaskUnknownError
+from poddispatchd.callbacks import adoption
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk
+from poddispatchd.errors import (
+    DatabaseUnavailableError,
+    RunnerTaskUnknownError,
+)
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.pod import tasks
+from poddispatchd.runner.records import RunnerTask
 from tests.integration.callbacks.bench import Bench, ShiftedClock, bench, open_imports
 from tests.integration.callbacks.conftest import TOKEN, Pod, Records
 from tests.integration.journal.writing import add_intent
@@ -278,6 +285,46 @@ async def test_a_silent_manager_holds_nobody_up(
         async with asyncio.timeout(4):
             await webhook.settle()
         assert {state for _, state, _ in await pod.callbacks()} == {"orphaned"}
+
+
+@pytest.mark.parametrize("is_silent", [False, True], ids=["refuses connections", "is silent"])
+async def test_a_manager_that_is_gone_does_not_hide_the_record_of_another_one_with_the_same_token(
+    pod: Pod, records: Records, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    """The one that knew the task was not asked before the other one answered: after two days it was lost."""
+    gone, site = pod.manager, await rows.site(pod.connection, "two.example.org")
+    knows = ManagerId(await rows.manager(pod.connection, site, token=TOKEN, url=records.url))
+    await pod.connection.execute("UPDATE runner_manager SET url = 'http://127.0.0.1:9/' WHERE id = $1", gone)
+    task = await rows.task(pod.connection)
+    monkeypatch.setattr(adoption, "_ANSWERED_WITHIN", 0.5)
+    async with bench(pod.database) as webhook:
+        await _intent(replace(pod, manager=knows), task, _body())
+        records.known["t-new"] = _record(_body())
+        status = webhook.parts.client.status
+
+        async def told(manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
+            if is_silent and manager.id == gone:
+                await asyncio.Event().wait()
+            return await status(manager, task_id)
+
+        monkeypatch.setattr(webhook.parts.client, "status", told)
+        assert await _completed(webhook) == 200
+        await webhook.inbox.step()
+        await webhook.inbox.drain()
+        row = await pod.row(task)
+        assert (row["task_id"], row["runner_manager_id"]) == ("t-new", knows)
+
+
+async def test_while_one_of_two_managers_with_a_token_is_silent_an_unknown_callback_waits(
+    pod: Pod, records: Records
+) -> None:
+    site = await rows.site(pod.connection, "two.example.org")
+    await rows.manager(pod.connection, site, token=TOKEN, url="http://127.0.0.1:9/")
+    await _intent(pod, await rows.task(pod.connection), _body())
+    async with bench(pod.database) as webhook:
+        assert await _completed(webhook) == 200
+        await webhook.settle()
+        assert [state for _, state, _ in await pod.callbacks()] == ["open"]
 
 
 async def test_a_record_that_cannot_be_had_is_no_failure_of_its_manager(pod: Pod, records: Records) -> None:

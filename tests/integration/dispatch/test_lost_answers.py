@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.app import features
 from poddispatchd.dispatch import acceptance, intents
 from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.dispatch.intents import open_intents
@@ -434,6 +435,56 @@ async def test_a_row_that_is_deleted_meanwhile_has_its_run_stopped(
         await daemon.settle()
         assert await pod.statuses() == {}
         assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+
+
+async def test_a_daemon_that_ends_while_it_asks_for_the_stop_of_a_run_leaves_it_to_the_next(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it was to be stopped was written down after the answer; the callback of the run is ignored."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        asked, stop = asyncio.Event(), RunnerClient.stop
+
+        async def hangs(*_: object) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        async def delete(_: Accepted) -> None:
+            await pod.connection.execute("DELETE FROM runner_manager_task WHERE id = $1", pk)
+
+        monkeypatch.setattr(RunnerClient, "execute", _meanwhile(delete))
+        monkeypatch.setattr(RunnerClient, "stop", hangs)
+        await daemon.dispatcher.step()
+        await asked.wait()
+        await daemon.dispatcher.stop(0)
+        monkeypatch.setattr(RunnerClient, "stop", stop)
+        await pod.connection.execute("UPDATE poddispatchd.unwanted_run SET next_request_at = now()")
+        await features.stops((await pod.successor()).parts).step()
+        assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+        assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.unwanted_run") == 0
+
+
+async def test_a_row_that_is_deleted_while_its_id_cannot_be_stored_has_its_run_stopped(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id was known, and nobody asked for the stop: a runner worked for hours for nobody."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+
+        async def gone(*_: object, **__: object) -> None:
+            raise DatabaseUnavailableError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(acceptance, "store_accepted", gone)
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        await pod.connection.execute("DELETE FROM runner_manager_task WHERE id = $1", pk)
+        await daemon.parts.session.available()
+        await daemon.settle()
+        assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+        assert await submissions.open_submissions(pod.connection) == []
 
 
 async def test_a_row_that_changed_while_the_disk_was_slow_is_not_posted(

@@ -63,6 +63,21 @@ async def test_a_pending_row_that_someone_holds_waits_and_the_others_are_submitt
         assert told == [Event.ROW_LOCKED]
 
 
+async def test_a_row_that_someone_holds_uses_up_nothing_of_what_a_pass_may_submit(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """With ``--max-tasks 1`` a row that was held for hours kept every pass from submitting anything."""
+    async with scene(pod_database, media_root) as pod:
+        held, other = await pod.encodings(2)
+        daemon = await pod.daemon(budget=1)
+        async with pod.database.connection() as psql, psql.transaction():
+            await psql.execute("SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE", held)
+            await _look(daemon, 2, 2)
+            assert (await pod.status(held), await pod.status(other)) == ("pending", "running")
+        await _look(daemon, 2, 20)
+        assert await pod.status(held) == "pending"
+
+
 @pytest.mark.slow
 async def test_a_row_that_is_held_after_the_post_gets_its_id_later_and_runs_once(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch

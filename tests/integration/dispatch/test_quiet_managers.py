@@ -67,6 +67,26 @@ async def test_a_manager_that_answers_is_asked_every_five_minutes_and_no_sooner(
     assert asked == [0, 0, 1, 1, 1, 2, 2]
 
 
+async def test_a_manager_that_hides_its_health_gets_tasks_after_it_was_away(pod: Scene) -> None:
+    """It stayed shut until the daemon was started again, unless one of its tasks still ran."""
+    hidden = AnswerFault(kind=FaultKind.STATUS, status=404, body={"detail": "Not Found"})
+    pod.fakes["first"].faults.inject("health", hidden, times=None)
+    daemon = await pod.daemon()
+    await pod.fakes["first"].stop()
+    [pk] = await pod.encodings(1)
+    for _ in range(4):
+        await daemon.settle()
+        daemon.clock.advance(10)
+    assert _state(daemon) is BreakerState.OPEN
+
+    await pod.fakes["first"].start()
+    for _ in range(4):
+        daemon.clock.advance(120)
+        await daemon.probe()
+        await daemon.settle()
+    assert (await pod.status(pk), _state(daemon)) == ("running", BreakerState.CLOSED)
+
+
 async def test_a_manager_that_hides_its_health_gets_tasks_after_a_quiet_night(pod: Scene) -> None:
     """A proxy that passes on only what Pod asks answered 404: the manager was called misconfigured."""
     daemon = await pod.daemon()

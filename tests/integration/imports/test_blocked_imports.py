@@ -7,8 +7,8 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import ManagerId, TaskPk
-from poddispatchd.errors import RunnerManagerUnavailableError
-from poddispatchd.imports import blocked_imports
+from poddispatchd.errors import DatabaseUnavailableError, RunnerManagerUnavailableError
+from poddispatchd.imports import blocked_imports, queue
 from poddispatchd.imports.blocked_imports import BlockedImports
 from poddispatchd.imports.importer import Importer
 from poddispatchd.journal.imports import ImportId
@@ -59,12 +59,35 @@ async def test_an_import_that_goes_through_brings_the_others_of_its_manager_forw
 async def test_a_manager_that_answers_again_gets_its_waiting_imports(here: Bench) -> None:
     importer, registry = features.importer(here.parts), here.parts.registry
     [task] = await _obstructed(here, importer, 1)
-    manager = here.world.managers[0].id
+    manager = registry.all()[0]
     for _ in range(2):
         registry.learn(manager, RunnerManagerUnavailableError("It is away."))
     await importer.step()
     assert await _seconds_until_due(here, task) > 500
     registry.learn(manager, None)
+    await importer.step()
+    assert await _seconds_until_due(here, task) <= 5
+
+
+async def test_imports_whose_manager_is_back_are_brought_forward_when_the_database_is_back_too(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That they need not wait was forgotten with the statement that failed: they waited on."""
+    importer, registry = features.importer(here.parts), here.parts.registry
+    [task] = await _obstructed(here, importer, 1)
+    manager = registry.all()[0]
+    for _ in range(2):
+        registry.learn(manager, RunnerManagerUnavailableError("It is away."))
+    await importer.step()
+    registry.learn(manager, None)
+
+    async def gone(*_: object) -> None:
+        raise DatabaseUnavailableError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(queue, "bring_forward", gone)
+        with pytest.raises(DatabaseUnavailableError):
+            await importer.step()
     await importer.step()
     assert await _seconds_until_due(here, task) <= 5
 

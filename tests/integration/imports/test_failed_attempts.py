@@ -10,14 +10,15 @@ import pytest
 from msgspec.structs import replace
 
 from poddispatchd.app import features
-from poddispatchd.database.pool import Database
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.imports import attempt
+from poddispatchd.imports import attempt, queue
 from poddispatchd.imports.importer import Importer
 from poddispatchd.imports.preparation import Preparation
+from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.common import WantedTask
@@ -194,6 +195,33 @@ async def test_a_file_that_breaks_off_is_incomplete_and_not_taken_for_hostile(
     words = await here.words(task)
     assert "is cut short" in words
     assert "submitted again" in words
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "expected"),
+    [
+        ("script_output = 'A line of its callback.'", ("pending", "failed", "A line of its callback.")),
+        ("task_id = 'of another run', script_output = 'Mine.'", ("running", "dropped", "Mine.")),
+    ],
+    ids=["a callback", "another run"],
+)
+async def test_what_becomes_of_a_row_while_its_import_fails_stays(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, meanwhile: str, expected: tuple[str, str, str]
+) -> None:
+    """What its callback had just said was written over; and an import was told to have failed that nobody
+    wanted any more."""
+    task = await here.ready(behaviour=Behaviour(crash=next(iter(Crash))))
+
+    async def read_before(connection: Connection, job: ImportJob) -> float:
+        await here.execute(f"UPDATE runner_manager_task SET {meanwhile} WHERE id = $1", task)
+        return await obstructed_for(connection, job)
+
+    obstructed_for = queue.obstructed_for
+    monkeypatch.setattr(queue, "obstructed_for", read_before)
+    await here.import_due()
+    status, state, words = expected
+    assert (await here.status(task), (await here.imports_of(task))[0][0]) == (status, state)
+    assert (await here.words(task)).startswith(words)
 
 
 async def lost_before(here: Bench, task: TaskPk, *, times: int) -> None:

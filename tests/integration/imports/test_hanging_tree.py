@@ -113,6 +113,20 @@ async def test_a_stop_does_not_wait_for_a_file_that_hangs(
         await idle(importer)
 
 
+async def test_people_hear_of_a_result_while_what_it_has_left_is_still_being_deleted(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mails, and the transcription that follows, waited until a slow disk had done so."""
+    task, rings = await here.ready(), []
+
+    async def tidy(*_: object, **__: object) -> None:
+        rings.append((here.parts.wakeups.notifier.rings, await here.status(task)))
+
+    monkeypatch.setattr(ImportCommit, "tidy", tidy)
+    await here.import_due()
+    assert rings == [(1, "completed")]
+
+
 async def test_sweeping_purging_and_measuring_a_tree_that_hangs_ends(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """A task that failed, and that its manager completed later without anybody hearing of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import failures
 from poddispatchd.pod import tasks
-from poddispatchd.reconcile import failure_recheck
+from poddispatchd.reconcile import failure_recheck, reconciler
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
@@ -174,6 +175,57 @@ async def test_every_failure_is_asked_about_in_its_turn_however_many_there_are(
     asked = {request.path.split("/")[3] for request in here.fake.requests}
     assert asked >= {str(await here.of(task, "task_id")) for task in failed}
     assert len(here.fake.requests) == 6
+
+
+async def test_a_manager_that_is_still_being_asked_about_its_tasks_is_asked_about_its_failures_next(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow one, always under way with its tasks when its failures were due, was never asked about them."""
+    watcher, status = features.reconciler(here.parts), RunnerClient.status
+    failed = await _failed(here, watcher)
+    await here.running()
+    await watcher.step()
+    await _mended(here, failed)
+    goes_on = asyncio.Event()
+
+    async def slowly(client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
+        await goes_on.wait()
+        return await status(client, manager, task_id)
+
+    monkeypatch.setattr(RunnerClient, "status", slowly)
+    monkeypatch.setattr(reconciler, "_ANSWERED_WITHIN", 0.0)
+    here.clock.ahead += _RARELY / 2
+    await watcher.step()
+    here.clock.ahead += _RARELY / 2
+    await watcher.step()
+    goes_on.set()
+    await watcher.until_idle()
+    here.clock.ahead += 60
+    await watcher.step()
+    await watcher.until_idle()
+    await here.import_due()
+    assert await here.status(failed) == "completed"
+
+
+async def test_failures_that_a_manager_has_forgotten_keep_none_of_the_others_from_its_turn(
+    here: Bench,
+) -> None:
+    """After three of them it was asked about no other one: with 200, for hours."""
+    failed = [await _failed(here, features.reconciler(here.parts)) for _ in range(5)]
+    await here.execute("UPDATE poddispatchd.failure SET asked_at = NULL")
+    forgotten = await here.value(
+        "SELECT array_agg(task_pk) FROM (SELECT task_pk FROM poddispatchd.failure"
+        " ORDER BY failed_at DESC LIMIT 4) AS asked_first"
+    )
+    [mended] = {*failed} - {*forgotten}
+    for task in forgotten:
+        del here.fake.tasks[RunnerTaskId(str(await here.of(task, "task_id")))]
+    await _mended(here, mended)
+    here.clock.ahead += _RARELY
+    await features.reconciler(here.parts).step()
+    await here.import_due()
+    assert await here.status(mended) == "completed"
+    assert {await here.status(task) for task in forgotten} == {"failed"}
 
 
 async def test_a_manager_that_is_silent_is_asked_about_one_failure_and_the_others_later(here: Bench) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.domain.task import RunnerStatus, TaskPk
+from poddispatchd.domain.secret import SecretStr
+from poddispatchd.domain.task import Run, RunnerStatus, RunnerTaskId, TaskPk
+from poddispatchd.journal import unwanted_runs
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, Endpoint, FaultKind
 from poddispatchd.sandbox.fake_runner_manager.records import TaskRecord
+from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
@@ -84,6 +87,19 @@ async def test_a_run_cancelled_while_its_source_is_fetched_is_stopped_once_its_s
     )
     await _is_stopped(record)
     assert (await _unwanted(pod), _stops(pod)) == (0, 3)
+
+
+async def test_a_manager_that_came_to_pod_after_the_last_look_is_asked_to_stop(pod: Scene) -> None:
+    """It was taken for one that was removed from Pod, and the run went on."""
+    daemon = await pod.daemon()
+    stops = features.stops(daemon.parts)
+    spec = ManagerSpec("new", pod.fakes["first"].url, SecretStr(pod.fakes["first"].token))
+    new = await add_manager(pod.connection, spec, pod.world.other_site)
+    async with daemon.parts.database.connection() as connection:
+        await unwanted_runs.add(connection, TaskPk(1), Run(new.id, RunnerTaskId("a-run-of-pod")))
+    await _time_passes(pod)
+    await stops.step()
+    assert (_stops(pod), await _unwanted(pod)) == (1, 0)
 
 
 async def test_a_run_that_stops_at_once_is_asked_once(pod: Scene) -> None:

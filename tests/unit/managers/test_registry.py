@@ -1,6 +1,7 @@
 """What closes the breaker of a runner manager, and what does not (I9)."""
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from poddispatchd.clock import Clock
@@ -11,6 +12,7 @@ from poddispatchd.errors import (
     PoddispatchdError,
     RunnerManagerBusyError,
     RunnerManagerFullError,
+    RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
 )
 from poddispatchd.managers.registry import ManagerRegistry
@@ -20,6 +22,7 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.runner.request_errors import named
 
 _ID = ManagerId(1)
+_MANAGER = RunnerManager(_ID, "m", 1, "http://m", SecretStr("a-token"), SiteId(1))
 _FAILS = RunnerManagerUnavailableError("It failed with status 500.")
 
 
@@ -42,16 +45,16 @@ def clock() -> StillClock:
 @pytest.fixture
 def registry(clock: StillClock) -> ManagerRegistry:
     made = ManagerRegistry(clock, Metrics())
-    made.refresh([RunnerManager(_ID, "m", 1, "http://m", SecretStr("a-token"), SiteId(1))], {}, {})
+    made.refresh([_MANAGER], {}, {})
     return made
 
 
 def submitted(registry: ManagerRegistry, error: PoddispatchdError | None) -> None:
-    registry.learn(_ID, error, kind=TaskType.ENCODING)
+    registry.learn(_MANAGER, error, kind=TaskType.ENCODING)
 
 
 def asked(registry: ManagerRegistry, error: PoddispatchdError | None = None) -> None:
-    registry.learn(_ID, error)
+    registry.learn(_MANAGER, error)
 
 
 def test_a_manager_that_answers_questions_and_fails_over_every_task_is_left_alone(
@@ -146,3 +149,17 @@ def test_that_a_manager_limits_our_rate_is_told_at_its_beginning_and_shown(
     view = registry.reports()[0].view(clock.now())
     assert view.retry_at is not None
     assert view.paced_until is None
+
+
+@pytest.mark.parametrize("change", [{"url": "http://n"}, {"token": SecretStr("another-token")}])
+def test_what_comes_late_from_an_old_address_or_token_tells_nothing_of_the_new_one(
+    registry: ManagerRegistry, change: dict[str, object]
+) -> None:
+    new = replace(_MANAGER, **change)
+    registry.refresh([new], {}, {})
+    registry.learn(_MANAGER, RunnerManagerMisconfiguredError("It refuses our token (401)."))
+    assert not registry.is_down(_ID)
+    for _ in range(POLICY.threshold):
+        registry.learn(new, _FAILS)
+    registry.learn(_MANAGER, None)
+    assert registry.is_down(_ID)
