@@ -29,7 +29,7 @@ async def server_finding(database: Database) -> CheckResult:
     """Who answers, and whether it can be written to."""
     row = await database.fetchrow(
         "SELECT current_database(), current_user, current_setting('server_version'),"
-        " current_setting('transaction_read_only')::boolean, pg_is_in_recovery()"
+        " current_setting('transaction_read_only')::boolean, pg_is_in_recovery(), getdatabaseencoding()"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     words = f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]})"
@@ -44,6 +44,12 @@ async def server_finding(database: Database) -> CheckResult:
             "database",
             f"{words}, but its sessions are read-only: default_transaction_read_only is on for the server, "
             "the database or the role. Turn it off there.",
+        )
+    if row[5] == "SQL_ASCII":
+        return note(
+            "database",
+            f"{words}, and takes texts in any encoding (SQL_ASCII): a row with one that is not UTF-8 cannot "
+            "be read, and its task waits. Django supports UTF8 only.",
         )
     return fine("database", f"{words}.")
 
