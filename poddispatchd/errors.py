@@ -37,8 +37,6 @@ class TaskEndedError(PoddispatchdError):
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------------
-
-
 class DatabaseError(PoddispatchdError):
     """The database refused a statement.
 
@@ -94,8 +92,6 @@ class SchemaChangedError(SchemaError):
 
 
 # --- runner managers ----------------------------------------------------------------------------------
-
-
 class RunnerManagerError(PoddispatchdError):
     """A runner manager did not do what was asked."""
 
@@ -174,8 +170,6 @@ OF_THE_MANAGER = (RunnerManagerUnavailableError, RunnerManagerMisconfiguredError
 
 
 # --- callbacks ----------------------------------------------------------------------------------------
-
-
 class CallbackRefusedError(PoddispatchdError):
     """A callback is not accepted.
 
@@ -197,8 +191,6 @@ class CallbackRefusedError(PoddispatchdError):
 
 
 # --- tasks and their results --------------------------------------------------------------------------
-
-
 class UnsubmittableError(PoddispatchdError):
     """This task can never be submitted as it is."""
 
@@ -229,6 +221,10 @@ class ResultRefusedError(ResultError):
     def __init__(self, *findings: str) -> None:
         super().__init__("; ".join(findings) or None)
         self.findings = findings
+
+
+class SourceReplacedError(ResultError):
+    """The result was made of a file that is not the source any more."""
 
 
 class DownloadError(ResultError):
@@ -282,8 +278,6 @@ class RaceLostError(PoddispatchdError):
 
 
 # --- mail, pushes and the command after an import -----------------------------------------------------
-
-
 class DeliveryError(PoddispatchdError):
     """Something could not be delivered: worth another try later."""
 

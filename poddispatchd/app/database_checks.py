@@ -29,7 +29,7 @@ async def server_finding(database: Database) -> CheckResult:
     row = await database.fetchrow(
         "SELECT current_database(), current_user, current_setting('server_version'),"
         " current_setting('transaction_read_only')::boolean, pg_is_in_recovery(),"
-        " current_setting('server_version_num')::integer / 10000"
+        " current_setting('server_version_num')::integer / 10000, getdatabaseencoding()"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     words = f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]})"
@@ -49,6 +49,12 @@ async def server_finding(database: Database) -> CheckResult:
         return note(
             "database",
             f"{words}: poddispatchd is tested with {OLDEST_POSTGRESQL} and later. Upgrade PostgreSQL.",
+        )
+    if row[6] == "SQL_ASCII":
+        return note(
+            "database",
+            f"{words}, and takes texts in any encoding (SQL_ASCII): a row with one that is not UTF-8 cannot "
+            "be read, and its task waits. Django supports UTF8 only.",
         )
     return fine("database", f"{words}.")
 

@@ -19,6 +19,7 @@ _READ_WITHIN = 10.0
 """Seconds that reading the file may take, and the comparison with Pod's sites: systemd waits for the end of a
 reload."""
 
+_NO_THREAD = "The system gives the daemon no thread to read the configuration with. Reload again later."
 _HANGS = (
     "The configuration cannot be read: the file system that it is on does not answer. Reload again later."
 )
@@ -81,7 +82,10 @@ class ConfigurationReload:
                 reading.set_exception(error)
 
         # No pool's thread: the end of the process would wait for one that hangs.
-        Thread(target=read, name="configuration", daemon=True).start()
+        try:
+            Thread(target=read, name="configuration", daemon=True).start()
+        except RuntimeError:
+            reading.set_exception(ConfigurationError(_NO_THREAD))
         try:
             async with asyncio.timeout(_READ_WITHIN):
                 return await asyncio.wrap_future(reading)

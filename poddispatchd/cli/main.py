@@ -12,6 +12,7 @@ from poddispatchd import __version__
 from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import Context
 from poddispatchd.cli.endings import exit_status
+from poddispatchd.cli.file_names import begin_again_in_utf8
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.terminal import open_closed_streams, safe_output
 from poddispatchd.runtime.memory import uncollected
@@ -92,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with the exit status, unless that is 0.
     """
+    if arguments is None:
+        begin_again_in_utf8()
     open_closed_streams()
     if _COMPLETE in os.environ:
         # A shell asks, in bytes; nothing of this is shown as it is.

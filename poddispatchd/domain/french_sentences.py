@@ -123,6 +123,7 @@ SENTENCES: Mapping[str, str] = {
     "{name} was left out: it {phrase}.": "{name} a été laissé de côté : il {phrase}.",
     "Files left out besides these: {count}.": "Autres fichiers laissés de côté : {count}.",
     # --- results: where they go ---
+    "The file of video {video} was replaced while it was worked on.": "Le fichier de la vidéo {video} a été remplacé pendant le travail.",
     "The video of task {task} does not exist any more.": "La vidéo de la tâche {task} n'existe plus.",
     "The recording of task {task} does not exist any more.": "L'enregistrement de la tâche {task} n'existe plus.",
     "Video {video} has no file, so its results have no place to go.": "La vidéo {video} n'a pas de fichier : ses résultats n'ont pas d'endroit où aller.",
@@ -144,6 +145,7 @@ PHRASES: Mapping[str, str] = {
     "leaves the result's directory": "sort du répertoire du résultat",
     "holds an empty part": "contient une partie vide",
     "is too long": "est trop long",
+    "would have a path of more than 255 characters in Pod": "aurait un chemin de plus de 255 caractères dans Pod",
     "begins with a dot": "commence par un point",
     "has an ending that a web server may run or show as a page": "a une extension qu'un serveur web peut exécuter ou montrer comme une page",
     "has an ending that no result needs": "a une extension dont aucun résultat n'a besoin",

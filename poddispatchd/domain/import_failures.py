@@ -20,6 +20,7 @@ from poddispatchd.errors import (
     RunnerManagerChangedError,
     RunnerManagerError,
     RunnerTaskUnknownError,
+    SourceReplacedError,
     ValuesRefusedError,
 )
 
@@ -77,7 +78,7 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
             return NextAction.ASK
         case ResultRefusedError() | ResultUnfetchableError():
             return NextAction.FAIL
-        case ResultIncompleteError():
+        case ResultIncompleteError() | SourceReplacedError():
             return again
         case RunnerTaskUnknownError() | ResultGoneError():
             # Twice, as for a running task: the manager may just be coming up.

@@ -4,7 +4,7 @@ Paths are plain text with forward slashes; nothing here looks at a disk.
 """
 
 import posixpath
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from poddispatchd.domain.source import EncodingSource, Source, StudioSource, TranscriptionSource, Video
 from poddispatchd.domain.task import VideoId
@@ -106,3 +106,21 @@ def output_directory(video_file: str, video_id: VideoId) -> str:
     differ when the owner changed. Only the latter is used here, for both.
     """
     return posixpath.join(posixpath.dirname(video_file), video_number(video_id))
+
+
+def is_another_source(source_url: str, video_file: str, video_id: VideoId) -> bool:
+    """Whether a run that was given an address works on an earlier file of a video.
+
+    Only the name tells: Pod moves the files of a video whose owner changes. A file below the video's output
+    directory, as the audio that a transcription gets, does not tell of which source it was made.
+
+    Args:
+        source_url: what the runner was given.
+        video_file: of the video now, as Pod stores it.
+        video_id: its primary key.
+    """
+    directory, _, name = source_url.rpartition("/")
+    if directory.rpartition("/")[2] == video_number(video_id):
+        return False
+    now = posixpath.basename(video_file)
+    return bool(now) and now not in (name, unquote(name))

@@ -145,6 +145,7 @@ class Preparation:
         Raises:
             ResultIncompleteError: something is missing or cut short.
             ResultRefusedError: the result must not be imported.
+            SourceReplacedError: it was made of a file that the video has no more.
             RaceLostError: the lease is lost.
         """
         pod = self._pod
@@ -152,7 +153,7 @@ class Preparation:
             # A campaign of encodings is none of transcriptions: captions that somebody corrected stay.
             pod = replace(pod, use_transcription=False)
         async with self._database.connection() as connection:
-            ours, taken = await queue.known_names(connection, job)
+            known = await queue.known(connection, job)
         result = StagedResult(
             self._database,
             pod,
@@ -162,8 +163,9 @@ class Preparation:
             self._clock.now(),
             size,
             left_out,
-            ours=ours,
-            taken=taken,
+            ours=known.ours,
+            taken=known.taken,
+            source_url=known.source_url,
         )
         match task.result_type:
             case TaskType.ENCODING:

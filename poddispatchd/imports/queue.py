@@ -3,7 +3,9 @@
 What an import is about to put under MEDIA_ROOT is recorded before its first rename.
 """
 
+import json
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 
 from msgspec import Struct
@@ -133,14 +135,28 @@ async def bring_forward(connection: Connection, imports: Collection[ImportId]) -
 # --- the files of an import -------------------------------------------------------------------------------
 
 
-async def known_names(connection: Connection, job: ImportJob) -> tuple[frozenset[str], frozenset[str]]:
-    """Files that open imports put in place, or were about to: this one so far, and others.
+class Known(Struct, frozen=True):
+    """What the journal knows of an import before it is prepared.
 
-    No new name may be one of the others'.
+    ``ours``: files that it has put in place so far, or was about to. ``taken``: those of other open imports:
+    no new name may be one of them. ``source_url``: what its runner was to fetch; None where Pod submitted it.
     """
-    rows = await connection.fetch(*_QUERIES["known_names"](import_id=job.id))
-    ours = frozenset(row["path"] for row in rows if row["is_ours"])
-    return ours, frozenset(row["path"] for row in rows if not row["is_ours"])
+
+    ours: frozenset[str]
+    taken: frozenset[str]
+    source_url: str | None
+
+
+async def known(connection: Connection, job: ImportJob) -> Known:
+    """What the journal knows of an import."""
+    row = await connection.fetchrow(
+        *_QUERIES["known"](import_id=job.id, runner_manager=job.runner_manager_id, task_id=job.task_id)
+    )
+    assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+    source_url = None
+    with suppress(ValueError):  # of a submission of Pod's nothing is known
+        source_url = json.loads(row["body"] or b"{}").get("source_url")
+    return Known(frozenset(row["ours"] or ()), frozenset(row["taken"] or ()), source_url)
 
 
 async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:

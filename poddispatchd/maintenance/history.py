@@ -1,7 +1,7 @@
 """Keeps what tasks took, for forecasts and reports: three statements when some have ended, else none."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from msgspec.structs import replace
@@ -18,6 +18,12 @@ from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.source_sizes import SourceSizes
 
 log = structlog.get_logger(__name__)
+
+_FILL_AGAIN = timedelta(minutes=10)
+"""After which what was before is learnt again, when the database refused that."""
+
+_MOST_REFUSALS = 12
+"""Of what was before; then what ends is kept without it, which is better than nothing."""
 
 _AT_ONCE = 500
 """Tasks recorded in one statement; more end in one moment only when somebody changes them by hand."""
@@ -41,9 +47,11 @@ class History:
         self._catalogue = catalogue
         self._sizes = sizes
         self._time_zone = time_zone
+        self._refusals = 0
+        self._filled_at: datetime | None = None
 
     async def fill(self) -> None:
-        """Learn what was before, at the first start of all.
+        """Learn what was before, at the first start of all; what the database refuses is learnt later.
 
         Raises:
             DatabaseUnavailableError: the database cannot be reached.
@@ -52,9 +60,11 @@ class History:
         """
         try:
             await fill(self._database, self._time_zone)
+            self._refusals = 0
         except (DatabaseUnavailableError, RowLockedError):
             raise
         except DatabaseError as error:
+            self._refusals += 1
             log.warning(Event.HISTORY_FAILED, reason=str(error))
 
     async def record(self, ended: Sequence[HistoryEntry], at: datetime) -> None:
@@ -64,12 +74,21 @@ class History:
             DatabaseUnavailableError: the database cannot be reached.
             RowLockedError: another session holds a table: they are to be recorded later.
         """
+        if 0 < self._refusals < _MOST_REFUSALS:
+            # A sum of a day would tell that all before is known. These are learnt with what was before.
+            await self._fill_again(at)
+            return
         try:
             await self._record(ended, at)
         except (DatabaseUnavailableError, RowLockedError):
             raise
         except DatabaseError as error:
             log.warning(Event.HISTORY_FAILED, tasks=len(ended), reason=str(error))
+
+    async def _fill_again(self, now: datetime) -> None:
+        if self._filled_at is None or abs(now - self._filled_at) >= _FILL_AGAIN:
+            self._filled_at = now
+            await self.fill()
 
     async def _record(self, ended: Sequence[HistoryEntry], at: datetime) -> None:
         for start in range(0, len(ended), _AT_ONCE):

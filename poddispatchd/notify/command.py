@@ -1,17 +1,26 @@
 """Commands of an administrator: no shell, none of our environment, killed when they take too long."""
 
 import asyncio
+import errno
 import os
 import signal
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import TypeVarTuple, Unpack
 
 from msgspec import Struct
 
-from poddispatchd.errors import DeliveryRefusedError
+from poddispatchd.errors import DeliveryError, DeliveryRefusedError
+
+_Ts = TypeVarTuple("_Ts")
 
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
 """A list of what is passed on cannot let a secret through, as one of what is not could."""
+
+_NOT_NOW = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY, errno.EIO, errno.ESTALE)
+"""What a system says that has no process or descriptor to spare, and of programs that are being replaced or
+whose file system is in trouble: the command is not to blame."""
 
 _STDIN = 0
 _HEAD = 2000
@@ -122,7 +131,9 @@ async def run_hook(
 
     Raises:
         DeliveryRefusedError: it cannot be started.
+        DeliveryError: it cannot be started now.
     """
+    _watch_without_threads()
     loop = asyncio.get_running_loop()
     starting = asyncio.ensure_future(
         loop.subprocess_exec(
@@ -147,7 +158,8 @@ async def run_hook(
         raise
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
-        raise DeliveryRefusedError(f"{command[0]} cannot be started: {words}.") from error
+        kind = DeliveryError if getattr(error, "errno", None) in _NOT_NOW else DeliveryRefusedError
+        raise kind(f"{command[0]} cannot be started: {words}.") from error
     killed_for, timed_out = None, False
     try:
         if given is not None and (pipe := transport.get_pipe_transport(0)) is not None:
@@ -173,6 +185,41 @@ async def run_hook(
         killed_for = f"was killed: it wrote more than {_MOST // 2**20} MiB."
     left_behind = output.left_behind and killed_for is None
     return HookRun(-1 if status is None else status, output.text(), killed_for, timed_out, left_behind)
+
+
+if sys.version_info < (3, 12):
+
+    class _Watcher(asyncio.PidfdChildWatcher):
+        """Watches the children of whichever event loop runs."""
+
+        _of: asyncio.AbstractEventLoop | None = None
+
+        def is_active(self) -> bool:
+            return True
+
+        def attach_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
+            super().attach_loop(loop)
+            self._of = loop
+
+        def add_child_handler(
+            self, pid: int, callback: Callable[[int, int, Unpack[_Ts]], object], *args: *_Ts
+        ) -> None:
+            if self._of is not (loop := asyncio.get_running_loop()):
+                self.attach_loop(loop)
+            super().add_child_handler(pid, callback, *args)
+
+
+def _watch_without_threads() -> None:
+    """Have the ends of commands be noticed at descriptors, as later Pythons do by themselves.
+
+    Python 3.11 begins a thread for each, when the command runs already: where the system gives none, nobody
+    knows of the command any more, and it would be run again.
+    """
+    if sys.version_info >= (3, 12) or isinstance(asyncio.get_child_watcher(), _Watcher):
+        return
+    with suppress(OSError, AttributeError):  # an old kernel, or a filter of system calls
+        os.close(os.pidfd_open(os.getpid()))
+        asyncio.set_child_watcher(_Watcher())
 
 
 def _end_group(pid: int, at: float) -> None:

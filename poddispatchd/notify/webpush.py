@@ -3,7 +3,6 @@
 The address of a subscription is a capability: whoever knows it can write to the browser. It is in no message.
 """
 
-import asyncio
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from msgspec.structs import asdict
 
+from poddispatchd.computing import computed
 from poddispatchd.config.notification import PushSettings
 from poddispatchd.domain.notices import PushMessage
 from poddispatchd.errors import (
@@ -94,7 +94,7 @@ async def send_push(
         DeliveryError: the service did not take it now.
     """
     # Curves take milliseconds of a processor, for each message: not in the event loop.
-    body, headers = await asyncio.to_thread(_sealed, settings, target, message, now)
+    body, headers = await computed(_sealed, settings, target, message, now)
     try:
         async with http.post(target.endpoint, data=body, headers=headers, allow_redirects=False) as answer:
             status = answer.status

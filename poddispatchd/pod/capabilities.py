@@ -107,6 +107,10 @@ class Capabilities(Struct, frozen=True):
         )
 
 
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Of databases that hold every text; the second one holds whatever bytes it is given."""
+
+
 class _Column(Struct, frozen=True):
     name: str
     wants_value: bool
@@ -117,7 +121,7 @@ async def introspect(database: Database) -> Capabilities:
     """Read the catalog.
 
     Raises:
-        SchemaError: this is no Pod, or too old a one; all that is missing is named.
+        SchemaError: this is no Pod, too old a one (all that is missing is named), or cannot hold all texts.
         DatabaseUnavailableError: the database cannot be reached.
     """
     wanted = {
@@ -130,6 +134,12 @@ async def introspect(database: Database) -> Capabilities:
     }
     tables: dict[str, list[_Column]] = {}
     for record in await database.fetch(*_QUERIES["columns"](tables=sorted(wanted))):
+        if record["encoding"] not in _ENCODINGS:
+            raise SchemaError(
+                f"Pod's database is encoded in {record['encoding']}, and Django supports UTF8 only: what a "
+                "runner says may hold what it cannot store, and the task would never end. Restore a dump of "
+                "it into a database that is made with ENCODING 'UTF8'."
+            )
         tables.setdefault(record["table_name"], []).append(
             _Column(
                 record["column_name"],

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import aiohttp
 
+from poddispatchd.computing import computed
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest, parse_manifest
 from poddispatchd.domain.task import RunnerTaskId
@@ -121,7 +122,7 @@ class RunnerReader:
         if len(answer.body) < _LARGE:
             return interpret()
         async with self._parsers:
-            return await asyncio.to_thread(interpret)
+            return await computed(interpret)
 
 
 class RunnerClient(RunnerReader):

@@ -27,14 +27,12 @@ _CHUNK = 2**20
 _MOST_PIECES = 1024
 """However small they are: each costs memory of its own."""
 
-_LONGEST_REFUSAL = 10.0
-"""Seconds in which the body of a refusal is read: its status says enough."""
+_LONGEST_REFUSAL = 10.0  # seconds in which its body is read: its status says enough
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _PROXIED_NAME = re.compile(r"[A-Za-z0-9._ -]+")
 """The only names that a manager without shared storage passes on to its runner."""
 
 _SAID_BY_A_PROXYING_MANAGER = "Error fetching result from runner"
-
 _CLOSE_ENDED_PROXIES = ("nginx", "openresty", "tengine")
 """Proxies that speak HTTP/1.0 to the manager by default: they end chunks well wherever it breaks off."""
 
@@ -83,7 +81,8 @@ class FileDownload:
         self._limits = limits
         self._space = space
         self._etag: str | None = None
-        """Of the answer that the sink's content comes from, if it can be gone on with."""
+        """Of the answer that the sink's content comes from, if it can be gone on with; and its length."""
+        self._whole: int | None = None
         self._unproven: str | None = None
         """The sum of the last copy, when nothing could show that it was whole."""
 
@@ -137,19 +136,21 @@ class FileDownload:
         etag = response.headers.get("ETag", "")
         # Strong tags only: a weak one (W/) may stay the same while bytes change (RFC 9110).
         is_resumable = response.headers.get("Accept-Ranges", "").lower() == "bytes" and etag.startswith('"')
-        self._etag = etag if is_resumable else None
+        self._etag, self._whole = etag if is_resumable else None, response.content_length
         if response.content_length is not None:
             await self._space.expect(response.content_length)
         return response.content_length
 
     async def _continue(self, response: aiohttp.ClientResponse) -> int:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        size = self._sink.size
-        if match is None or int(match[1]) != size or int(match[2]) + 1 != int(match[3]):
+        first, last, total = map(int, match.groups()) if match is not None else (-1, -1, -1)
+        # Whoever knows nothing of If-Range gives the end of whatever file is there now.
+        is_same = response.headers.get("ETag", self._etag) == self._etag and self._whole in (None, total)
+        if (first, last + 1) != (self._sink.size, total) or not is_same:
             await self._start_over()
             raise BrokenOffError(f"Another part of {self._name} came than the one asked for.")
-        await self._space.expect(int(match[3]) - size)
-        return int(match[3])
+        await self._space.expect(total - first)
+        return total
 
     async def _receive(self, response: aiohttp.ClientResponse) -> None:
         content = response.content

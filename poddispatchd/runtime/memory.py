@@ -5,11 +5,12 @@ that only shrink from their ends, one for each thread, and takes ever larger blo
 daemon grows, though it holds no more than before.
 """
 
-import asyncio
 import gc
 from asyncio import selector_events
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from poddispatchd.computing import computed
 
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """Parameters of mallopt(3), as malloc.h has them."""
@@ -75,4 +76,4 @@ async def give_back_regularly(sleep: Callable[[float], Awaitable[None]]) -> None
     while True:
         await sleep(_EVERY)
         # malloc_trim lets go of the interpreter lock, as every call through ctypes.CDLL does.
-        await asyncio.to_thread(give_back)
+        await computed(give_back)

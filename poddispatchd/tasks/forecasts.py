@@ -1,6 +1,5 @@
 """When pending and running tasks are expected to begin and end, for the daemon and for commands."""
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -8,6 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct, field
 
+from poddispatchd.computing import computed
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities
 from poddispatchd.domain.fair_share import FairOrder
@@ -86,7 +86,7 @@ class Forecasts:
         )
         slots = capacities(around.managers, runs, _by_manager(running))
         # Nothing but arithmetic, and much of it: on the event loop callbacks would wait for it.
-        return await asyncio.to_thread(_forecast, now, todo, slots, runs)
+        return await computed(_forecast, now, todo, slots, runs)
 
     async def _sizes_of(self, items: Iterable[OpenWork]) -> Mapping[str, int]:
         if self._sizes is None:

@@ -92,11 +92,11 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         super().connection_made(transport)
         head, rest = self._first
         self._first = b"", b""
-        if self._site.holds_bodies:
-            self._parse(head)
+        holds = self._site.holds_bodies
+        if self._parse(head if holds else head + rest) and not self._request_count:
+            self._give_up("no request")  # as HTTP/2: whoever waits for it would be waited for, for ever
+        if holds:
             self._held = bytearray(rest)
-        else:
-            self._parse(head + rest)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """As aiohttp, and make room."""

@@ -31,9 +31,12 @@ WHERE id IN (
     ORDER BY id FOR UPDATE SKIP LOCKED
 )
 
--- name: known_names
--- What an import has recorded so far, and what other open imports have.
-SELECT file.path, file.import_id = :import_id AS is_ours
+-- name: known
+-- What an import has recorded so far, what other open imports have, and what was submitted to manager :runner_manager as :task_id.
+SELECT array_agg(file.path) FILTER (WHERE file.import_id = :import_id) AS ours,
+       array_agg(file.path) FILTER (WHERE file.import_id <> :import_id) AS taken,
+       (SELECT body FROM poddispatchd.submission
+         WHERE runner_manager_id = :runner_manager AND task_id = :task_id ORDER BY id DESC LIMIT 1) AS body
 FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
 WHERE import.id = :import_id OR import.state = 'open'
 

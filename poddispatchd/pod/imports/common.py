@@ -17,7 +17,7 @@ from poddispatchd.domain import media
 from poddispatchd.domain.encoding_plan import Rendition
 from poddispatchd.domain.naming import ctime
 from poddispatchd.domain.task import Task, TaskPk, TaskType, VideoId
-from poddispatchd.errors import RaceLostError, ResultRefusedError, UnsubmittableError
+from poddispatchd.errors import RaceLostError, ResultRefusedError, SourceReplacedError, UnsubmittableError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
@@ -48,6 +48,7 @@ class StagedResult(Struct, frozen=True):
         left_out: files of the result that were not downloaded, since Pod must not serve them: the reasons.
         ours: what earlier attempts at this import may have put in place; None when nobody knows.
         taken: paths that are not free though nothing need be there: other imports are putting files there.
+        source_url: what its runner was given to fetch; None when nobody knows.
     """
 
     database: Database
@@ -60,6 +61,7 @@ class StagedResult(Struct, frozen=True):
     left_out: Mapping[str, str] = field(default_factory=dict)
     ours: frozenset[str] | None = None
     taken: frozenset[str] = frozenset()
+    source_url: str | None = None
 
     @property
     def tree(self) -> MediaTree:
@@ -201,15 +203,16 @@ class ImportedResult(Struct, frozen=True):
     chained_transcription: TaskPk | None = None
 
 
-async def read_video(database: Database, task: Task) -> tuple[VideoFacts, Renditions]:
+async def read_video(result: StagedResult) -> tuple[VideoFacts, Renditions]:
     """The video of a task, and Pod's renditions.
 
     Raises:
         ResultRefusedError: there is no video, or it has no file.
+        SourceReplacedError: its owner has replaced the file that the result was made of.
     """
-    record = None
+    task, record = result.task, None
     if task.video_id is not None:
-        record = await database.fetchrow(*QUERIES["video_facts"](video=task.video_id))
+        record = await result.database.fetchrow(*QUERIES["video_facts"](video=task.video_id))
     if record is None:
         raise ResultRefusedError(f"The video of task {task.pk} does not exist any more.")
     video = VideoFacts(
@@ -223,6 +226,8 @@ async def read_video(database: Database, task: Task) -> tuple[VideoFacts, Rendit
         hashkey=record["hashkey"] or "",
         first_track_language=record["first_track_language"] or "",
     )
+    if result.source_url is not None and media.is_another_source(result.source_url, video.video, video.id):
+        raise SourceReplacedError(f"The file of video {video.id} was replaced while it was worked on.")
     return video, renditions_of(record)
 
 

@@ -92,11 +92,12 @@ async def prepare(result: StagedResult) -> EncodingPlan:
 
     Raises:
         SchemaError: this Pod is newer than we know.
+        SourceReplacedError: it was made of a file that the video has no more.
         ResultIncompleteError: something is missing or cut short; every finding is told.
         ResultRefusedError: the result must not be imported; every finding is told.
     """
     result.capabilities.check_insert(*encoding_tables(result.capabilities))
-    video, renditions = await read_video(result.database, result.task)
+    video, renditions = await read_video(result)
     return EncodingPlan(video, await prepare_encoded(result, video, renditions))
 
 

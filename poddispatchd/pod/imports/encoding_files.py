@@ -25,6 +25,7 @@ from poddispatchd.pod.media.tree import MediaPath
 LOG_FILE = "encoding.log"
 
 _PATH_LENGTH = 255
+_TOO_LONG = f"would have a path of more than {_PATH_LENGTH} characters in Pod"
 
 _LARGEST_INFO = 2 * 2**20
 """Bytes of ``info_video.json``, which has some kilobytes: parsed, it takes many times its size in memory."""
@@ -67,8 +68,10 @@ def _read(
 ) -> tuple[EncodingContent, tuple[str, ...]]:
     findings = Findings()
     screened = screen(staging)
-    listing = screened.listing
-    without = LeftOut({**left_out, **screened.left_out}, screened.cut)
+    longest = _PATH_LENGTH - len(output_directory) - 1
+    listing = {name: size for name, size in screened.listing.items() if len(name) <= longest}
+    too_long = dict.fromkeys(screened.listing.keys() - listing.keys(), _TOO_LONG)
+    without = LeftOut({**left_out, **screened.left_out, **dict(sorted(too_long.items()))}, screened.cut)
     for name, meaning in also_required.items():
         check_file(name, meaning, listing, without, findings)
     info = None
@@ -82,11 +85,6 @@ def _read(
         check_files(info, listing, without, lambda name: _read_playlist(staging / name), findings)
         findings.warnings += [*screened.warnings, *left_out_words(without.reasons)]
         content = plan_content(info, listing, choices, findings)
-    findings.refused.extend(
-        f"The path of {name[:60]}… in Pod would be longer than {_PATH_LENGTH} characters."
-        for name in listing
-        if len(output_directory) + 1 + len(name) > _PATH_LENGTH
-    )
     findings.raise_any()
     assert content is not None  # noqa: S101 - without info there are findings; tells mypy
     return content, tuple(listing)

@@ -123,6 +123,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
 
     Raises:
         SchemaError: this Pod is newer than we know.
+        SourceReplacedError: it was made of a file that the video has no more.
         ResultIncompleteError: there are no subtitles in the result.
         ResultRefusedError: they cannot be read or hold nothing.
     """
@@ -133,7 +134,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         "video_encode_transcript_encodingstep",
         *storage_tables(capabilities, capabilities.file_table),
     )
-    video, _ = await read_video(result.database, result.task)
+    video, _ = await read_video(result)
     language = subtitles_language(video.transcript, (video.first_track_language,), video.main_lang)
     staged, subtitles = await result.tree.run(_normalise, result)
     stored = await choose_stored_name(

@@ -6,17 +6,16 @@ and few: what hangs in one of them keeps neither the loop nor the end of the pro
 
 import asyncio
 import contextvars
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
-from threading import Lock, Thread
 from typing import TypeVar
 
 from msgspec import Struct, field
 
 from poddispatchd.errors import MediaSlowError
+from poddispatchd.pod.media.thread_pool import Pool, nothing
 
 T = TypeVar("T")
 
@@ -33,9 +32,6 @@ _MOST_PLACES = 4
 _MOST_LEFT_BEHIND = 4
 """Looks that may hang although the file system answers others: each keeps a thread until it ends."""
 
-_REST = 30.0
-"""Seconds after which a thread that has nothing to do ends."""
-
 
 class Look(StrEnum):
     """What is looked at; one look of each kind and place at a time, and so at most one that hangs."""
@@ -49,57 +45,6 @@ class Look(StrEnum):
     LEFTOVERS = "staging directories"
     OPENCAST = "studio files"
     LOCKS = "lock files"
-
-
-Job = Callable[[], Callable[[], object]]
-"""What a thread does; it gives what is to be called when the thread is free for the next one."""
-
-
-class _Pool:
-    """At most so many daemon threads; what they have no room for waits, and is done in its order."""
-
-    def __init__(self, name: str, most: int) -> None:
-        self._name = name
-        self._most = most
-        self._jobs: deque[Job] = deque()
-        self._threads = 0
-        self._lock = Lock()
-        self._waiting: deque[Lock] = deque()
-
-    def submit(self, job: Job) -> None:
-        with self._lock:
-            self._jobs.append(job)
-            if self._waiting:
-                self._waiting.pop().release()  # the one that has just been at work
-            elif self._threads < self._most:
-                self._threads += 1
-                Thread(target=self._serve, name=self._name, daemon=True).start()
-
-    def _serve(self) -> None:
-        tell: Callable[[], object] = _nothing
-        while True:
-            with self._lock:
-                job = self._jobs.popleft() if self._jobs else None
-                if job is None:
-                    rest = Lock()
-                    rest.acquire()
-                    self._waiting.append(rest)
-            # Only now: whoever is told may have the next job, and is not to need another thread for it.
-            tell()
-            tell = _nothing
-            if job is not None:
-                tell = job()
-            elif not rest.acquire(timeout=_REST) and self._is_dispensable(rest):
-                return
-
-    def _is_dispensable(self, rest: Lock) -> bool:
-        """Whether a thread that has rested may end: nobody has called it meanwhile."""
-        with self._lock:
-            if rest not in self._waiting:
-                return False
-            self._waiting.remove(rest)
-            self._threads -= 1
-            return True
 
 
 class _Turn(Struct):
@@ -165,8 +110,8 @@ class MediaThreads:
     """Runs what touches the media tree, each call with a limit of time."""
 
     def __init__(self) -> None:
-        self._looks = _Pool("media look", _MOST_LOOKS)
-        self._work = _Pool("media work", _MOST_WORK)
+        self._looks = Pool("media look", _MOST_LOOKS)
+        self._work = Pool("media work", _MOST_WORK)
         self._turns: dict[tuple[Look, str], _Turn] = {}
         self._proof = float("-inf")
         """When the last look began that was answered."""
@@ -181,7 +126,7 @@ class MediaThreads:
 
         Raises:
             MediaSlowError: it took longer than ``limit`` seconds, its turn included, or an earlier one still
-                does.
+                does; or the system gives no thread.
         """
         loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -194,8 +139,12 @@ class MediaThreads:
                 await turn.lock.acquire()
         except TimeoutError:
             raise MediaSlowError(too_slow) from None
+        try:
+            answer = _start(self._looks, function)
+        except MediaSlowError:
+            turn.lock.release()
+            raise
         turn.overdue_at = loop.time() + limit
-        answer = _start(self._looks, function)
         answer.add_done_callback(turn.end)
         done, _ = await asyncio.wait({answer}, timeout=max(0.0, begun + limit - loop.time()))
         if not done:
@@ -236,7 +185,8 @@ class MediaThreads:
         One that is given up or cancelled goes on in its thread; ``calls`` know of it.
 
         Raises:
-            MediaSlowError: it took longer than ``limit`` seconds, or another of the calls still does.
+            MediaSlowError: it took longer than ``limit`` seconds, or another of the calls still does; or the
+                system gives no thread.
         """
         if calls.hangs:
             raise MediaSlowError("MEDIA_ROOT still does not answer.")
@@ -254,16 +204,12 @@ class MediaThreads:
         def job() -> Callable[[], object]:
             with suppress(OSError):
                 function()
-            return _nothing
+            return nothing
 
-        self._work.submit(job)
-
-
-def _nothing() -> None:
-    """Nobody is to be told."""
+        self._work.submit(job, is_waited_for=False)
 
 
-def _start(pool: _Pool, function: Callable[[], T]) -> "asyncio.Future[T]":
+def _start(pool: Pool, function: Callable[[], T]) -> "asyncio.Future[T]":
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()

@@ -3,12 +3,14 @@
 
 -- name: columns
 -- The columns of the tables named, with whether NULL is refused, whether a value comes by itself, and whether the
--- current role may read them. Who may read a whole table is not asked about each column, which takes ten times as long.
+-- current role may read them, and how the database encodes texts. Who may read a whole table is not asked about each
+-- column, which takes ten times as long.
 SELECT wanted.name AS table_name,
        attribute.attname AS column_name,
        attribute.attnotnull AS not_null,
        attribute.atthasdef OR attribute.attidentity <> '' AS has_default,
-       wanted.is_readable OR has_column_privilege(wanted.relation, attribute.attnum, 'SELECT') AS is_readable
+       wanted.is_readable OR has_column_privilege(wanted.relation, attribute.attnum, 'SELECT') AS is_readable,
+       getdatabaseencoding()::text AS encoding
   FROM (SELECT name, to_regclass(quote_ident(name)) AS relation,
                has_table_privilege(to_regclass(quote_ident(name)), 'SELECT') AS is_readable
           FROM unnest(:tables::text[]) AS given (name)

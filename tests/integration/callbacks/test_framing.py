@@ -35,6 +35,18 @@ async def test_a_client_without_a_valid_token_hears_so_however_its_body_is_frame
             assert (await _said(webhook, head[:-1], head[-1:] + body)).startswith(b"HTTP/1.1 403 ")
 
 
+async def test_a_client_that_begins_as_http_2_does_is_refused_and_not_waited_for(pod: Pod) -> None:
+    """Its connection was kept for ever, and made room for nobody: some hundreds of them shut the webhook."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    with_token = b"PRI * HTTP/2.0\r\nAuthorization: Bearer %s\r\n\r\nSM\r\n\r\n" % TOKEN.encode()
+    await pod.running()
+    async with bench(pod.database) as webhook:
+        for pieces in ([preface], [preface[:18]], [preface[:18], preface[18:]], [with_token]):
+            answer = await _said(webhook, *pieces)
+            assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ", b"reset"))
+        assert (await webhook.call(TOKEN, task_id="t-1", status="running")).status == 200
+
+
 async def test_chunks_of_a_byte_without_a_valid_token_cost_nothing(pod: Pod) -> None:
     """Twenty clients who sent their bodies so kept every callback for seconds: they were parsed first."""
     head = _head("wrong", "Transfer-Encoding: chunked")

@@ -51,6 +51,27 @@ async def test_files_that_no_result_needs_are_left_out_and_named_in_the_log(here
     assert "<script>" not in log
 
 
+async def test_a_file_whose_path_no_column_of_pod_holds_is_left_out_unless_it_is_needed(here: Bench) -> None:
+    """A text beside the videos, with a long name, failed the whole encoding."""
+    long = f"{'subtitles-of-the-second-camera-' * 7}.txt"
+    assert (await imported(here, {long: b"words"})).startswith("completed")
+    assert not [name for name in here.files() if "second-camera" in name]
+    log = await here.value("SELECT log FROM video_encode_transcript_encodinglog ORDER BY id DESC LIMIT 1")
+    assert "was left out: it would have a path of more than 255 characters in Pod." in log
+
+    task = await here.ready()
+    record = here.fake.tasks[await here.of(task, "task_id")]
+    assert record.files is not None
+    info = json.loads(record.files["info_video.json"])
+    entry = next(each for each in info["encode_video"] if each["filename"].endswith(".mp4"))
+    video, entry["filename"] = entry["filename"], f"360p_{'x' * 200}.mp4"
+    record.files[entry["filename"]] = record.files.pop(video)
+    record.files["info_video.json"] = json.dumps(info).encode()
+    await here.import_due()
+    assert await here.status(task) == "failed"
+    assert "would have a path of more than 255 characters in Pod" in await here.words(task)
+
+
 async def test_a_page_under_the_name_of_a_thumbnail_is_never_one(here: Bench) -> None:
     task = await here.ready(behaviour=Behaviour(files={"un-cours_0.png": HTML}))
     await here.import_due()

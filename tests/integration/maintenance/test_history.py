@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 from poddispatchd.app import features
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import history
 from poddispatchd.journal.history import HistoryEntry
+from poddispatchd.maintenance import history as maintenance_history
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import ended
@@ -264,6 +265,53 @@ async def test_the_first_start_learns_from_the_journal_and_pods_table(here: Benc
     async with here.pod.connection() as connection:
         [row] = await connection.fetch(sums)
     assert tuple(row) == (3, 1, 1, 2)
+
+
+async def test_what_was_before_is_learnt_later_when_the_database_refuses_it_at_the_first_start(
+    here: Bench,
+) -> None:
+    """The first task that ended afterwards told that it was known: reports began there for good."""
+    old = [await here.running() for _ in range(3)]
+    for task in old:
+        await ends(here, task, TaskStatus.COMPLETED)
+    await here.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;"
+        " CREATE TRIGGER refuse BEFORE INSERT ON poddispatchd.day_of_tasks"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse()"
+    )
+    maintenance = features.maintenance(here.parts)
+    with capture_logs() as logged:
+        await maintenance.counter.look()
+    assert [entry["event"] for entry in logged] == [Event.HISTORY_FAILED]
+    await here.execute("DROP FUNCTION refuse() CASCADE")
+
+    for _ in range(2):
+        task = await here.running()
+        await maintenance.counter.look()
+        await ends(here, task, TaskStatus.COMPLETED)
+        await maintenance.counter.look()
+
+    told = "SELECT sum(completed) FROM poddispatchd.day_of_tasks"
+    assert await here.value(told) == len(old) + 2
+
+
+async def test_what_was_before_and_can_never_be_learnt_keeps_nothing_from_being_kept(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> None:
+        raise DatabaseError("The database refused a statement.")
+
+    monkeypatch.setattr(maintenance_history, "fill", refused)
+    monkeypatch.setattr(maintenance_history, "_FILL_AGAIN", timedelta())
+    monkeypatch.setattr(maintenance_history, "_MOST_REFUSALS", 3)
+    maintenance = features.maintenance(here.parts)
+    await maintenance.counter.look()
+    for _ in range(4):
+        task = await here.running()
+        await maintenance.counter.look()
+        await ends(here, task, TaskStatus.COMPLETED)
+        await maintenance.counter.look()
+    assert [run[0] for run in await ended_runs(here)] == [task - 1, task]
 
 
 async def test_the_history_stays_small_however_many_tasks_end(

@@ -404,6 +404,15 @@ async def test_it_may_break_off_again_and_again(download: Downloader) -> None:
         part(600_000, last=700_000),
         reply(206, CONTENT[600_000:], BYTES),
         reply(206, CONTENT[600_000:], BYTES, content_range="bytes nonsense"),
+        # Of another file, by a proxy that knows nothing of If-Range.
+        reply(
+            206,
+            b"n" * (len(CONTENT) - 600_000),
+            BYTES,
+            content_range=f"bytes 600000-{len(CONTENT) - 1}/{len(CONTENT)}",
+            etag='"v2"',
+        ),
+        part(600_000, total=len(CONTENT) + 9, content=CONTENT + b"n" * 9),
     ],
 )
 async def test_any_other_part_than_the_one_asked_for_means_starting_over(

@@ -79,3 +79,24 @@ async def test_every_problem_of_a_bad_file_is_told() -> None:
     reading = ConfigurationReload(load, Metrics())
     assert await reading.read(_NOW, _agrees) is None
     assert reading.problems == ("one", "two")
+
+
+async def test_where_the_system_gives_no_thread_a_later_reload_is_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was said of every later reload that the file system does not answer."""
+
+    class NoThread:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    reading, _ = _reading(_OTHER_SITE)
+    with monkeypatch.context() as system:
+        system.setattr(reload, "Thread", NoThread)
+        assert await reading.read(_NOW, _agrees) is None
+    [words] = reading.words()
+    assert "gives the daemon no thread" in words
+    assert await reading.read(_NOW, _agrees) is _OTHER_SITE

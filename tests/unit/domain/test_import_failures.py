@@ -31,6 +31,7 @@ from poddispatchd.errors import (
     RunnerUnreachableError,
     SchemaChangedError,
     SchemaError,
+    SourceReplacedError,
     UnusableAnswerError,
     ValuesRefusedError,
 )
@@ -73,6 +74,7 @@ def decided(
         (ResultRefusedError("x"), NextAction.FAIL, NextAction.FAIL, NextAction.FAIL),
         (ResultUnfetchableError(), NextAction.FAIL, NextAction.FAIL, NextAction.FAIL),
         (ResultIncompleteError("x"), NextAction.RESUBMIT, NextAction.RESUBMIT, NextAction.FAIL),
+        (SourceReplacedError("x"), NextAction.RESUBMIT, NextAction.RESUBMIT, NextAction.FAIL),
         (DownloadError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
         (ResultGoneError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
         (RunnerTaskUnknownError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),

@@ -1,9 +1,12 @@
 """The command after an import, as real processes."""
 
 import asyncio
+import errno
 import os
 import signal
+import subprocess
 import sys
+import threading
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from poddispatchd.errors import DeliveryRefusedError
+from poddispatchd.errors import DeliveryError, DeliveryRefusedError
 from poddispatchd.notify import command
 from poddispatchd.notify.command import HookRun, hook_environment, run_hook
 
@@ -197,3 +200,29 @@ async def test_it_sees_none_of_our_settings_and_credentials() -> None:
 async def test_a_program_that_cannot_be_started_says_so(program: str) -> None:
     with pytest.raises(DeliveryRefusedError, match="cannot be started"):
         await run_hook((program,), seconds=5, environ={})
+
+
+async def test_a_system_that_has_no_process_to_spare_is_no_fault_of_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command was not run for that import any more."""
+
+    def no_process(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    with pytest.raises(DeliveryError, match="cannot be started") as told:
+        await run("true")
+    assert not isinstance(told.value, DeliveryRefusedError)
+
+
+async def test_it_needs_no_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the system gave none it had begun, nobody knew of it, and it was run again and again."""
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    said = tmp_path / "said"
+    assert (await run(f"echo once >> {said}; exit 3")).status == 3
+    assert said.read_text() == "once\n"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from poddispatchd.errors import MediaSlowError
+from poddispatchd.pod.media import thread_pool
 from poddispatchd.pod.media.threads import FileCalls, Look, MediaThreads
 
 
@@ -193,3 +194,47 @@ async def test_threads_are_used_again(hanging: Hanging) -> None:
         await threads.run(FileCalls(), lambda: None, limit=10)
     assert media_threads() - before <= 2
     hanging.let_go()
+
+
+class NoThread:
+    """The system gives none."""
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+async def test_a_system_that_gives_no_thread_is_told_and_whatever_was_refused_is_never_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each refusal cost a thread for good: after some nothing under MEDIA_ROOT was answered any more.
+
+    What was refused was done later, behind the back of whoever had given up: Pod's lock was kept for ever.
+    """
+    threads, called = MediaThreads(), []
+    with monkeypatch.context() as system:
+        system.setattr(thread_pool, "Thread", NoThread)
+        for _ in range(100):
+            with pytest.raises(MediaSlowError, match="no thread"):
+                await threads.run(FileCalls(), lambda: called.append("refused"), limit=10)
+            with pytest.raises(MediaSlowError, match="no thread"):
+                await threads.look(Look.SOURCE, lambda: called.append("refused"), limit=10)
+        threads.later(lambda: called.append("later"))
+    assert await threads.run(FileCalls(), lambda: "done", limit=10) == "done"
+    assert await threads.look(Look.SOURCE, lambda: "seen", limit=10) == "seen"
+    assert called == ["later"]
+
+
+async def test_where_the_system_gives_no_further_thread_those_there_do_the_work(
+    monkeypatch: pytest.MonkeyPatch, hanging: Hanging
+) -> None:
+    threads = MediaThreads()
+    first = asyncio.create_task(threads.run(FileCalls(), hanging, limit=60))
+    await until(lambda: hanging.begun == 1)
+    monkeypatch.setattr(thread_pool, "Thread", NoThread)
+    second = asyncio.create_task(threads.run(FileCalls(), lambda: "second", limit=60))
+    await asyncio.sleep(0)
+    hanging.let_go()
+    assert (await first, await second) == ("done", "second")
