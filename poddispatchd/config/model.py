@@ -50,6 +50,10 @@ class PodSettings(Section, frozen=True):
     videos_dir: Annotated[
         str, Means("Directory of videos inside media_root (VIDEOS_DIR)", pattern=r"^[^/.][^/]*$")
     ] = "videos"
+    files_dir: Annotated[
+        str,
+        Means("Directory of thumbnails and subtitles inside media_root (FILES_DIR)", pattern=r"^[^/.][^/]*$"),
+    ] = "files"
     opencast_files_dir: Annotated[
         str,
         Means(

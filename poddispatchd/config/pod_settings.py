@@ -9,7 +9,7 @@ from poddispatchd.config.consistency import contradictions
 from poddispatchd.config.keys import KeyPath, known_keys
 from poddispatchd.config.literals import Assignments, Unreadable, read_assignments
 from poddispatchd.config.model import Settings
-from poddispatchd.config.pod_database import database_address
+from poddispatchd.config.pod_database import database_address, without_password
 
 Tree = dict[str, dict[str, object]]
 
@@ -36,7 +36,7 @@ class Imported(Struct):
             for name, value in values.items():
                 path = (section, name)
                 if path == ("database", "dsn"):
-                    tree.setdefault(section, {})[name] = _without_password(str(value))
+                    tree.setdefault(section, {})[name] = without_password(str(value))
                 elif not known_keys()[path].is_secret:
                     tree.setdefault(section, {})[name] = value
         return tree
@@ -97,7 +97,7 @@ def _take_database(imported: Imported, found: Assignments) -> None:
     address = database_address(found.values.get("DATABASES"))
     imported.notes += address.notes
     if address.dsn is not None:
-        if _without_password(address.dsn) != address.dsn:
+        if without_password(address.dsn) != address.dsn:
             imported.secrets.append("database.dsn")
         imported.tree.setdefault("database", {})["dsn"] = address.dsn
 
@@ -237,12 +237,6 @@ def _security(wanted: str) -> Callable[[object], object]:
     return convert
 
 
-def _without_password(dsn: str) -> str:
-    scheme, _, rest = dsn.partition("://")
-    login, at, place = rest.rpartition("@")
-    return f"{scheme}://{login.partition(':')[0]}{at}{place}"
-
-
 def _one(key: str, convert: Callable[[object], object] = _same) -> list[_Reader]:
     section, _, name = key.partition(".")
     return [_Reader((section, name), convert)]
@@ -258,6 +252,7 @@ _READERS: Mapping[str, list[_Reader]] = {
     "MEDIA_ROOT": _one("pod.media_root"),
     "MEDIA_URL": _one("pod.media_url", _directory_url),
     "VIDEOS_DIR": _one("pod.videos_dir"),
+    "FILES_DIR": _one("pod.files_dir"),
     "OPENCAST_FILES_DIR": _one("pod.opencast_files_dir"),
     "FILE_UPLOAD_PERMISSIONS": _one("pod.file_permissions", _mode),
     "USE_PODFILE": _one("pod.use_podfile"),

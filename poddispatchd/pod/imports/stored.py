@@ -32,19 +32,20 @@ def storage_tables(capabilities: Capabilities, table: str) -> tuple[str, ...]:
     return (table, *folders)
 
 
-def stored_files_directory(capabilities: Capabilities, video: VideoFacts) -> str:
-    """Where Pod stores custom files of a video's owner: ``files/<hashkey>`` with podfile, else ``files``.
+def stored_files_directory(result: StagedResult, video: VideoFacts) -> str:
+    """Where Pod stores custom files of a video's owner: in FILES_DIR, with podfile in ``<hashkey>`` there.
 
     For a user without an Owner row, the directory of the video file tells the hash key of the time.
     """
-    if not capabilities.podfile:
-        return "files"
+    files = result.settings.files_dir
+    if not result.capabilities.podfile:
+        return files
     hashkey = video.hashkey
     if not hashkey:
         hashkey = posixpath.basename(posixpath.dirname(video.video))
         if len(hashkey) != _HASHKEY_LENGTH:
-            return "files"
-    return f"files/{hashkey}"
+            return files
+    return f"{files}/{hashkey}"
 
 
 async def choose_stored_name(

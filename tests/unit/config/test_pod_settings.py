@@ -44,6 +44,20 @@ def test_an_absent_transcription_type_is_not_set_so_that_no_model_type_is_sent()
     assert _imported("TRANSCRIPTION_TYPE = 'VOSK'").tree["pod"]["transcription_type"] == "VOSK"
 
 
+def test_the_directories_inside_the_media_tree_are_taken_over() -> None:
+    imported = _imported("VIDEOS_DIR = 'films'\nFILES_DIR = 'documents'\nOPENCAST_FILES_DIR = 'studio'")
+
+    assert (
+        imported.tree["pod"]
+        | {
+            "videos_dir": "films",
+            "files_dir": "documents",
+            "opencast_files_dir": "studio",
+        }
+        == imported.tree["pod"]
+    )
+
+
 @pytest.mark.parametrize(("code", "expected"), [("fr", "fr"), ("fr-ca", "fr"), ("en", None), ("nl", None)])
 def test_reasons_are_french_where_pod_is_said_to_be(code: str, expected: str | None) -> None:
     assert _imported(f"LANGUAGE_CODE = '{code}'").tree["pod"].get("output_language") == expected

@@ -172,6 +172,20 @@ async def test_a_thumbnail_whose_name_is_taken_gets_the_same_other_name_every_ti
     assert name.rpartition("_")[0].endswith("/a_0")
 
 
+async def test_a_thumbnail_lies_where_this_pod_keeps_its_files(
+    pod_database: PodDatabase, world: World
+) -> None:
+    video = world.videos["plain"]
+    async with importing(
+        pod_database, world, TaskType.ENCODING, encoded(), video=video, files_dir="documents"
+    ) as task:
+        thumbnail = (await encoding.prepare(task.staged())).encoded.thumbnail
+        await task.encoding()
+    assert thumbnail is not None
+    assert thumbnail.startswith("documents/")
+    assert (world.media_root / thumbnail).read_bytes() == PNG
+
+
 async def test_the_folder_of_a_video_follows_it(pod_database: PodDatabase, world: World) -> None:
     video = world.videos["shared"]
     async with pod_database.connection() as connection:
