@@ -78,9 +78,25 @@ async def load_sources(
 
 @lru_cache(maxsize=8)
 def _sources_query(titles: tuple[str, ...], watermark_table: str) -> Query:
-    pairs = ", ".join(f"'{column}', this_video.{column}" for column in titles)
-    query = _QUERIES["sources"].fill(titles=f"jsonb_build_object({pairs})")
+    query = _QUERIES["sources"].fill(titles=titles_of(titles, "this_video"))
     return render(query, watermark_table=watermark_table)
+
+
+def titles_of(columns: Sequence[str], video: str) -> str:
+    """SQL for the translated titles of a video, as a document by their columns.
+
+    Args:
+        columns: ``Capabilities.readable_titles``.
+        video: what the statement calls the table of videos.
+    """
+    pairs = ", ".join(f"'{column}', {video}.{column}" for column in columns)
+    return f"jsonb_build_object({pairs})"
+
+
+def titles_by_language(document: str | None) -> dict[str, str]:
+    """What such a document holds, by language."""
+    titles: dict[str, str] = json.loads(document or "{}")
+    return {column.removeprefix(_TITLE): title for column, title in sorted(titles.items())}
 
 
 def output_directory(media_root: Path, source: Source | UnsubmittableError) -> str:
@@ -134,13 +150,12 @@ def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableErro
 
 
 def _video_of(video: VideoId, record: asyncpg.Record) -> Video:
-    titles = json.loads(record["titles"] or "{}")
     return Video(
         id=video,
         file=record["file"],
         slug=record["slug"],
         title=record["title"],
-        titles={column.removeprefix(_TITLE): title for column, title in sorted(titles.items())},
+        titles=titles_by_language(record["titles"]),
         main_lang=record["main_lang"],
         transcript=record["transcript"],
         duration=record["duration"],
