@@ -79,7 +79,11 @@ class PodSettings(Section, frozen=True):
         ),
     ] = "en"
     languages: Annotated[
-        tuple[str, ...], Means("Codes of LANGUAGES, in its order: fallbacks of titles", min_length=1)
+        tuple[str, ...],
+        Means(
+            "Languages whose titles stand in for missing ones (MODELTRANSLATION_FALLBACK_LANGUAGES)",
+            min_length=1,
+        ),
     ] = ("fr", "en")
     time_zone: Annotated[TimeZone, Means("TIME_ZONE")] = "Europe/Paris"
     encoding_choices: Annotated[tuple[str, ...], Means("Names of ENCODING_CHOICES")] = (

@@ -44,6 +44,30 @@ def test_an_absent_transcription_type_is_not_set_so_that_no_model_type_is_sent()
     assert _imported("TRANSCRIPTION_TYPE = 'VOSK'").tree["pod"]["transcription_type"] == "VOSK"
 
 
+def test_an_absent_time_zone_is_utc_as_in_pod() -> None:
+    imported = _imported("SITE_ID = 1")
+
+    assert imported.tree["pod"]["time_zone"] == "UTC"
+    assert any("TIME_ZONE is not set here" in remark for remark in imported.remarks)
+    assert _imported("TIME_ZONE = 'Europe/Paris'").tree["pod"]["time_zone"] == "Europe/Paris"
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ("('en', 'fr')", ["en", "fr"]),
+        ("{'default': ('en',), 'nl': ('fr',)}", ["en"]),
+        ("{'nl': ('fr',)}", None),
+    ],
+)
+def test_titles_fall_back_in_the_order_of_their_own_setting(value: str, taken: list[str] | None) -> None:
+    """The order of LANGUAGES is that of a menu."""
+    imported = _imported(f"LANGUAGES = [('nl', 'Dutch')]\nMODELTRANSLATION_FALLBACK_LANGUAGES = {value}")
+
+    assert imported.tree["pod"].get("languages") == taken
+    assert not any("LANGUAGES" in note for note in imported.notes)
+
+
 def test_the_directories_inside_the_media_tree_are_taken_over() -> None:
     imported = _imported("VIDEOS_DIR = 'films'\nFILES_DIR = 'documents'\nOPENCAST_FILES_DIR = 'studio'")
 
