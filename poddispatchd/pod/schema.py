@@ -75,8 +75,15 @@ NOTIFIED: Mapping[str, str] = {
 }
 """Tables that are only read for web push; a Pod may lack them."""
 
-PRIORITY_USERS = ("runner_manager_priority_user", "video_encode_transcript_priorityuser")
-"""The names that the table of priority users has had, the newest first; older Pods have none."""
+PRIORITY_USERS = (
+    "runner_manager_priority_user",
+    "runner_manager_priorityuser",
+    "video_encode_transcript_priorityuser",
+)
+"""What the table of Pod's model ``PriorityUser`` can be called: as the tables beside it, or by Django.
+
+Older Pods have none.
+"""
 
 POINTERS = (
     ("video_video", "thumbnail_id"),
