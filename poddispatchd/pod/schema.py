@@ -45,7 +45,7 @@ WRITTEN_WITH_PODFILE: Mapping[str, str] = {
     "podfile_customfilemodel": "id name description folder_id created_by_id uploaded_at file",
     "podfile_customimagemodel": "id name description folder_id created_by_id uploaded_at file",
     "podfile_userfolder": "id name owner_id created_at",
-    "podfile_userfolder_users": "userfolder_id user_id",
+    "podfile_userfolder_users": "id userfolder_id user_id",
 }
 
 WRITTEN_WITHOUT_PODFILE: Mapping[str, str] = {

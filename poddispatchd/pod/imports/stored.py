@@ -113,7 +113,8 @@ async def store(
     """Store a custom file or image, if there is one: always in a new row; in the caller's transaction.
 
     With podfile it lies in the video's folder, which is made if need be, and is the owner's. The folder is
-    brought in step with the video in any case, as Pod does whenever it saves a video.
+    brought in step with the video in any case, as Pod does whenever it saves a video: it is shared with the
+    additional owners, and with nobody else.
     """
     values: dict[str, object] = {"video": video.id, "path": path}
     if capabilities.podfile:
@@ -123,4 +124,6 @@ async def store(
     query = render(QUERIES["store_in_folder" if capabilities.podfile else "store"], table=table)
     record = await connection.fetchrow(*query(**values))
     assert record is not None  # noqa: S101 - a SELECT without FROM; tells mypy
+    if record.get("others"):
+        await connection.execute(*QUERIES["unshare"](others=record["others"]))
     return StoredResult(record["file_id"], json.loads(record["media_rows"] or "[]"), record["log"])
