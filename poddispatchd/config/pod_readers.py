@@ -95,6 +95,7 @@ def _one(key: str, convert: Callable[[object], object] = _same) -> list[Reader]:
 
 
 READERS: Mapping[str, list[Reader]] = {
+    "VERSION": _one("pod.version"),
     "SITE_ID": _one("pod.site_id"),
     "SECURE_SSL_REDIRECT": _one("pod.https"),
     "TEMPLATE_VISIBLE_SETTINGS": [

@@ -39,7 +39,21 @@ class Imported(Struct):
         return tree
 
 
-def import_pod_settings(source: str | bytes, path: PurePosixPath) -> Imported:
+def version_of_pod(source: str | bytes, path: PurePosixPath) -> str | None:
+    """VERSION in the ``settings.py`` that Pod ships; None when it is not there, or no Python.
+
+    Args:
+        source: the text of the file, or its bytes as Python reads them.
+        path: its absolute path.
+    """
+    try:
+        version = read_assignments(source, path).values.get("VERSION")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return version if isinstance(version, str) and version else None
+
+
+def import_pod_settings(source: str | bytes, path: PurePosixPath, *, version: str | None) -> Imported:
     """The settings of a ``settings_local.py`` that poddispatchd has as well.
 
     The file is parsed and never executed. Settings it does not name keep Pod's defaults, which are ours;
@@ -48,6 +62,7 @@ def import_pod_settings(source: str | bytes, path: PurePosixPath) -> Imported:
     Args:
         source: the text of the file, or its bytes as Python reads them.
         path: its absolute path.
+        version: of this Pod, unless the file sets it itself; None when nobody knows.
 
     Raises:
         SyntaxError: it is no Python.
@@ -55,6 +70,10 @@ def import_pod_settings(source: str | bytes, path: PurePosixPath) -> Imported:
     """
     found = read_assignments(source, path)
     imported = Imported()
+    if version is not None:
+        imported.tree["pod"] = {"version": version}
+    elif not _is_named("VERSION", found):
+        imported.notes.append("VERSION, which Pod's own settings.py sets, was not found: check pod.version.")
     for name, readers in READERS.items():
         if name in found.unreadable:
             keys = ", ".join(".".join(reader.key) for reader in readers)

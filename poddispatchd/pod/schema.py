@@ -80,7 +80,7 @@ PRIORITY_USERS = (
     "runner_manager_priorityuser",
     "video_encode_transcript_priorityuser",
 )
-"""What the table of Pod's model ``PriorityUser`` can be called: as the tables beside it, or by Django.
+"""What the table of priority users can be called: as the tables beside it, or as Django calls one itself.
 
 Older Pods have none.
 """

@@ -45,6 +45,7 @@ def settings_file(tmp_path: Path) -> Path:
     path = tmp_path / "pod" / "custom" / "settings_local.py"
     path.parent.mkdir(parents=True)
     path.write_text(_SETTINGS, encoding="utf-8")
+    (tmp_path / "pod" / "settings.py").write_text('VERSION = "4.4.1"\n', encoding="utf-8")
     return path
 
 
@@ -60,6 +61,7 @@ def test_settings_of_a_pod_become_a_configuration(settings_file: Path, tmp_path:
     assert tree == {
         "database": {"dsn": "postgresql://pod@db.example.org:5432/pod"},
         "pod": {
+            "version": "4.4.1",
             "site_id": 2,
             "https": False,
             "title_site": "Our Pod",
