@@ -38,8 +38,13 @@ def shown_title(plain: str, titles: Mapping[str, str | None], languages: Sequenc
         titles: the translated ones, by the suffix of their column.
         languages: the one that is wanted, then those that stand in for it, in Pod's order.
     """
-    wanted = [language.replace("-", "_") for language in languages]
+    wanted = [suffix for language in languages for suffix in title_suffixes(language)]
     return next((title for language in (*wanted, *titles) if (title := titles.get(language))), plain)
+
+
+def title_suffixes(language: str) -> tuple[str, str]:
+    """Of the columns that can hold the titles of a language the suffixes: of its region, and without one."""
+    return language.replace("-", "_"), language.partition("-")[0]
 
 
 class VideoRendition(Struct, frozen=True):

@@ -87,6 +87,23 @@ async def test_a_recording_becomes_a_video_of_its_user(pod_database: PodDatabase
     assert outcome.chained_transcription is not None
 
 
+async def test_where_pods_language_is_that_of_a_region_the_title_is_in_the_language(
+    pod_database: PodDatabase, world: World
+) -> None:
+    async with pod_database.connection() as connection:
+        recording = await add_recording(connection, world, title="Lecture")
+    async with importing(
+        pod_database, world, TaskType.STUDIO, RESULT, recording=recording, language="en-gb"
+    ) as task:
+        outcome = await task.studio()
+    titles = await column(
+        pod_database,
+        "SELECT unnest(ARRAY[title, title_fr, title_en]) FROM video_video WHERE id = $1",
+        outcome.video_id,
+    )
+    assert titles == ["Lecture", None, "Lecture"]
+
+
 @pytest.mark.parametrize("known", [(), ("Maths", "maths")])
 async def test_of_tags_that_differ_in_case_the_last_by_name_is_the_videos(
     pod_database: PodDatabase, world: World, known: tuple[str, ...]
