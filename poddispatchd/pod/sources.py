@@ -122,7 +122,7 @@ def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableErro
         return StudioSource(Recording(task.recording_id, record["source_file"]), renditions)
     if task.video_id is None:
         return UnsubmittableError(f"Task {task.pk} has no video: delete it in Pod's administration.")
-    if record["file"] is None:
+    if record["slug"] is None:
         return UnsubmittableError(f"Video {task.video_id} has been deleted.")
     video = _video_of(task.video_id, record)
     match task.type:
@@ -152,7 +152,7 @@ def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableErro
 def _video_of(video: VideoId, record: asyncpg.Record) -> Video:
     return Video(
         id=video,
-        file=record["file"],
+        file=record["file"] or "",
         slug=record["slug"],
         title=record["title"],
         titles=titles_by_language(record["titles"]),
@@ -191,4 +191,4 @@ def _dressing_of(found: Mapping[str, Any]) -> Dressing:
 def _credits(found: Mapping[str, Any], place: str) -> Credits | None:
     if found[f"{place}_slug"] is None:
         return None
-    return Credits(found[f"{place}_slug"], found[f"{place}_file"], found[f"{place}_duration"])
+    return Credits(found[f"{place}_slug"], found[f"{place}_file"] or "", found[f"{place}_duration"])

@@ -214,7 +214,7 @@ async def read_video(database: Database, task: Task) -> tuple[VideoFacts, Rendit
         raise ResultRefusedError(f"The video of task {task.pk} does not exist any more.")
     video = VideoFacts(
         id=VideoId(record["id"]),
-        video=checked_video_file(task, record["video"]),
+        video=checked_video_file(task, record["video"] or ""),
         slug=record["slug"],
         owner_id=record["owner_id"],
         main_lang=record["main_lang"],

@@ -1,10 +1,11 @@
 -- Statements shared by the imports of all three task types.
 
 -- name: wanted_task
--- The task :task with its output, and the file that its runner fetched, unless somebody holds the row: an error at once.
+-- The task :task with its output, and the file that its runner fetched, unless somebody holds the row: an error at once. Under
+-- WEBTV_MODE the file of a video can be NULL.
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, {output},
        task.video_id, task.recording_id, task.runner_manager_id,
-       film.video AS video_file, recording.source_file,
+       CASE WHEN film.id IS NOT NULL THEN coalesce(film.video, '') END AS video_file, recording.source_file,
        (SELECT audio.source_file
           FROM video_encode_transcript_encodingaudio AS audio
          WHERE audio.video_id = film.id AND audio.encoding_format = 'audio/mp3' AND task.type = 'transcription'
