@@ -9,7 +9,7 @@ import yaml
 
 from poddispatchd.cli.common import EXIT_FAILED, Context, config_option, json_option, pass_context, print_json
 from poddispatchd.cli.groups import SuggestingGroup
-from poddispatchd.config.pod_settings import import_pod_settings
+from poddispatchd.config.pod_settings import import_pod_settings, version_of_pod
 from poddispatchd.config.showing import settings_as_dict, settings_as_yaml
 from poddispatchd.errors import ConfigurationError
 
@@ -43,12 +43,14 @@ def show(context: Context, config_path: Path | None, *, as_json: bool) -> None:
 def import_(settings_file: Path, output: Path | None) -> None:
     """Print a config.yaml made from Pod's own settings, which are read and never executed.
 
+    Pod's version is read from the settings.py of Pod in the directory above.
+
     Printed without secrets; --output writes them as well. What needs a look is told on standard error, with
     exit status 1.
     """
     path = settings_file.absolute()
     try:
-        imported = import_pod_settings(path.read_bytes(), PurePosixPath(path))
+        imported = import_pod_settings(path.read_bytes(), PurePosixPath(path), version=_version_beside(path))
     except OSError as error:
         raise ConfigurationError(f"{settings_file}: it cannot be read: {error.strerror}.") from None
     except (RecursionError, MemoryError):
@@ -67,6 +69,15 @@ def import_(settings_file: Path, output: Path | None) -> None:
         click.echo(note, err=True)
     if imported.notes:
         sys.exit(EXIT_FAILED)
+
+
+def _version_beside(settings: Path) -> str | None:
+    """The version of the Pod whose application these settings stand in: it is in the directory above."""
+    own = settings.parent.parent / "settings.py"
+    try:
+        return version_of_pod(own.read_bytes(), PurePosixPath(own))
+    except OSError:
+        return None
 
 
 def _yaml(tree: object) -> str:

@@ -50,6 +50,10 @@ class PodSettings(Section, frozen=True):
     videos_dir: Annotated[
         str, Means("Directory of videos inside media_root (VIDEOS_DIR)", pattern=r"^[^/.][^/]*$")
     ] = "videos"
+    files_dir: Annotated[
+        str,
+        Means("Directory of thumbnails and subtitles inside media_root (FILES_DIR)", pattern=r"^[^/.][^/]*$"),
+    ] = "files"
     opencast_files_dir: Annotated[
         str,
         Means(
@@ -75,7 +79,11 @@ class PodSettings(Section, frozen=True):
         ),
     ] = "en"
     languages: Annotated[
-        tuple[str, ...], Means("Codes of LANGUAGES, in its order: fallbacks of titles", min_length=1)
+        tuple[str, ...],
+        Means(
+            "Languages whose titles stand in for missing ones (MODELTRANSLATION_FALLBACK_LANGUAGES)",
+            min_length=1,
+        ),
     ] = ("fr", "en")
     time_zone: Annotated[TimeZone, Means("TIME_ZONE")] = "Europe/Paris"
     encoding_choices: Annotated[tuple[str, ...], Means("Names of ENCODING_CHOICES")] = (

@@ -111,3 +111,10 @@ def _dsn(default: Mapping[object, object], password: object, parameters: dict[st
     query = "&".join(f"{key}={quote(value, safe='')}" for key, value in parameters.items())
     host = f"[{host}]" if ":" in host else host
     return f"postgresql://{login}{host}{f':{port}' if port else ''}/{name}{f'?{query}' if query else ''}"
+
+
+def without_password(dsn: str) -> str:
+    """An address of a database for everybody to see."""
+    scheme, _, rest = dsn.partition("://")
+    login, at, place = rest.rpartition("@")
+    return f"{scheme}://{login.partition(':')[0]}{at}{place}"

@@ -1,21 +1,18 @@
 """A first configuration out of Pod's own settings."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from msgspec import Struct, field
 
 from poddispatchd.config.consistency import contradictions
-from poddispatchd.config.keys import KeyPath, known_keys
+from poddispatchd.config.keys import known_keys
 from poddispatchd.config.literals import Assignments, Unreadable, read_assignments
 from poddispatchd.config.model import Settings
-from poddispatchd.config.pod_database import database_address
+from poddispatchd.config.pod_database import database_address, without_password
+from poddispatchd.config.pod_readers import ABSENT, READERS, Reader, UnusableError
 
 Tree = dict[str, dict[str, object]]
-
-
-class _UnusableError(Exception):
-    """A value that has no place in our configuration; the words say why."""
 
 
 class Imported(Struct):
@@ -36,13 +33,27 @@ class Imported(Struct):
             for name, value in values.items():
                 path = (section, name)
                 if path == ("database", "dsn"):
-                    tree.setdefault(section, {})[name] = _without_password(str(value))
+                    tree.setdefault(section, {})[name] = without_password(str(value))
                 elif not known_keys()[path].is_secret:
                     tree.setdefault(section, {})[name] = value
         return tree
 
 
-def import_pod_settings(source: str | bytes, path: PurePosixPath) -> Imported:
+def version_of_pod(source: str | bytes, path: PurePosixPath) -> str | None:
+    """VERSION in the ``settings.py`` that Pod ships; None when it is not there, or no Python.
+
+    Args:
+        source: the text of the file, or its bytes as Python reads them.
+        path: its absolute path.
+    """
+    try:
+        version = read_assignments(source, path).values.get("VERSION")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return version if isinstance(version, str) and version else None
+
+
+def import_pod_settings(source: str | bytes, path: PurePosixPath, *, version: str | None) -> Imported:
     """The settings of a ``settings_local.py`` that poddispatchd has as well.
 
     The file is parsed and never executed. Settings it does not name keep Pod's defaults, which are ours;
@@ -51,6 +62,7 @@ def import_pod_settings(source: str | bytes, path: PurePosixPath) -> Imported:
     Args:
         source: the text of the file, or its bytes as Python reads them.
         path: its absolute path.
+        version: of this Pod, unless the file sets it itself; None when nobody knows.
 
     Raises:
         SyntaxError: it is no Python.
@@ -58,7 +70,11 @@ def import_pod_settings(source: str | bytes, path: PurePosixPath) -> Imported:
     """
     found = read_assignments(source, path)
     imported = Imported()
-    for name, readers in _READERS.items():
+    if version is not None:
+        imported.tree["pod"] = {"version": version}
+    elif not _is_named("VERSION", found):
+        imported.notes.append("VERSION, which Pod's own settings.py sets, was not found: check pod.version.")
+    for name, readers in READERS.items():
         if name in found.unreadable:
             keys = ", ".join(".".join(reader.key) for reader in readers)
             imported.notes.append(
@@ -97,7 +113,7 @@ def _take_database(imported: Imported, found: Assignments) -> None:
     address = database_address(found.values.get("DATABASES"))
     imported.notes += address.notes
     if address.dsn is not None:
-        if _without_password(address.dsn) != address.dsn:
+        if without_password(address.dsn) != address.dsn:
             imported.secrets.append("database.dsn")
         imported.tree.setdefault("database", {})["dsn"] = address.dsn
 
@@ -109,6 +125,12 @@ def _take_absent(imported: Imported, found: Assignments) -> None:
         imported.remarks.append(
             "SECURE_SSL_REDIRECT is not set here: Pod's addresses start with http:// then, and so do ours "
             "(pod.https: false)."
+        )
+    if not _is_named("TIME_ZONE", found):
+        imported.tree.setdefault("pod", {})["time_zone"] = "UTC"
+        imported.remarks.append(
+            "TIME_ZONE is not set here: Pod's logs and dates are in UTC then, and so are ours "
+            "(pod.time_zone: UTC)."
         )
     if not _is_named("TRANSCRIPTION_TYPE", found):
         imported.tree.setdefault("pod", {})["transcription_type"] = None
@@ -130,22 +152,17 @@ def _is_named(name: str, found: Assignments) -> bool:
     return name in found.values or name in found.unreadable
 
 
-class _Reader(Struct, frozen=True):
-    key: KeyPath
-    convert: Callable[[object], object]
-
-
-def _put(imported: Imported, name: str, reader: _Reader, value: object) -> None:
+def _put(imported: Imported, name: str, reader: Reader, value: object) -> None:
     key = known_keys().get(reader.key)
     dotted = ".".join(reader.key)
     if key is None:
         return
     try:
         converted = reader.convert(value)
-    except _UnusableError as error:
+    except UnusableError as error:
         imported.notes.append(f"{name}: {error}")
         return
-    if converted is _ABSENT:
+    if converted is ABSENT:
         return
     unreadable = next(_unreadable_in(converted), None)
     if unreadable is not None:
@@ -170,131 +187,3 @@ def _unreadable_in(value: object) -> Iterator[Unreadable]:
         case list():
             for inner in value:
                 yield from _unreadable_in(inner)
-
-
-_ABSENT = object()
-
-
-def _same(value: object) -> object:
-    return value
-
-
-def _inside(name: str) -> Callable[[object], object]:
-    def convert(value: object) -> object:
-        return value.get(name, _ABSENT) if isinstance(value, dict) else _ABSENT
-
-    return convert
-
-
-def _french(value: object) -> object:
-    """Our words are in French besides the English that is the default."""
-    return "fr" if isinstance(value, str) and value.partition("-")[0] == "fr" else _ABSENT
-
-
-def _mode(value: object) -> object:
-    return f"{value:04o}" if isinstance(value, int) else value
-
-
-def _days_kept(value: object) -> object:
-    """Pod keeps all where the number is none, or not a positive one."""
-    try:
-        return max(0, int(str(value)))
-    except ValueError:
-        return 0
-
-
-def _directory_url(value: object) -> object:
-    return f"{str(value).rstrip('/')}/"
-
-
-def _first_of_each(value: object) -> object:
-    """The codes of Django's choices."""
-    if not isinstance(value, list):
-        raise _UnusableError("it is no list of choices: set it yourself.")
-    return [str(item[0]) if isinstance(item, list) and item else str(item) for item in value]
-
-
-def _addresses(value: object) -> object:
-    """The addresses of Django's (name, address) pairs."""
-    if not isinstance(value, list):
-        raise _UnusableError("it is no list of people: set it yourself.")
-    return [str(item[1]) if isinstance(item, list) and len(item) == 2 else str(item) for item in value]
-
-
-def _by_establishment(value: object) -> object:
-    pairs = [item for item in value if isinstance(item, list)] if isinstance(value, list) else []
-    grouped: dict[str, list[str]] = {}
-    for pair in pairs:
-        if len(pair) == 2:
-            grouped.setdefault(str(pair[0]).lower(), []).append(str(pair[1]))
-    return grouped or _ABSENT
-
-
-def _security(wanted: str) -> Callable[[object], object]:
-    def convert(value: object) -> object:
-        return wanted if value is True else _ABSENT
-
-    return convert
-
-
-def _without_password(dsn: str) -> str:
-    scheme, _, rest = dsn.partition("://")
-    login, at, place = rest.rpartition("@")
-    return f"{scheme}://{login.partition(':')[0]}{at}{place}"
-
-
-def _one(key: str, convert: Callable[[object], object] = _same) -> list[_Reader]:
-    section, _, name = key.partition(".")
-    return [_Reader((section, name), convert)]
-
-
-_READERS: Mapping[str, list[_Reader]] = {
-    "SITE_ID": _one("pod.site_id"),
-    "SECURE_SSL_REDIRECT": _one("pod.https"),
-    "TEMPLATE_VISIBLE_SETTINGS": [
-        *_one("pod.title_site", _inside("TITLE_SITE")),
-        *_one("pod.title_etb", _inside("TITLE_ETB")),
-    ],
-    "MEDIA_ROOT": _one("pod.media_root"),
-    "MEDIA_URL": _one("pod.media_url", _directory_url),
-    "VIDEOS_DIR": _one("pod.videos_dir"),
-    "OPENCAST_FILES_DIR": _one("pod.opencast_files_dir"),
-    "FILE_UPLOAD_PERMISSIONS": _one("pod.file_permissions", _mode),
-    "USE_PODFILE": _one("pod.use_podfile"),
-    "USE_TRANSCRIPTION": _one("pod.use_transcription"),
-    "TRANSCRIPTION_TYPE": _one("pod.transcription_type"),
-    "TRANSCRIPTION_NORMALIZE": _one("pod.transcription_normalize"),
-    "CAPTIONS_STRICT_ACCESSIBILITY": _one("pod.captions_strict_accessibility"),
-    "LANGUAGE_CODE": [*_one("pod.language"), *_one("pod.output_language", _french)],
-    "LANGUAGES": _one("pod.languages", _first_of_each),
-    "TIME_ZONE": _one("pod.time_zone"),
-    "ENCODING_CHOICES": _one("pod.encoding_choices", _first_of_each),
-    "ACCOMMODATION_YEARS": _one("pod.accommodation_years"),
-    "DEFAULT_YEAR_DATE_DELETE": _one("pod.default_year_date_delete"),
-    "RM_TASKS_DELETED_AFTER_DAYS": _one("retention.completed_days", _days_kept),
-    "EMAIL_HOST": _one("mail.host"),
-    "EMAIL_PORT": _one("mail.port"),
-    "EMAIL_USE_TLS": _one("mail.security", _security("starttls")),
-    "EMAIL_USE_SSL": _one("mail.security", _security("tls")),
-    "EMAIL_HOST_USER": _one("mail.username"),
-    "EMAIL_HOST_PASSWORD": _one("mail.password"),
-    "DEFAULT_FROM_EMAIL": _one("mail.from_email"),
-    "SERVER_EMAIL": _one("mail.server_email"),
-    "EMAIL_SUBJECT_PREFIX": _one("mail.subject_prefix"),
-    "ADMINS": _one("mail.admins", _addresses),
-    "MANAGERS": [
-        *_one("mail.managers", _addresses),
-        *_one("mail.establishment_managers", _by_establishment),
-    ],
-    "USE_ESTABLISHMENT_FIELD": _one("mail.use_establishment"),
-    "EMAIL_ON_ENCODING_COMPLETION": _one("mail.on_encoding_completion"),
-    "EMAIL_ON_TRANSCRIPTING_COMPLETION": _one("mail.on_transcripting_completion"),
-    "DEBUG": _one("mail.debug"),
-    "USE_NOTIFICATIONS": _one("push.enabled"),
-    "WEBPUSH_SETTINGS": [
-        *_one("push.vapid_public_key", _inside("VAPID_PUBLIC_KEY")),
-        *_one("push.vapid_private_key", _inside("VAPID_PRIVATE_KEY")),
-        *_one("push.admin_email", _inside("VAPID_ADMIN_EMAIL")),
-    ],
-}
-"""Pod's settings by their name, and what becomes of them."""

@@ -138,9 +138,13 @@ def plan_content(
 
 
 def encoding_name(filename: str, encoding_choices: Sequence[str]) -> str:
-    """The name of an encoding, told by the first three characters of its file, as Pod tells it."""
+    """The name of an encoding, told by the first three characters of its file, as Pod tells it.
+
+    Of choices that begin alike it is the last one.
+    """
     prefix = filename.rpartition("/")[2][:3].lower()
-    return next((choice for choice in encoding_choices if choice[:3].lower() == prefix), _FALLBACK_NAME)
+    matching = (choice for choice in reversed(encoding_choices) if choice[:3].lower() == prefix)
+    return next(matching, _FALLBACK_NAME)
 
 
 class _VideoPlan(Struct):
@@ -241,15 +245,18 @@ def _plan_thumbnail(
         if info.has_video:
             findings.warnings.append("The result names no thumbnail.")
         return None
-    chosen = choice.of(info.thumbnails)
-    ending = chosen.rpartition(".")[2].lower()
-    if listing.get(chosen) and ending in IMAGE_ENDINGS:
-        return chosen
-    state = "missing"
-    if chosen in listing:
-        state = "no picture" if listing[chosen] else "empty"
-    findings.warnings.append(f"The thumbnail {chosen} is {state}: the video has no new thumbnail.")
-    return None
+    names = choice.ordered(info.thumbnails)
+    found = next((name for name in names if listing.get(name) and _is_picture(name)), None)
+    if found is None:
+        state = "missing"
+        if names[0] in listing:
+            state = "no picture" if listing[names[0]] else "empty"
+        findings.warnings.append(f"The thumbnail {names[0]} is {state}: the video has no new thumbnail.")
+    return found
+
+
+def _is_picture(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in IMAGE_ENDINGS
 
 
 def _last_of_each(rows: Iterable[MediaRow]) -> tuple[MediaRow, ...]:

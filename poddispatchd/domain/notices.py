@@ -61,11 +61,15 @@ class Mail:
 
 
 class PushMessage(Struct, frozen=True):
-    """What a browser shows; the names are those that Pod's service worker reads."""
+    """What a browser shows; the names are those that Pod's service worker reads.
+
+    ``icon`` is Pod's own, at the address that the service worker fetches it from when it is installed.
+    """
 
     head: str
     body: str
     url: str
+    icon: str = "/static/img/icon_x1024.png"
 
 
 def completion_mails(rules: MailRules, task_type: TaskType, video: NotedVideo, link: str) -> tuple[Mail, ...]:

@@ -1,6 +1,6 @@
 """What a task works on, as read from Pod's tables: the typed inputs of a payload."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import time
 from typing import TypeAlias
 
@@ -26,6 +26,25 @@ def subtitles_language(asked: str, track_languages: Iterable[str], spoken: str) 
     if asked.strip() not in NO_TRANSCRIPTION:
         return asked.strip()
     return next((language.strip() for language in track_languages if language.strip()), spoken.strip())
+
+
+def shown_title(plain: str, titles: Mapping[str, str | None], languages: Sequence[str]) -> str:
+    """The title of a video as Pod shows it: the first language that has one, then any, then the plain column.
+
+    Pod never reads the plain column; a video whose translations are all empty has its title there.
+
+    Args:
+        plain: the column without a suffix.
+        titles: the translated ones, by the suffix of their column.
+        languages: the one that is wanted, then those that stand in for it, in Pod's order.
+    """
+    wanted = [suffix for language in languages for suffix in title_suffixes(language)]
+    return next((title for language in (*wanted, *titles) if (title := titles.get(language))), plain)
+
+
+def title_suffixes(language: str) -> tuple[str, str]:
+    """Of the columns that can hold the titles of a language the suffixes: of its region, and without one."""
+    return language.replace("-", "_"), language.partition("-")[0]
 
 
 class VideoRendition(Struct, frozen=True):
@@ -85,16 +104,9 @@ class Video(Struct, frozen=True):
     transcript: str = ""
     duration: int = 0
 
-    def title_in(self, languages: tuple[str, ...]) -> str:
-        """The title as Pod shows it: the first language that has one, then any, then the plain column.
-
-        Pod never reads the plain column; a video whose translations are all empty has its title there.
-        """
-        wanted = [language.replace("-", "_") for language in languages]
-        for language in (*wanted, *self.titles):
-            if title := self.titles.get(language):
-                return title
-        return self.title
+    def title_in(self, languages: Sequence[str]) -> str:
+        """The title as Pod shows it; see ``shown_title``."""
+        return shown_title(self.title, self.titles, languages)
 
 
 class Recording(Struct, frozen=True):

@@ -45,6 +45,9 @@ _SPAN = re.compile(r"<(/?)(c|i|b|u|ruby|rt|v|lang)((?:\.[\w-]{1,50})*)(?:\s+([^>
 _TIMESTAMP = re.compile(r"<(?:\d{1,4}:)?\d{2}:\d{2}\.\d{3}>")
 _SPEAKER = re.compile(r"[\w\s.,;:'\u2019&()/+-]{1,100}")
 _LANGUAGE = re.compile(r"[A-Za-z0-9-]{1,35}")
+_MARKUP = re.compile(r"<[^>]*>")
+"""In a text that was read: of its characters only those of tags are still written so."""
+
 _ACTIVE_STYLE = re.compile(r"url|image|@|\\|<|>|expression|script|behavior|binding|/\*", re.IGNORECASE)
 
 
@@ -119,7 +122,8 @@ def read_captions(name: str, data: bytes) -> Subtitles:
         raise ResultRefusedError(f"The subtitles in {name} have more than {_MOST_LINES} lines.")
     source = repaired(text)
     try:
-        parsed = webvtt.from_string("\n".join(source.lines))
+        # Not as one text: older releases of the library end lines at characters that WebVTT leaves in them.
+        parsed = webvtt.from_buffer(f"{line}\n" for line in source.lines)
         if any(sum(map(len, caption.lines)) > _LONGEST_CAPTION for caption in parsed.captions):
             raise ResultRefusedError(f"A caption in {name} has more than {_LONGEST_CAPTION} characters.")
         read = [_cue(caption) for caption in parsed.captions if any(caption.lines)]
@@ -187,13 +191,15 @@ def reflow(subtitles: Subtitles, width: int) -> Subtitles:
 
     A caption of one or two lines keeps its time; Pod fills such lines up to the width, and so do we, so that
     the files are the same. A longer one is split into captions of two lines' words, and its time goes to them
-    by their number of words. A word longer than a line is cut.
+    by their number of words. Of the text its words stay, without markup, one space between them: a tag that
+    opens in one caption and ends in another would be broken. A word longer than a line is cut.
     """
     return replace(subtitles, cues=tuple(part for cue in subtitles.cues for part in _split(cue, width)))
 
 
 def _split(cue: Cue, width: int) -> Sequence[Cue]:
-    lines = textwrap.wrap(" ".join(cue.lines), width, break_on_hyphens=False)
+    words = _MARKUP.sub("", " ".join(cue.lines)).split()
+    lines = textwrap.wrap(" ".join(words), width, break_on_hyphens=False)
     if not lines:
         return [cue]
     if len(lines) <= _LINES:
@@ -204,7 +210,7 @@ def _split(cue: Cue, width: int) -> Sequence[Cue]:
     cues = []
     done = 0
     for part, count in zip(parts, counts, strict=True):
-        start, end = (cue.start + (cue.end - cue.start) * words / total for words in (done, done + count))
+        start, end = (cue.start + (cue.end - cue.start) * said / total for said in (done, done + count))
         cues.append(Cue(start, end, (part,), notes=cue.notes if done == 0 else ()))
         done += count
     return cues

@@ -140,7 +140,7 @@ class Planner:
             self._database,
             self._capabilities(),
             notice.video_id,
-            language=pod.language,
+            languages=(pod.language, *pod.languages),
             time_zone=pod.time_zone,
         )
         if video is None:

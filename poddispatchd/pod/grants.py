@@ -108,6 +108,7 @@ _UPDATED: Mapping[str, str] = {
 }
 
 _DELETED = (
+    "podfile_userfolder_users",
     "runner_manager_task",
     "video_encode_transcript_encodingaudio",
     "video_encode_transcript_encodingvideo",

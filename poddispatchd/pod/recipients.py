@@ -3,15 +3,17 @@
 All of it is Pod's and only read: a subscription that a push service has given up stays where it is.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from poddispatchd.database.pool import Database
-from poddispatchd.database.queries import load_queries, render
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.notices import NotedVideo, Owner
+from poddispatchd.domain.source import shown_title
 from poddispatchd.domain.task import VideoId
 from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.sources import titles_by_language, titles_of
 
 _QUERIES = load_queries("poddispatchd.pod", "recipients.sql")
 
@@ -30,15 +32,18 @@ async def noted_video(
     capabilities: Capabilities,
     video_id: VideoId,
     *,
-    language: str,
+    languages: Sequence[str],
     time_zone: str = "UTC",
 ) -> NotedVideo | None:
-    """A video with its owner; title and moment in Pod's language and time zone. None when it is gone."""
-    translated = f"title_{language.partition('-')[0]}"
-    title = translated if translated in capabilities.readable_titles else "title"
-    row = await database.fetchrow(*render(_QUERIES["video"], title=title)(video=video_id))
+    """A video with its owner, the title in the first of the languages that has one; None when it is gone.
+
+    Moments are in Pod's time zone.
+    """
+    query = _QUERIES["video"].fill(titles=titles_of(capabilities.readable_titles, "found"))
+    row = await database.fetchrow(*query(video=video_id))
     if row is None:
         return None
+    title = shown_title(row["title"], titles_by_language(row["titles"]), languages)
     owner = Owner(
         id=row["user_id"],
         email=row["email"],
@@ -48,7 +53,7 @@ async def noted_video(
         accepts_notifications=row["accepts_notifications"] is True,
     )
     added_at = row["date_added"].astimezone(ZoneInfo(time_zone))
-    return NotedVideo(VideoId(row["id"]), row["title"], row["slug"], added_at, owner)
+    return NotedVideo(VideoId(row["id"]), title, row["slug"], added_at, owner)
 
 
 async def subscriptions(database: Database, user: int) -> list[int]:

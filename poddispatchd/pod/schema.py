@@ -45,7 +45,7 @@ WRITTEN_WITH_PODFILE: Mapping[str, str] = {
     "podfile_customfilemodel": "id name description folder_id created_by_id uploaded_at file",
     "podfile_customimagemodel": "id name description folder_id created_by_id uploaded_at file",
     "podfile_userfolder": "id name owner_id created_at",
-    "podfile_userfolder_users": "userfolder_id user_id",
+    "podfile_userfolder_users": "id userfolder_id user_id",
 }
 
 WRITTEN_WITHOUT_PODFILE: Mapping[str, str] = {
@@ -75,8 +75,15 @@ NOTIFIED: Mapping[str, str] = {
 }
 """Tables that are only read for web push; a Pod may lack them."""
 
-PRIORITY_USERS = ("runner_manager_priority_user", "video_encode_transcript_priorityuser")
-"""The names that the table of priority users has had, the newest first; older Pods have none."""
+PRIORITY_USERS = (
+    "runner_manager_priority_user",
+    "runner_manager_priorityuser",
+    "video_encode_transcript_priorityuser",
+)
+"""What the table of priority users can be called: as the tables beside it, or as Django calls one itself.
+
+Older Pods have none.
+"""
 
 POINTERS = (
     ("video_video", "thumbnail_id"),

@@ -78,9 +78,25 @@ async def load_sources(
 
 @lru_cache(maxsize=8)
 def _sources_query(titles: tuple[str, ...], watermark_table: str) -> Query:
-    pairs = ", ".join(f"'{column}', this_video.{column}" for column in titles)
-    query = _QUERIES["sources"].fill(titles=f"jsonb_build_object({pairs})")
+    query = _QUERIES["sources"].fill(titles=titles_of(titles, "this_video"))
     return render(query, watermark_table=watermark_table)
+
+
+def titles_of(columns: Sequence[str], video: str) -> str:
+    """SQL for the translated titles of a video, as a document by their columns.
+
+    Args:
+        columns: ``Capabilities.readable_titles``.
+        video: what the statement calls the table of videos.
+    """
+    pairs = ", ".join(f"'{column}', {video}.{column}" for column in columns)
+    return f"jsonb_build_object({pairs})"
+
+
+def titles_by_language(document: str | None) -> dict[str, str]:
+    """What such a document holds, by language."""
+    titles: dict[str, str] = json.loads(document or "{}")
+    return {column.removeprefix(_TITLE): title for column, title in sorted(titles.items())}
 
 
 def output_directory(media_root: Path, source: Source | UnsubmittableError) -> str:
@@ -106,7 +122,7 @@ def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableErro
         return StudioSource(Recording(task.recording_id, record["source_file"]), renditions)
     if task.video_id is None:
         return UnsubmittableError(f"Task {task.pk} has no video: delete it in Pod's administration.")
-    if record["file"] is None:
+    if record["slug"] is None:
         return UnsubmittableError(f"Video {task.video_id} has been deleted.")
     video = _video_of(task.video_id, record)
     match task.type:
@@ -134,13 +150,12 @@ def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableErro
 
 
 def _video_of(video: VideoId, record: asyncpg.Record) -> Video:
-    titles = json.loads(record["titles"] or "{}")
     return Video(
         id=video,
-        file=record["file"],
+        file=record["file"] or "",
         slug=record["slug"],
         title=record["title"],
-        titles={column.removeprefix(_TITLE): title for column, title in sorted(titles.items())},
+        titles=titles_by_language(record["titles"]),
         main_lang=record["main_lang"],
         transcript=record["transcript"],
         duration=record["duration"],
@@ -176,4 +191,4 @@ def _dressing_of(found: Mapping[str, Any]) -> Dressing:
 def _credits(found: Mapping[str, Any], place: str) -> Credits | None:
     if found[f"{place}_slug"] is None:
         return None
-    return Credits(found[f"{place}_slug"], found[f"{place}_file"], found[f"{place}_duration"])
+    return Credits(found[f"{place}_slug"], found[f"{place}_file"] or "", found[f"{place}_duration"])

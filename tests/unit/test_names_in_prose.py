@@ -19,7 +19,12 @@ _PAGES = (
     ROOT / "CONTRIBUTING.md",
 )
 
-_OF_OTHERS = {"manage.py", "settings_local.py", "poddispatchd/database/migrations/NNNN_name.sql"}
+_OF_OTHERS = {
+    "manage.py",
+    "settings.py",
+    "settings_local.py",
+    "poddispatchd/database/migrations/NNNN_name.sql",
+}
 """Files of Pod's, and one that is an example."""
 
 _WORDS_OF_OTHERS = {"WxH", "buffer", "import_task_result", "zh_hans"}

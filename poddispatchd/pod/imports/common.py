@@ -217,7 +217,7 @@ async def read_video(result: StagedResult) -> tuple[VideoFacts, Renditions]:
         raise ResultRefusedError(f"The video of task {task.pk} does not exist any more.")
     video = VideoFacts(
         id=VideoId(record["id"]),
-        video=checked_video_file(task, record["video"]),
+        video=checked_video_file(task, record["video"] or ""),
         slug=record["slug"],
         owner_id=record["owner_id"],
         main_lang=record["main_lang"],

@@ -215,7 +215,7 @@ async def prepare_encoded(
         thumbnail = await choose_stored_name(
             result,
             table=result.capabilities.image_table,
-            directory=stored_files_directory(result.capabilities, video),
+            directory=stored_files_directory(result, video),
             name=content.thumbnail,
             staged=result.directory / content.thumbnail,
         )

@@ -32,19 +32,20 @@ def storage_tables(capabilities: Capabilities, table: str) -> tuple[str, ...]:
     return (table, *folders)
 
 
-def stored_files_directory(capabilities: Capabilities, video: VideoFacts) -> str:
-    """Where Pod stores custom files of a video's owner: ``files/<hashkey>`` with podfile, else ``files``.
+def stored_files_directory(result: StagedResult, video: VideoFacts) -> str:
+    """Where Pod stores custom files of a video's owner: in FILES_DIR, with podfile in ``<hashkey>`` there.
 
     For a user without an Owner row, the directory of the video file tells the hash key of the time.
     """
-    if not capabilities.podfile:
-        return "files"
+    files = result.settings.files_dir
+    if not result.capabilities.podfile:
+        return files
     hashkey = video.hashkey
     if not hashkey:
         hashkey = posixpath.basename(posixpath.dirname(video.video))
         if len(hashkey) != _HASHKEY_LENGTH:
-            return "files"
-    return f"files/{hashkey}"
+            return files
+    return f"{files}/{hashkey}"
 
 
 async def choose_stored_name(
@@ -112,7 +113,8 @@ async def store(
     """Store a custom file or image, if there is one: always in a new row; in the caller's transaction.
 
     With podfile it lies in the video's folder, which is made if need be, and is the owner's. The folder is
-    brought in step with the video in any case, as Pod does whenever it saves a video.
+    brought in step with the video in any case, as Pod does whenever it saves a video: it is shared with the
+    additional owners, and with nobody else.
     """
     values: dict[str, object] = {"video": video.id, "path": path}
     if capabilities.podfile:
@@ -122,4 +124,6 @@ async def store(
     query = render(QUERIES["store_in_folder" if capabilities.podfile else "store"], table=table)
     record = await connection.fetchrow(*query(**values))
     assert record is not None  # noqa: S101 - a SELECT without FROM; tells mypy
+    if record.get("others"):
+        await connection.execute(*QUERIES["unshare"](others=record["others"]))
     return StoredResult(record["file_id"], json.loads(record["media_rows"] or "[]"), record["log"])

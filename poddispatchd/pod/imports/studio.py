@@ -10,6 +10,7 @@ from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.naming import studio_file_name, video_slug
 from poddispatchd.domain.retention import date_of_deletion
+from poddispatchd.domain.source import title_suffixes
 from poddispatchd.domain.task import SiteId, VideoId
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
@@ -154,7 +155,7 @@ def _values(
         "thumbnail_id": None,
     }
     # As the columns of translated titles are named: title_pt_br for the language pt-br.
-    language = settings.language.replace("-", "_")
-    if language in capabilities.title_languages:
-        values[f"title_{language}"] = recording.title
+    known = (suffix for suffix in title_suffixes(settings.language) if suffix in capabilities.title_languages)
+    if (suffix := next(known, None)) is not None:
+        values[f"title_{suffix}"] = recording.title
     return values

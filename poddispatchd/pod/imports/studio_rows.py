@@ -160,20 +160,17 @@ async def insert_video(
 
 
 async def _copy_tags(connection: Connection, video_id: VideoId, recorder_id: int) -> None:
-    """Tags whose names differ in case only are one, as for Pod."""
-    known: list[int] = []
-    new: dict[str, tuple[str, str]] = {}
-    taken: set[str] = set()
+    """Tags whose names differ in case only are one, as for Pod: the last one by name."""
     records = await connection.fetch(*_QUERIES["recorder_tags"](recorder=recorder_id))
-    for record in sorted(records, key=lambda each: (each["name"], each["slug"])):
-        if record["id"] is not None:
-            known.append(record["id"])
-        elif record["name"].lower() not in new:
-            slug = _free_slug(record["slug"], {*record["taken"], *taken})
-            new[record["name"].lower()] = (record["name"], slug)
-            taken.add(slug)
-    if known or new:
-        names, slugs = [name for name, _ in new.values()], [slug for _, slug in new.values()]
+    tags = {record["name"].lower(): record for record in records}
+    known = [record["id"] for record in tags.values() if record["id"] is not None]
+    names: list[str] = []
+    slugs: list[str] = []
+    for record in tags.values():
+        if record["id"] is None:
+            names.append(record["name"])
+            slugs.append(_free_slug(record["slug"], {*record["taken"], *slugs}))
+    if known or names:
         await connection.execute(
             *_QUERIES["link_tags"](video=video_id, known=known, names=names, slugs=slugs)
         )

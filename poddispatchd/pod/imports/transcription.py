@@ -140,7 +140,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
     stored = await choose_stored_name(
         result,
         table=capabilities.file_table,
-        directory=stored_files_directory(capabilities, video),
+        directory=stored_files_directory(result, video),
         name=subtitle_file_name(language, result.now.astimezone(result.zone)),
         staged=staged,
     )

@@ -1,10 +1,11 @@
 -- Statements shared by the imports of all three task types.
 
 -- name: wanted_task
--- The task :task with its output, and the file that its runner fetched, unless somebody holds the row: an error at once.
+-- The task :task with its output, and the file that its runner fetched, unless somebody holds the row: an error at once. Under
+-- WEBTV_MODE the file of a video can be NULL.
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, {output},
        task.video_id, task.recording_id, task.runner_manager_id,
-       film.video AS video_file, recording.source_file,
+       CASE WHEN film.id IS NOT NULL THEN coalesce(film.video, '') END AS video_file, recording.source_file,
        (SELECT audio.source_file
           FROM video_encode_transcript_encodingaudio AS audio
          WHERE audio.video_id = film.id AND audio.encoding_format = 'audio/mp3' AND task.type = 'transcription'
@@ -60,13 +61,14 @@ SELECT EXISTS (SELECT FROM {table} WHERE file = :path);
 
 -- name: store_in_folder
 -- Bring the folder of the video :video in step with it, as Pod does whenever it saves a video: named as its slug :slug and
--- its owner's :owner, or else beginning with its number (:numbered); its additional owners use it. A custom file or image :path,
--- called :name, is stored there if there is one; the folder is made for it if need be. Then what is known of the video.
+-- its owner's :owner, or else the first by name of those that begin with its number (:numbered); its additional owners use it. A
+-- custom file or image :path, called :name, is stored there if there is one; the folder is made for it if need be. Then who else
+-- uses the folder, and what is known of the video.
 WITH found AS MATERIALIZED (
     SELECT id, name, owner_id
       FROM podfile_userfolder
      WHERE (name = :slug AND owner_id = :owner) OR name LIKE :numbered
-     ORDER BY (name = :slug AND owner_id = :owner) DESC, id
+     ORDER BY (name = :slug AND owner_id = :owner) DESC, name, id
      LIMIT 1
 ), moved AS (
     UPDATE podfile_userfolder AS folder
@@ -95,7 +97,18 @@ WITH found AS MATERIALIZED (
      WHERE :path IS NOT NULL
     RETURNING id
 )
-SELECT (SELECT id FROM stored) AS file_id, {known_of_video};
+SELECT (SELECT id FROM stored) AS file_id,
+       ARRAY(SELECT user_folder.id
+               FROM podfile_userfolder_users AS user_folder
+               JOIN found ON found.id = user_folder.userfolder_id
+              WHERE NOT EXISTS (SELECT FROM video_video_additional_owners AS owner
+                                 WHERE owner.video_id = :video AND owner.user_id = user_folder.user_id)) AS others,
+       {known_of_video};
+
+-- name: unshare
+-- Nobody but the additional owners of a video uses its folder: the links :others to other users go, as Pod takes them away
+-- whenever it saves a video.
+DELETE FROM podfile_userfolder_users WHERE id = ANY (:others::bigint[]);
 
 -- name: store
 -- The same in a Pod without podfile, which has no folders.

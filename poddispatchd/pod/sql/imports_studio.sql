@@ -57,7 +57,7 @@ SELECT id FROM made;
 );
 
 -- name: recorder_tags
--- The tags of the recorder :recorder, each with the one of videos that has its name, and the slugs that begin like its own.
+-- The tags of the recorder :recorder by name, each with the one of videos that has its name, and the slugs that begin like its own.
 SELECT tag.name, tag.slug, known.id,
        ARRAY(SELECT slug FROM video_tagulous_video_tags WHERE starts_with(slug, left(tag.slug, 40)))::text[] AS taken
   FROM recorder_tagulous_recorder_tags AS tag
@@ -69,7 +69,8 @@ SELECT tag.name, tag.slug, known.id,
        ORDER BY (name = tag.name) DESC, id
        LIMIT 1
   ) AS known ON TRUE
- WHERE link.recorder_id = :recorder;
+ WHERE link.recorder_id = :recorder
+ ORDER BY tag.name;
 
 -- name: link_tags
 -- The video :video gets tags: those with the ids :known have one more video, those called :names with the slugs :slugs their first.

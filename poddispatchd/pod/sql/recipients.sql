@@ -1,9 +1,9 @@
 -- Who is told about a video.
 
 -- name: video
--- A video with its title in a language, and its owner. (The table has a column video.) An owner of an older Pod accepts
+-- A video with its translated titles, and its owner. (The table has a column video.) An owner of an older Pod accepts
 -- no notifications: the name then means that of `absent`.
-SELECT found.id, found.slug, found.date_added, coalesce(nullif(found.{title}, ''), found.title) AS title,
+SELECT found.id, found.slug, found.date_added, found.title, jsonb_strip_nulls({titles})::text AS titles,
        auth_user.id AS user_id, auth_user.email, auth_user.username,
        concat_ws(' ', nullif(auth_user.first_name, ''), nullif(auth_user.last_name, '')) AS name,
        owner.establishment,

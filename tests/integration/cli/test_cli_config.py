@@ -23,7 +23,8 @@ USE_PODFILE = True
 SECURE_SSL_REDIRECT = not True
 FILE_UPLOAD_PERMISSIONS = 0o640
 TEMPLATE_VISIBLE_SETTINGS = {"TITLE_SITE": "Our " + "Pod", "TITLE_ETB": _("University")}
-LANGUAGES = (("fr", _("French")), ("en", "English"))
+MODELTRANSLATION_FALLBACK_LANGUAGES = ("en", "fr")
+TIME_ZONE = "Europe/Brussels"
 ENCODING_CHOICES = (("audio", "audio"), ("720p", "720p"))
 DATABASES = {
     "default": {
@@ -44,6 +45,7 @@ def settings_file(tmp_path: Path) -> Path:
     path = tmp_path / "pod" / "custom" / "settings_local.py"
     path.parent.mkdir(parents=True)
     path.write_text(_SETTINGS, encoding="utf-8")
+    (tmp_path / "pod" / "settings.py").write_text('VERSION = "4.4.1"\n', encoding="utf-8")
     return path
 
 
@@ -59,6 +61,7 @@ def test_settings_of_a_pod_become_a_configuration(settings_file: Path, tmp_path:
     assert tree == {
         "database": {"dsn": "postgresql://pod@db.example.org:5432/pod"},
         "pod": {
+            "version": "4.4.1",
             "site_id": 2,
             "https": False,
             "title_site": "Our Pod",
@@ -68,7 +71,8 @@ def test_settings_of_a_pod_become_a_configuration(settings_file: Path, tmp_path:
             "file_permissions": "0640",
             "use_podfile": True,
             "transcription_type": "VOSK",
-            "languages": ["fr", "en"],
+            "languages": ["en", "fr"],
+            "time_zone": "Europe/Brussels",
             "encoding_choices": ["audio", "720p"],
         },
         "retention": {"completed_days": 60},
@@ -102,7 +106,7 @@ def test_secrets_are_written_for_their_owner_only_and_never_printed(
         ("SITE_ID = int(open('x').read())", "would have to be executed): set pod.site_id yourself"),
         ("if True:\n    SITE_ID = 3", "SITE_ID could not be read (line 3 sets it under a condition"),
         ("SITE_ID = 'one'", "SITE_ID: 'one' is nothing that pod.site_id takes"),
-        ("LANGUAGES += [('de', 'German')]", "LANGUAGES could not be read"),
+        ("ENCODING_CHOICES += [('4k', '4k')]", "ENCODING_CHOICES could not be read"),
         ("DATABASES = {'default': {'ENGINE': 'django.db.backends.mysql'}}", "works on PostgreSQL only"),
     ],
 )

@@ -102,6 +102,25 @@ async def test_a_completed_import_is_told_to_managers_and_owner(
         )
 
 
+async def test_a_video_that_has_a_title_in_another_language_only_is_told_with_that(
+    pod_database: PodDatabase, parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    """As on Pod's pages, which never read the plain column: here it holds an earlier title."""
+    async with pod_database.connection() as connection:
+        await connection.execute(
+            "UPDATE video_video SET title = 'Brouillon', title_en = '', title_fr = 'Le mur' WHERE id = $1",
+            task.video_id,
+        )
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await record_completion(parts, task)
+        await Telling(parts).step()
+
+    to_managers, to_owner = (each.message.as_string() for each in box.received)
+    assert "Le mur" in to_managers
+    assert "Le mur" in to_owner
+    assert "Brouillon" not in to_managers + to_owner
+
+
 async def test_nothing_is_queued_when_everything_is_disabled(parts_with: MakeParts, task: Task) -> None:
     async with parts_with() as parts:
         await record_completion(parts, task)

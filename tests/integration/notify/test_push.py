@@ -119,6 +119,7 @@ async def test_the_owners_browser_can_read_what_pods_key_has_signed(scene: Scene
         "head": "[Pod] Encoding #16 completed",
         "body": "“Été <b>” is ready.",
         "url": "http://pod.example.org/video/0016-ete-b/",
+        "icon": "/static/img/icon_x1024.png",
     }
     assert (headers["Content-Encoding"], headers["TTL"]) == ("aes128gcm", "86400")
     scheme, _, token = headers["Authorization"].partition(" ")

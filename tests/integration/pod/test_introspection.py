@@ -37,20 +37,30 @@ async def test_a_recorded_pod_has_all_that_is_needed(shared_world: SharedWorldFa
     assert found.unknown_columns == {}
 
 
+@pytest.mark.parametrize("name", ["runner_manager_priorityuser", "video_encode_transcript_priorityuser"])
+async def test_priority_users_are_found_whatever_their_table_is_called(
+    pod_database: PodDatabase, name: str
+) -> None:
+    async with pod_database.connection() as connection:
+        await connection.execute(f"ALTER TABLE runner_manager_priority_user RENAME TO {name}")
+    async with opened(pod_database) as database:
+        assert (await introspect(database)).priority_user_table == name
+
+
 async def test_an_older_pod_without_priorities_and_activation_is_fine(pod_database: PodDatabase) -> None:
     async with pod_database.connection() as connection:
         await manager(connection, await site(connection, "pod.example.org"), name="only", is_active=False)
         await connection.execute(
             """
             ALTER TABLE runner_manager DROP COLUMN is_active;
-            ALTER TABLE runner_manager_priority_user RENAME TO video_encode_transcript_priorityuser;
+            DROP TABLE runner_manager_priority_user;
             """
         )
     async with opened(pod_database) as database:
         found = await introspect(database)
         [only] = await runner_managers(database)
     assert not found.has_is_active
-    assert found.priority_user_table == "video_encode_transcript_priorityuser"
+    assert found.priority_user_table is None
     assert only.is_active
 
 

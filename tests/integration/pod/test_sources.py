@@ -6,8 +6,10 @@ import pytest
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.media import source_file
+from poddispatchd.domain.payload import PayloadSettings, build_payload
+from poddispatchd.domain.site import Site
 from poddispatchd.domain.source import EncodingSource, StudioSource, TranscriptionSource, Video
-from poddispatchd.domain.task import Task, TaskPk, VideoId
+from poddispatchd.domain.task import SiteId, Task, TaskPk, VideoId
 from poddispatchd.errors import UnsubmittableError
 from poddispatchd.pod.sources import load_source, load_sources, output_directory, payload_settings
 from poddispatchd.pod.tasks import get_task
@@ -109,6 +111,27 @@ async def test_a_task_without_a_source_is_refused_in_words(pod_database: PodData
         read = await _read(connection, await task(connection, type_, video_id=None, recording_id=None))
         with pytest.raises(UnsubmittableError, match=f"Task {read.pk} has no (video|recording)"):
             await load_source(connection, capabilities, read)
+
+
+async def test_a_video_whose_file_is_null_has_no_file_and_is_there(pod_database: PodDatabase) -> None:
+    """Under WEBTV_MODE Pod allows it, also for videos that are shown before or after others."""
+    async with pod(pod_database) as (_, capabilities, connection):
+        await connection.execute("ALTER TABLE video_video ALTER COLUMN video DROP NOT NULL")
+        empty = await video(connection, video=None)
+        film = await video(connection, video="videos/abc/film.mp4")
+        dressing = await insert(connection, "dressing_dressing", title="Logo", opening_credits_id=empty)
+        await insert(connection, "dressing_dressing_videos", dressing_id=dressing, video_id=film)
+        tasks = [await _read(connection, await task(connection, video_id=each)) for each in (empty, film)]
+        without, dressed = await load_sources(connection, capabilities, tasks)
+
+    assert isinstance(without, EncodingSource)
+    with pytest.raises(UnsubmittableError, match=f"Video {empty} has no file"):
+        source_file(str(_MEDIA), without)
+    assert isinstance(dressed, EncodingSource)
+    payload = build_payload(
+        dressed, Site(SiteId(1), "pod.example.org"), PayloadSettings(version="4.3.0", media_root=str(_MEDIA))
+    )
+    assert [warning for warning in payload.warnings if "has no file" in warning] != []
 
 
 def test_a_video_without_a_file_has_no_output_directory() -> None:

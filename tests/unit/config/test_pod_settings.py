@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 import asyncpg.connect_utils
 import pytest
 
-from poddispatchd.config.pod_settings import Imported, import_pod_settings
+from poddispatchd.config.pod_settings import Imported, import_pod_settings, version_of_pod
 
 _DATABASE = """
 DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "pod", "USER": "pod",
@@ -14,7 +14,7 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "pod
 
 
 def _imported(text: str) -> Imported:
-    return import_pod_settings(text, PurePosixPath("/srv/pod/custom/settings_local.py"))
+    return import_pod_settings(text, PurePosixPath("/srv/pod/custom/settings_local.py"), version="4.3.2")
 
 
 def _dsn(text: str) -> object:
@@ -42,6 +42,68 @@ def test_one_that_cannot_be_read_is_asked_for_and_not_guessed() -> None:
 def test_an_absent_transcription_type_is_not_set_so_that_no_model_type_is_sent() -> None:
     assert _imported("SITE_ID = 1").tree["pod"]["transcription_type"] is None
     assert _imported("TRANSCRIPTION_TYPE = 'VOSK'").tree["pod"]["transcription_type"] == "VOSK"
+
+
+@pytest.mark.parametrize(
+    ("source", "version"),
+    [
+        ("import os\nVERSION = '4.4.1'\nINSTALLED_APPS = [app for app in APPS]\n", "4.4.1"),
+        ("VERSION = 4.4", None),
+        ("VERSION = ''", None),
+        ("VERSION = = 4", None),
+        ("", None),
+    ],
+)
+def test_the_version_is_read_from_pods_own_settings(source: str, version: str | None) -> None:
+    assert version_of_pod(source, PurePosixPath("/srv/pod/settings.py")) == version
+
+
+def test_a_version_that_is_not_known_wants_a_look() -> None:
+    """A wrong one is sent to runner managers, and takes another thumbnail than Pod would."""
+    imported = import_pod_settings("SITE_ID = 1", PurePosixPath("/tmp/settings_local.py"), version=None)
+
+    assert "version" not in imported.tree["pod"]
+    assert any("check pod.version" in note for note in imported.notes)
+    assert _imported("SITE_ID = 1").tree["pod"]["version"] == "4.3.2"
+    assert _imported("VERSION = '4.4.0-ours'").tree["pod"]["version"] == "4.4.0-ours"
+
+
+def test_an_absent_time_zone_is_utc_as_in_pod() -> None:
+    imported = _imported("SITE_ID = 1")
+
+    assert imported.tree["pod"]["time_zone"] == "UTC"
+    assert any("TIME_ZONE is not set here" in remark for remark in imported.remarks)
+    assert _imported("TIME_ZONE = 'Europe/Paris'").tree["pod"]["time_zone"] == "Europe/Paris"
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ("('en', 'fr')", ["en", "fr"]),
+        ("{'default': ('en',), 'nl': ('fr',)}", ["en"]),
+        ("{'nl': ('fr',)}", None),
+    ],
+)
+def test_titles_fall_back_in_the_order_of_their_own_setting(value: str, taken: list[str] | None) -> None:
+    """The order of LANGUAGES is that of a menu."""
+    imported = _imported(f"LANGUAGES = [('nl', 'Dutch')]\nMODELTRANSLATION_FALLBACK_LANGUAGES = {value}")
+
+    assert imported.tree["pod"].get("languages") == taken
+    assert not any("LANGUAGES" in note for note in imported.notes)
+
+
+def test_the_directories_inside_the_media_tree_are_taken_over() -> None:
+    imported = _imported("VIDEOS_DIR = 'films'\nFILES_DIR = 'documents'\nOPENCAST_FILES_DIR = 'studio'")
+
+    assert (
+        imported.tree["pod"]
+        | {
+            "videos_dir": "films",
+            "files_dir": "documents",
+            "opencast_files_dir": "studio",
+        }
+        == imported.tree["pod"]
+    )
 
 
 @pytest.mark.parametrize(("code", "expected"), [("fr", "fr"), ("fr-ca", "fr"), ("en", None), ("nl", None)])
@@ -152,7 +214,7 @@ def test_one_unreadable_title_does_not_discard_the_other() -> None:
     ids=["with a mark", "in latin-1"],
 )
 def test_a_file_is_read_in_the_encoding_in_which_python_reads_it(source: bytes) -> None:
-    imported = import_pod_settings(source, PurePosixPath("/srv/pod/settings_local.py"))
+    imported = import_pod_settings(source, PurePosixPath("/srv/pod/settings_local.py"), version="4.3.2")
 
     assert imported.tree["pod"]["title_etb"] == "Université"
 

@@ -296,6 +296,9 @@ def test_a_file_that_was_left_out_and_is_needed_is_refused_with_the_reason() -> 
         (("a_1.png", "a_0.png"), "a_1.png"),
         (("a_0.png",), "a_0.png"),
         (("b.png", "a.png", "c.png"), "a.png"),
+        (("b1.png", "a3.png", "c2.png"), "a3.png"),
+        (("cover.png", "a_0.png", "a_1.png"), "a_1.png"),
+        (("cover.png", "a_0.png"), "cover.png"),
     ],
 )
 def test_a_newer_pod_takes_the_thumbnail_in_the_middle_and_an_older_one_the_first(
@@ -305,6 +308,25 @@ def test_a_newer_pod_takes_the_thumbnail_in_the_middle_and_an_older_one_the_firs
     files = listing() | dict.fromkeys(names, 5)
     assert imported(document, files, thumbnail=ThumbnailChoice.MIDDLE).thumbnail == taken
     assert imported(document, files).thumbnail == names[0]
+
+
+@pytest.mark.parametrize(
+    ("there", "by_newer", "by_older"),
+    [
+        ({"a_0.png": 5, "a_2.png": 5}, "a_0.png", "a_0.png"),
+        ({"a_0.png": 5, "a_1.png": 0, "a_2.png": 5}, "a_0.png", "a_0.png"),
+        ({"a_0.png": 0, "a_2.png": 5}, "a_2.png", "a_2.png"),
+        ({"a_0.png": 0, "a_1.png": 5}, "a_1.png", "a_1.png"),
+    ],
+)
+def test_where_the_wanted_thumbnail_is_not_there_another_one_is_taken(
+    there: Listing, by_newer: str, by_older: str
+) -> None:
+    document = info(encode_thumbnail=[{"filename": f"a_{number}.png"} for number in range(3)])
+    files = {name: size for name, size in listing().items() if not name.startswith("a_")} | there
+    for choice, taken in ((ThumbnailChoice.MIDDLE, by_newer), (ThumbnailChoice.FIRST, by_older)):
+        content = imported(document, files, thumbnail=choice)
+        assert (content.thumbnail, content.warnings) == (taken, ())
 
 
 @pytest.mark.parametrize(
@@ -344,9 +366,10 @@ def test_sound_that_was_promised_but_not_brought_is_a_warning() -> None:
 
 
 def test_a_missing_thumbnail_is_one_warning() -> None:
-    content = imported(info(), without("a_0.png"))
+    files = {name: size for name, size in listing().items() if not name.startswith("a_")}
+    content = imported(info(), files)
     assert content.thumbnail is None
-    assert len(content.warnings) == 1
+    assert content.warnings == ("The thumbnail a_0.png is missing: the video has no new thumbnail.",)
 
 
 @pytest.mark.parametrize("key", ["encode_audio", "encode_thumbnail"])
@@ -383,6 +406,10 @@ def test_sound_alone_is_no_video_and_may_have_two_tracks() -> None:
 )
 def test_an_encoding_is_named_by_the_beginning_of_its_file(filename: str, name: str) -> None:
     assert encoding_name(filename, CHOICES) == name
+
+
+def test_of_names_of_encodings_that_begin_alike_the_last_one_is_given() -> None:
+    assert encoding_name("1080p_a.mp4", ("audio", "1080p", "1080p60", "playlist")) == "1080p60"
 
 
 def test_the_log_keeps_what_it_held_and_says_what_was_attached() -> None:

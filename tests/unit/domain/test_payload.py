@@ -128,6 +128,22 @@ def test_the_title_is_that_of_the_first_language_that_has_one(titles: dict[str, 
     assert _parameters(payload)["video_title"] == expected
 
 
+@pytest.mark.parametrize(
+    ("language", "titles", "expected"),
+    [
+        ("en-us", {"fr": "Été", "en": "Summer"}, "Summer"),
+        ("zh-hans", {"zh_hans": "夏", "zh": "夏天"}, "夏"),
+        ("de-ch", {"fr": "Été", "en": "Summer"}, "Été"),
+    ],
+)
+def test_the_title_in_a_language_of_a_region_is_that_of_the_language(
+    language: str, titles: dict[str, str], expected: str
+) -> None:
+    settings = replace(_SETTINGS, language=language, languages=("fr", "en"))
+    payload = build_payload(replace(_ENCODING, video=replace(_VIDEO, titles=titles)), _SITE, settings)
+    assert _parameters(payload)["video_title"] == expected
+
+
 def test_a_video_without_any_title_is_sent_without_one() -> None:
     video = replace(_VIDEO, titles={}, title="")
     assert "video_title" not in _parameters(build_payload(EncodingSource(video), _SITE, _SETTINGS))

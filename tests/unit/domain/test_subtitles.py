@@ -37,6 +37,13 @@ def test_every_line_ending_is_understood(ending: str) -> None:
     assert normalised(text) == "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\na\nb\n"
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+def test_a_character_that_only_python_takes_for_a_line_end_ends_no_caption(separator: str) -> None:
+    """Before 0.6 the library took two of them for a blank line, and what followed was lost."""
+    (cue,) = read_subtitles("s.vtt", f"WEBVTT\n\n{LINE}\na{separator * 2}b\n".encode()).cues
+    assert cue.lines == (f"a{separator * 2}b",)
+
+
 def test_an_arrow_in_a_text_does_not_lose_the_caption() -> None:
     assert normalised(f"WEBVTT\n\n{LINE}\na --> b\n").endswith("\na --&gt; b\n")
 
@@ -94,6 +101,22 @@ def test_short_captions_are_wrapped_anew_as_pod_stores_them() -> None:
     assert one.lines == ("un deux trois quatre cinq six".ljust(55),)
     assert two.lines == (("un mot " * 7 + "un mot").ljust(55), "fin et un autre".ljust(55))
     assert (two.start, two.end) == (1, 2)
+
+
+def test_a_caption_that_is_wrapped_anew_keeps_its_words_and_no_markup() -> None:
+    """Pod's own wrapping takes the text without tags; one broken in two swallows what stands behind it."""
+    said = "<v Jean Dupont>un <i>deux</i> <00:00:00.500>trois &lt; quatre " * 5
+    first, *others = reflow(Subtitles((Cue(0, 10, (said, said)),)), 40).cues
+    assert first.lines[0].startswith("un deux trois &lt; quatre un deux trois &lt; quatre")
+    words = [word for cue in (first, *others) for line in cue.lines for word in line.split()]
+    assert words == ["un", "deux", "trois", "&lt;", "quatre"] * 10
+    assert (first.start, others[-1].end) == (0, 10)
+
+
+def test_a_caption_that_is_wrapped_anew_has_one_space_between_words() -> None:
+    written = ("  un\tdeux  trois", "quatre\u00a0! \u2028cinq ")
+    (cue,) = reflow(Subtitles((Cue(0, 1, written),)), 40).cues
+    assert cue.lines == ("un deux trois quatre ! cinq".ljust(40),)
 
 
 def test_a_caption_that_fills_its_lines_stays_as_it_is() -> None:

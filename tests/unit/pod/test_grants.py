@@ -2,6 +2,7 @@ import re
 from importlib.resources import files
 
 from poddispatchd.pod.grants import Right, grants_script, needed_rights
+from poddispatchd.pod.schema import PRIORITY_USERS
 
 _TABLE = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|DELETE FROM)\s+([a-z_]+_[a-z_]+)\b")
 _NO_TABLE = re.compile(r"\b([a-z_]+)(?:\s*\([a-z_, ]*\))?\s+AS\s+(?:NOT\s+)?(?:MATERIALIZED\s+)?\(")
@@ -31,8 +32,7 @@ _FILLED_IN = {
     *((f"video_video_{name}", "INSERT") for name in _LINKS),
     # After a comma.
     ("video_video_additional_owners", "SELECT"),
-    ("runner_manager_priority_user", "SELECT"),
-    ("video_encode_transcript_priorityuser", "SELECT"),
+    *((table, "SELECT") for table in PRIORITY_USERS),
 }
 """What statements do whose tables stand in braces, or where no verb says it."""
 

@@ -172,24 +172,51 @@ async def test_a_thumbnail_whose_name_is_taken_gets_the_same_other_name_every_ti
     assert name.rpartition("_")[0].endswith("/a_0")
 
 
+async def test_a_thumbnail_lies_where_this_pod_keeps_its_files(
+    pod_database: PodDatabase, world: World
+) -> None:
+    video = world.videos["plain"]
+    async with importing(
+        pod_database, world, TaskType.ENCODING, encoded(), video=video, files_dir="documents"
+    ) as task:
+        thumbnail = (await encoding.prepare(task.staged())).encoded.thumbnail
+        await task.encoding()
+    assert thumbnail is not None
+    assert thumbnail.startswith("documents/")
+    assert (world.media_root / thumbnail).read_bytes() == PNG
+
+
 async def test_the_folder_of_a_video_follows_it(pod_database: PodDatabase, world: World) -> None:
+    """Of two that begin with its number it is the first by name, and the one who shared it before is out."""
     video = world.videos["shared"]
     async with pod_database.connection() as connection:
-        await connection.execute(
-            "INSERT INTO podfile_userfolder (name, owner_id, created_at) VALUES ($1, $2, now())",
-            f"{video.id:04d}-an-older-title",
-            world.people["student"].id,
-        )
+        for title in ("the-other", "an-older-title"):
+            folder = await connection.fetchval(
+                "INSERT INTO podfile_userfolder (name, owner_id, created_at)"
+                " VALUES ($1, $2, now()) RETURNING id",
+                f"{video.id:04d}-{title}",
+                world.people["student"].id,
+            )
+        for name in ("helper", "several"):
+            await connection.execute(
+                "INSERT INTO podfile_userfolder_users (userfolder_id, user_id) VALUES ($1, $2)",
+                folder,
+                world.people[name].id,
+            )
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
         await task.encoding()
     async with pod_database.connection() as connection:
         folders = await connection.fetch(
-            "SELECT * FROM podfile_userfolder WHERE name LIKE $1", f"{video.id:04d}-%"
+            "SELECT * FROM podfile_userfolder WHERE name LIKE $1 ORDER BY id DESC", f"{video.id:04d}-%"
         )
-    (folder,) = folders
-    assert (folder["name"], folder["owner_id"]) == (video.slug, video.owner.id)
+    assert [(each["name"], each["owner_id"]) for each in folders] == [
+        (video.slug, video.owner.id),
+        (f"{video.id:04d}-the-other", world.people["student"].id),
+    ]
     users = await column(
-        pod_database, "SELECT user_id FROM podfile_userfolder_users WHERE userfolder_id = $1", folder["id"]
+        pod_database,
+        "SELECT user_id FROM podfile_userfolder_users WHERE userfolder_id = $1",
+        folders[0]["id"],
     )
     assert sorted(map(str, users)) == sorted(str(world.people[name].id) for name in ("helper", "faculty"))
 

@@ -87,6 +87,65 @@ async def test_a_recording_becomes_a_video_of_its_user(pod_database: PodDatabase
     assert outcome.chained_transcription is not None
 
 
+async def test_where_pods_language_is_that_of_a_region_the_title_is_in_the_language(
+    pod_database: PodDatabase, world: World
+) -> None:
+    async with pod_database.connection() as connection:
+        recording = await add_recording(connection, world, title="Lecture")
+    async with importing(
+        pod_database, world, TaskType.STUDIO, RESULT, recording=recording, language="en-gb"
+    ) as task:
+        outcome = await task.studio()
+    titles = await column(
+        pod_database,
+        "SELECT unnest(ARRAY[title, title_fr, title_en]) FROM video_video WHERE id = $1",
+        outcome.video_id,
+    )
+    assert titles == ["Lecture", None, "Lecture"]
+
+
+@pytest.mark.parametrize("known", [(), ("Maths", "maths")])
+async def test_of_tags_that_differ_in_case_the_last_by_name_is_the_videos(
+    pod_database: PodDatabase, world: World, known: tuple[str, ...]
+) -> None:
+    async with pod_database.connection() as connection:
+        recording = await add_recording(connection, world, recorder="full")
+        recorder = await connection.fetchval(
+            "SELECT recorder_id FROM recorder_recording WHERE id = $1", recording.id
+        )
+        await connection.execute("DELETE FROM recorder_recorder_tags WHERE recorder_id = $1", recorder)
+        for number, name in enumerate(("maths", "Maths", "MATHS")):
+            await connection.execute(
+                "WITH tag AS (INSERT INTO recorder_tagulous_recorder_tags (name, slug, count, protected)"
+                " VALUES ($2, 'maths-' || $3, 1, FALSE) RETURNING id)"
+                " INSERT INTO recorder_recorder_tags (recorder_id, tagulous_recorder_tags_id)"
+                " SELECT $1, id FROM tag",
+                recorder,
+                name,
+                str(number),
+            )
+        last = await connection.fetchval(
+            "SELECT name FROM recorder_tagulous_recorder_tags WHERE name ILIKE 'maths' ORDER BY name DESC"
+        )
+        for number, name in enumerate(known):
+            await connection.execute(
+                "INSERT INTO video_tagulous_video_tags (name, slug, count, protected)"
+                " VALUES ($1, 'known-' || $2, 4, FALSE)",
+                name,
+                str(number),
+            )
+    async with importing(pod_database, world, TaskType.STUDIO, RESULT, recording=recording) as task:
+        outcome = await task.studio()
+    tags = await column(
+        pod_database,
+        "SELECT tag.name FROM video_tagulous_video_tags AS tag"
+        " JOIN video_video_tags AS link ON link.tagulous_video_tags_id = tag.id WHERE link.video_id = $1",
+        outcome.video_id,
+    )
+    (tag,) = tags
+    assert tag in (known or (last,))
+
+
 async def test_an_import_that_died_anywhere_makes_one_video_in_the_end(
     pod_database: PodDatabase, world: World
 ) -> None:

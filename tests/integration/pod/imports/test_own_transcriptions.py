@@ -58,6 +58,20 @@ async def test_subtitles_become_a_track_of_the_video(pod_database: PodDatabase, 
 
 
 @both_variants
+async def test_subtitles_lie_where_this_pod_keeps_its_files(pod_database: PodDatabase, world: World) -> None:
+    video = world.videos["encoded"]
+    async with importing(
+        pod_database, world, TaskType.TRANSCRIPTION, RESULT, video=video, files_dir="documents"
+    ) as task:
+        await task.transcription()
+    (track,) = await column(pod_database, "SELECT id FROM completion_track WHERE video_id = $1", video.id)
+    assert isinstance(track, int)
+    path = await stored_file(pod_database, track)
+    assert path.startswith("documents/")
+    assert (world.media_root / path).is_file()
+
+
+@both_variants
 async def test_the_subtitles_of_two_videos_are_two_files(pod_database: PodDatabase, world: World) -> None:
     paths = []
     for name in ("encoded", "plain"):
