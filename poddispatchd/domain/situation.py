@@ -27,6 +27,9 @@ class Severity(StrEnum):
     """A person must do something."""
 
 
+SEVEREST_FIRST = (Severity.PROBLEM, Severity.NOTICE, Severity.NORMAL)
+
+
 class Reason(StrEnum):
     """Why a task, or a whole type, is not submitted right now."""
 

@@ -104,6 +104,8 @@ class DaemonStatus:
         ]
         notices = [finding.sentence for finding in found if finding.severity is Severity.NOTICE]
         notices += filter(None, [None if stats is None else stats.odd_words])
+        waiting = self._waiting(situation)
+        queue = tuple(with_own_reason(entry, waiting) for entry in queue)
         excluding = _SAID_ALREADY if nobody else ()
         for words, severity in _queue_words(queue, excluding=excluding, stalled=progress.stalled_types):
             (problems if severity is Severity.PROBLEM else notices).append(words)
@@ -112,7 +114,6 @@ class DaemonStatus:
             for name in progress.blind
         ]
         scheduling = None if is_shadow else self._session.term
-        waiting = self._waiting(situation)
         return DaemonState(
             version=__version__,
             instance=self._instance,
@@ -124,7 +125,7 @@ class DaemonStatus:
             listening=self._session.listening,
             submissions_in_progress=progress.submissions,
             imports_in_progress=progress.imports,
-            queue=tuple(with_own_reason(entry, waiting) for entry in queue),
+            queue=queue,
             managers=managers,
             problems=tuple(problems),
             shadow=progress.shadow,

@@ -35,3 +35,13 @@ def test_a_type_of_which_one_task_is_next_or_not_looked_at_keeps_its_words() -> 
     assert with_own_reason(two, (TASK, replace(TASK, task=TaskPk(3), why=NEXT))) == two
     full = queue(TaskType.ENCODING, 1, replace(NEXT, reason=Reason.MANAGERS_FULL))
     assert with_own_reason(full, (TASK,)) == full
+
+
+def test_of_several_reasons_the_one_that_needs_a_person_is_told() -> None:
+    locked = Finding(Reason.ROW_LOCKED, Severity.PROBLEM, "Its row is locked.")
+    own = (TASK, replace(TASK, task=TaskPk(3), why=locked))
+
+    why = with_own_reason(queue(TaskType.ENCODING, 2, NEXT), own).why
+
+    assert why is not None
+    assert (why.severity, why.words.startswith("Task 3: ")) == (Severity.PROBLEM, True)
