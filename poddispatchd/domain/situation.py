@@ -63,6 +63,10 @@ class Reason(StrEnum):
     INSTALLATION = "installation"
 
 
+NOTHING_IS_SUBMITTED = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES, Reason.MEDIA_NOT_USABLE)
+"""What keeps every task waiting, until somebody has mended it."""
+
+
 class Finding(Struct, frozen=True):
     """One thing that was found: what it is, and what a person does about it (empty: nothing)."""
 

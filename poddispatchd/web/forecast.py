@@ -65,8 +65,13 @@ class LastForecast:
         self._made_at = float("-inf")
         self.forecast: Forecast | None = None
 
-    async def refresh(self, stats: QueueStats, *, within: float) -> None:
+    async def refresh(self, stats: QueueStats, *, within: float, is_submitted: bool = True) -> None:
         """Make the forecast anew unless that was done within so many seconds.
+
+        Args:
+            stats: how many tasks wait and run.
+            within: the seconds.
+            is_submitted: whether tasks are submitted at all; of what waits nothing is expected otherwise.
 
         Raises:
             DatabaseError: what it rests on cannot be read.
@@ -89,6 +94,7 @@ class LastForecast:
                 own_tasks=await self._own_tasks(),
                 pending=pending,
                 order=await self._order(),
+                is_submitted=is_submitted,
             )
             self.forecast = await self._read(around, moment)
         else:

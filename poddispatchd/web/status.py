@@ -10,7 +10,14 @@ from poddispatchd.config.model import Settings
 from poddispatchd.domain.availability import WindowNow
 from poddispatchd.domain.manager_diagnosis import manager_findings
 from poddispatchd.domain.pending_reasons import nobody_takes_tasks, why_task, why_type
-from poddispatchd.domain.situation import Backlog, Reason, Scheduling, Severity, Situation
+from poddispatchd.domain.situation import (
+    NOTHING_IS_SUBMITTED,
+    Backlog,
+    Reason,
+    Scheduling,
+    Severity,
+    Situation,
+)
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus, TaskType
 from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.registry import ManagerRegistry
@@ -37,9 +44,6 @@ _SAID_ALREADY = (
     Reason.MANAGERS_MISCONFIGURED,
 )
 """Why tasks of a type wait when no manager can be given any task."""
-
-_TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES, Reason.MEDIA_NOT_USABLE)
-"""What is a problem of its own, whether tasks wait or not."""
 
 
 class DaemonStatus:
@@ -228,7 +232,11 @@ def _queue_words(
     by_finding: dict[tuple[str, Severity], list[TaskType]] = {}
     for entry in queue:
         why = entry.why
-        if why is None or why.severity is Severity.NORMAL or why.reason in (*excluding, *_TOLD_ANYWAY):
+        if (
+            why is None
+            or why.severity is Severity.NORMAL
+            or why.reason in (*excluding, *NOTHING_IS_SUBMITTED)
+        ):
             continue
         if entry.type not in stalled:
             by_finding.setdefault((why.sentence, why.severity), []).append(entry.type)
