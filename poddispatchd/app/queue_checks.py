@@ -98,7 +98,7 @@ async def _nobody_schedules(database: Database) -> list[Finding]:
             return []
     if version not in (0, migration.LATEST):
         return []  # a daemon of another release may run
-    words = "Tasks wait, and nobody schedules: no poddispatchd runs on this database."
+    words = "Tasks wait, and nobody schedules: no poddispatchd (but a shadow, if any) runs on this database."
     remedy = "Start one: 'systemctl start poddispatchd'."
     return [Finding(Reason.NOBODY_SCHEDULES, Severity.NOTICE, words, remedy)]
 

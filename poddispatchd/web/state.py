@@ -102,6 +102,8 @@ class DaemonState(Struct, frozen=True):
             for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
         )
         head = f"{pending} pending, {running} running, {self.imports_in_progress} importing; {self.role}"
+        if self.as_of is None:
+            head = f"not counted yet; {self.role}"
         if self.shadow is not None:
             head += f", Pod agreed {self.shadow.agreed} and differed {self.shadow.differed} times"
         return f"{head}; {' '.join(self.problems)}" if self.problems else head

@@ -239,7 +239,7 @@ async def test_that_nobody_schedules_while_tasks_wait_is_noted(sound: Pod) -> No
         return [item["words"] for item in found if item["subject"] == "pending tasks"]
 
     alone = (
-        "Tasks wait, and nobody schedules: no poddispatchd runs on this database."
+        "Tasks wait, and nobody schedules: no poddispatchd (but a shadow, if any) runs on this database."
         " Start one: 'systemctl start poddispatchd'."
     )
     async with sound.database.connection() as connection:
