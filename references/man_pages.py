@@ -54,6 +54,7 @@ def daemon_page() -> str:
             "The daemon finishes what is past its commit point, hands back the rest, and ends.",
         ),
         *_item("SIGHUP", "The configuration is read again; a wrong one is refused, and told."),
+        *_item("SIGUSR1, SIGUSR2", "Ignored, and logged."),
         ".SH FILES",
     ]
     for path, words in _FILES:

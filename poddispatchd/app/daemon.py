@@ -226,6 +226,10 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            # logrotate and others send them to whatever is a daemon, and Python would end by them. A handler,
+            # not SIG_IGN: the command after an import would inherit that.
+            loop.add_signal_handler(number, partial(log.info, Event.SIGNAL_IGNORED, signal=number.name))
 
     async def _reload_when_asked(self) -> None:
         while True:

@@ -13,7 +13,14 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manager_diagnosis import manager_findings
 from poddispatchd.domain.pending_reasons import why_type
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.situation import Backlog, Finding, Reason, Severity, Situation
+from poddispatchd.domain.situation import (
+    Backlog,
+    Finding,
+    Reason,
+    Severity,
+    Situation,
+    duration_words,
+)
 from poddispatchd.domain.task import ManagerId, SiteId, TaskStatus, TaskType
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
@@ -23,6 +30,11 @@ from poddispatchd.managers.views import views_of_rows
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import queue_stats
 from poddispatchd.tasks.pending_facts import chosen_sites
+
+_WOULD_GO = (Reason.NEXT, Reason.MANAGERS_FULL, Reason.MANAGERS_LIMIT)
+"""What keeps nobody waiting for longer than runners are busy, once a daemon schedules."""
+
+_ASK = "'poddispatchd status' and 'poddispatchd tasks list --status pending' tell why."
 
 
 async def pending_findings(settings: Settings, database: Database) -> list[Finding]:
@@ -48,8 +60,11 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
     findings = [finding for finding in manager_findings(situation) if finding.severity is Severity.NOTICE]
     if (words := stats.odd_words) is not None:
         findings.append(Finding(Reason.STATUS_UNKNOWN, Severity.NOTICE, words))
-    if stats.oldest_pending:
-        findings += await _nobody_schedules(database)
+    nobody = await _nobody_schedules(database) if stats.oldest_pending else []
+    findings += nobody
+    if nobody:
+        # What has waited since no daemon runs tells nothing of the runners.
+        stalled = []
     if stalled:
         words = stalled_words(sorted(stalled), after=after)
         findings.append(Finding(Reason.MANAGERS_FULL, Severity.PROBLEM, words))
@@ -62,9 +77,16 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
             sites=chosen_sites(by_site[kind], choose) if kind in by_site else None,
         )
         why = why_type(backlog, situation)
-        if why is not None and kind not in stalled and why.severity is not Severity.NORMAL:
-            words = f"Of type {kind}: {why.words}"
-            findings.append(Finding(why.reason, why.severity, words, why.remedy))
+        if why is None or kind in stalled or why.severity is Severity.NORMAL:
+            continue
+        if why.reason in _WOULD_GO:
+            if nobody:
+                continue
+            # Rows do not tell what keeps a task whom runners have room for: the daemon does.
+            waited = duration_words(situation.now - could_go[kind])
+            why = Finding(why.reason, Severity.NOTICE, f"The oldest has been waiting for {waited}.", _ASK)
+        words = f"Of type {kind}: {why.words}"
+        findings.append(Finding(why.reason, why.severity, words, why.remedy))
     return findings
 
 
@@ -76,7 +98,7 @@ async def _nobody_schedules(database: Database) -> list[Finding]:
             return []
     if version not in (0, migration.LATEST):
         return []  # a daemon of another release may run
-    words = "Tasks wait, and nobody schedules: no poddispatchd runs on this database."
+    words = "Tasks wait, and nobody schedules: no poddispatchd (but a shadow, if any) runs on this database."
     remedy = "Start one: 'systemctl start poddispatchd'."
     return [Finding(Reason.NOBODY_SCHEDULES, Severity.NOTICE, words, remedy)]
 

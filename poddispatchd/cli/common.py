@@ -76,7 +76,8 @@ config_option = click.option(
     "-c",
     "--config",
     "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    # Whether it can be read is told with what to do, by whoever reads it.
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
     help="config.yaml, as before the command.",
 )
 

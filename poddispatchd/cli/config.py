@@ -65,10 +65,16 @@ def import_(settings_file: Path, output: Path | None) -> None:
             notes.append(f"Left out: {', '.join(imported.secrets)} (the secret part): --output writes them.")
     else:
         _write(output, _yaml(imported.tree))
+        # What follows on standard error, with status 1, must not look as if nothing had been written.
+        click.echo(f"{output} is written. {_LOOK if notes else _NEXT}", err=True)
     for note in (*imported.remarks, *notes):
         click.echo(note, err=True)
     if imported.notes:
         sys.exit(EXIT_FAILED)
+
+
+_LOOK = "Look at it:"
+_NEXT = "Next: systemd-tmpfiles --create poddispatchd.conf"
 
 
 def _version_beside(settings: Path) -> str | None:

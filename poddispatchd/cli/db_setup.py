@@ -77,6 +77,11 @@ def _owner_of(path: Path | None) -> str:
     found = path or Path(os.environ.get("PODDISPATCHD_CONFIG") or DEFAULT_PATH)
     try:
         user = found.owner()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"There is no {found}: make it with 'poddispatchd config import', or name the daemon's user with "
+            "--role."
+        ) from None
     except (OSError, KeyError):
         user = "root"
     if user == "root":

@@ -10,7 +10,7 @@ import click
 
 from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE
-from poddispatchd.cli.terminal import OutputError, leave_standard_output
+from poddispatchd.cli.terminal import OutputError, UnreadError, leave
 from poddispatchd.errors import ConfigurationError, PoddispatchdError, RowLockedError
 
 _INTERRUPTED = 130
@@ -26,19 +26,30 @@ def exit_status(command: Callable[[], object]) -> int:
         SystemExit: it has chosen its status itself.
     """
     try:
+        return _status(command)
+    except UnreadError:
+        # Whoever reads (head, a pager) has seen enough, perhaps of both.
+        leave(sys.stdout, sys.stderr)
+        return EXIT_FAILED
+
+
+def _status(command: Callable[[], object]) -> int:
+    try:
         status = command()
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
-        return EXIT_FAILED
+    except click.Abort as abort:
+        # click says so of Ctrl-C too; of an answer that is none it gives no cause.
+        return _INTERRUPTED if isinstance(abort.__cause__, KeyboardInterrupt) else EXIT_FAILED
     except ConfigurationError as error:
-        for problem in error.problems or (str(error),):
-            _complain(problem)
+        complain(error)
         return EXIT_USAGE
+    except UnreadError:
+        raise
     except OutputError as error:
-        leave_standard_output()
-        with suppress(OutputError, BrokenPipeError):
+        leave(sys.stdout)
+        with suppress(OutputError):
             _complain(str(error))
         return EXIT_FAILED
     except RowLockedError as error:
@@ -47,13 +58,15 @@ def exit_status(command: Callable[[], object]) -> int:
     except PoddispatchdError as error:
         _complain(str(error))
         return EXIT_FAILED
-    except BrokenPipeError:
-        # Whoever reads (head, a pager) has seen enough.
-        leave_standard_output()
-        return EXIT_FAILED
     except (KeyboardInterrupt, CancelledError):
         return _INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def complain(error: ConfigurationError) -> None:
+    """Say what is wrong with the configuration, a line for each problem."""
+    for problem in error.problems or (str(error),):
+        _complain(problem)
 
 
 def _complain(words: str) -> None:

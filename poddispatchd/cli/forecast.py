@@ -17,6 +17,7 @@ from poddispatchd.domain.capacity import ManagerNow
 from poddispatchd.domain.fair_share import FairOrder, FairShare
 from poddispatchd.domain.forecast import Forecast, Interval
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.situation import NOTHING_IS_SUBMITTED
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.errors import DatabaseUnavailableError, PoddispatchdError, SchemaError
 from poddispatchd.journal.scheduling import ManagerMemory
@@ -73,6 +74,7 @@ async def _expected(
     sites = await pod_managers.sites(database)
     around = Around(
         managers=_managers_now(managers, journal, state, availability_of(settings)),
+        is_submitted=is_submitted(journal, state),
         choose=site_chooser(settings, sites, frozenset(one.site_id for one in managers if one.is_active)),
         own_tasks=journal.own_tasks or {},
         order=await _order(settings, database),
@@ -96,6 +98,16 @@ def expected_words(forecast: Forecast, task: TaskPk, status: str) -> str | None:
     if begins is None:
         return f"ends {ends.words(forecast.as_of)}"
     return f"begins {begins.words(forecast.as_of)}, ends {ends.words(forecast.as_of)}"
+
+
+def is_submitted(journal: JournalRows, state: State | None) -> bool:
+    """Whether anybody submits tasks at all, as far as the journal and the daemon of this machine know."""
+    if state is None:
+        return journal.scheduler is not None and journal.scheduler.is_held
+    return not any(
+        entry["why"] is not None and entry["why"]["reason"] in NOTHING_IS_SUBMITTED
+        for entry in state["queue"]
+    )
 
 
 async def _has_history(database: Database) -> bool:

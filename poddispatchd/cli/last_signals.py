@@ -5,7 +5,7 @@ import signal
 from collections.abc import Coroutine
 from typing import TypeVar
 
-_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _R = TypeVar("_R")
 

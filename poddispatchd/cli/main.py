@@ -69,7 +69,7 @@ class _LazyGroup(SuggestingGroup):
     "-c",
     "--config",
     "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
     help="config.yaml; else $PODDISPATCHD_CONFIG, else /etc/poddispatchd/config.yaml.",
 )
 @click.pass_context

@@ -133,11 +133,18 @@ def _row(
 @pass_context
 @asynchronous
 async def test(context: Context, config_path: Path | None, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Ask runner managers how they are, as Pod's "Test connection". Exit status 1 when one is not well."""
+    """Ask runner managers how they are, as Pod's "Test connection". Exit status 1 when one is not well.
+
+    Without names, those that are inactive in Pod's administration are asked, too, and do not count.
+    """
     settings = context.settings(config_path)
     async with open_database(settings) as database:
         managers = await all_managers(database)
     chosen = [manager for name in names for manager in named(managers, name)] if names else managers
+
+    def counts(manager: RunnerManager) -> bool:
+        return manager.is_active or bool(names)
+
     async with open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
         results = await asyncio.gather(*(_test(client, manager) for manager in chosen))
@@ -151,10 +158,13 @@ async def test(context: Context, config_path: Path | None, names: tuple[str, ...
     else:
         for manager, (ok, words) in zip(chosen, results, strict=True):
             mark = click.style("ok     ", fg="green") if ok else click.style("PROBLEM", fg="red")
-            say(f"{manager.name}: {words}", first=f"{mark} ", rest=" " * 8)
+            about = ""
+            if not ok and not counts(manager):
+                mark, about = click.style("note   ", fg="yellow"), "It is inactive. "
+            say(f"{manager.name}: {about}{words}", first=f"{mark} ", rest=" " * 8)
         if not chosen:
             click.echo("There are no runner managers: add one in Pod's administration.")
-    if not all(ok for ok, _ in results):
+    if not all(ok for manager, (ok, _) in zip(chosen, results, strict=True) if counts(manager)):
         sys.exit(EXIT_FAILED)
 
 

@@ -1,6 +1,7 @@
 """``status``: the running daemon and the queue in short."""
 
 import asyncio
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ import click
 
 from poddispatchd.cli.common import (
     EXIT_FAILED,
+    EXIT_USAGE,
     Context,
     asynchronous,
     config_option,
@@ -18,6 +20,7 @@ from poddispatchd.cli.common import (
     shown,
 )
 from poddispatchd.cli.daemon_state import (
+    DaemonAwayError,
     ShadowEntry,
     State,
     as_of_words,
@@ -29,13 +32,16 @@ from poddispatchd.cli.daemon_state import (
     timetable_of,
     window_of,
 )
+from poddispatchd.cli.endings import complain
 from poddispatchd.cli.tables import print_table, say
 from poddispatchd.cli.task_filter import age
 from poddispatchd.clock import Clock
+from poddispatchd.config.last_resort import listen_as_written
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.domain.timetable_words import TimetableWords
+from poddispatchd.errors import ConfigurationError
 
 _BESIDE = " " * len("PROBLEM ")
 
@@ -47,14 +53,37 @@ _BESIDE = " " * len("PROBLEM ")
 @asynchronous
 async def status(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     """Tell how the running daemon is. Exit status 1 when none answers, or when it has a problem."""
-    settings = context.settings(config_path)
-    state = await asyncio.to_thread(ask_daemon, settings.ops.listen)
+    try:
+        address = context.settings(config_path).ops.listen
+    except ConfigurationError as error:
+        # Whatever is wrong with the file, a daemon that runs works on with what it has read before.
+        state = await asyncio.to_thread(_ask_all_the_same, context.config_path, error)
+        complain(error)
+        _tell(state, as_json=as_json)
+        sys.exit(EXIT_USAGE)
+    state = await asyncio.to_thread(ask_daemon, address)
+    _tell(state, as_json=as_json)
+    if state["problems"]:
+        sys.exit(EXIT_FAILED)
+
+
+def _ask_all_the_same(path: Path | None, error: ConfigurationError) -> State:
+    """What the daemon says, where the configuration is refused.
+
+    Raises:
+        ConfigurationError: none answers, so that the configuration is all there is to tell.
+    """
+    try:
+        return ask_daemon(listen_as_written(path, environ=os.environ))
+    except DaemonAwayError:
+        raise error from None
+
+
+def _tell(state: State, *, as_json: bool) -> None:
     if as_json:
         print_json(state)
     else:
         _print(state)
-    if state["problems"]:
-        sys.exit(EXIT_FAILED)
 
 
 def _print(state: State) -> None:

@@ -14,6 +14,10 @@ class OutputError(PoddispatchdError):
     """What a command has to say cannot be written, as to a file on a full disk."""
 
 
+class UnreadError(OutputError):
+    """Nobody reads any more what a command says: ``head`` has seen enough, or a pager was left."""
+
+
 class SafeStream:
     """A text stream that escapes control sequences, whosever text it is; colors and bold print pass.
 
@@ -43,7 +47,7 @@ class SafeStream:
 
         Raises:
             OutputError: it cannot be written.
-            BrokenPipeError: nobody reads it any more.
+            UnreadError: nobody reads it any more.
         """
         safe = colored(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
         with _told():
@@ -55,7 +59,7 @@ class SafeStream:
 
         Raises:
             OutputError: it cannot be written.
-            BrokenPipeError: nobody reads it any more.
+            UnreadError: nobody reads it any more.
         """
         with _told():
             self._stream.flush()
@@ -75,11 +79,15 @@ class SafeStream:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Have what goes wrong with a stream be told apart from all other files."""
+    """Have what goes wrong with a stream be told apart from all other files.
+
+    A BrokenPipeError would be taken by click for its own: it ends the process with streams that are not
+    these, and Python complains of its last flush, with status 120.
+    """
     try:
         yield
     except BrokenPipeError:
-        raise
+        raise UnreadError("Nobody reads any more what is to be said.") from None
     except OSError as error:
         raise OutputError(f"What is to be said cannot be written: {error.strerror or error}.") from None
 
@@ -100,9 +108,11 @@ def open_closed_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
 
 
-def leave_standard_output() -> None:
+def leave(*streams: TextIO) -> None:
     """Nothing more can be said there: the interpreter's last flush must not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
 
 
 @contextmanager

@@ -36,6 +36,11 @@ PREFIX = "PODDISPATCHD_"
 NOT_SETTINGS = frozenset({"PODDISPATCHD_CONFIG"})
 """Variables with our prefix that name no setting."""
 
+_CLOSED = (
+    "it cannot be read: Permission denied. Root and the daemon's user may; "
+    "'systemd-tmpfiles --create poddispatchd.conf' gives it to that user"
+)
+
 _NULL = frozenset({"null", "~"})
 
 
@@ -97,7 +102,10 @@ class _Gathered(Struct):
             return
         except FileNotFoundError:
             if not may_be_missing:
-                self._file_lost(f"{path}: there is no such file")
+                self._file_lost(f"{path}: there is no such file: 'poddispatchd config import' makes one")
+            return
+        except PermissionError:
+            self._file_lost(f"{path}: {_CLOSED}")
             return
         except OSError as error:
             self._file_lost(f"{path}: it cannot be read: {error.strerror}")

@@ -161,7 +161,7 @@ def _none_works(managers: Sequence[ManagerView], place: str, situation: Situatio
         Reason.MANAGERS_MISCONFIGURED if misconfigured else Reason.MANAGERS_DOWN,
         Severity.PROBLEM,
         f"No runner manager of {place} can be used: {told}.",
-        "Correct its address or token in Pod's administration."
+        "Mend what is told of it; whether it is well then tells 'poddispatchd runners test'."
         if misconfigured
         else "See to it that it runs and can be reached: 'poddispatchd runners test'.",
     )

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from poddispatchd.domain.manager_diagnosis import why_managers
 from poddispatchd.domain.situation import (
+    SEVEREST_FIRST,
     Backlog,
     Finding,
     Reason,
@@ -39,8 +40,6 @@ OWN_REASONS = (
     Reason.KEPT_FOR_OTHERS,
 )
 """What concerns one task and no other one, as far as can be told."""
-
-_ORDER = (Severity.PROBLEM, Severity.NOTICE, Severity.NORMAL)
 
 # --- what concerns everything ---------------------------------------------------------------------------
 
@@ -79,7 +78,8 @@ def general_findings(situation: Situation) -> list[Finding]:
             Finding(
                 Reason.MEDIA_NOT_USABLE,
                 Severity.PROBLEM,
-                f"The media tree cannot be used, so results wait: {situation.media_problem}",
+                "The media tree cannot be used, so nothing is submitted and results wait: "
+                f"{situation.media_problem}",
             )
         )
     return found
@@ -122,7 +122,7 @@ def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
     if len({finding.reason for finding in found}) <= 1:
         finding = why_managers(backlog.type, sites, situation)
     else:
-        finding = min(found, key=lambda item: _ORDER.index(item.severity))
+        finding = min(found, key=lambda item: SEVEREST_FIRST.index(item.severity))
     if finding.reason is Reason.NEXT and situation.source_problems:
         words = "A runner manager has room: those whose sources are there are submitted now."
         finding = Finding(Reason.NEXT, Severity.NORMAL, " ".join((words, *situation.source_problems)))

@@ -27,6 +27,9 @@ class Severity(StrEnum):
     """A person must do something."""
 
 
+SEVEREST_FIRST = (Severity.PROBLEM, Severity.NOTICE, Severity.NORMAL)
+
+
 class Reason(StrEnum):
     """Why a task, or a whole type, is not submitted right now."""
 
@@ -58,6 +61,10 @@ class Reason(StrEnum):
     KEPT_FOR_OTHERS = "kept_for_others"
     NEXT = "next"
     INSTALLATION = "installation"
+
+
+NOTHING_IS_SUBMITTED = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES, Reason.MEDIA_NOT_USABLE)
+"""What keeps every task waiting, until somebody has mended it."""
 
 
 class Finding(Struct, frozen=True):

@@ -21,6 +21,8 @@ class Event(StrEnum):
     """A problem of the configuration, one event for each; on reload the old settings stay in effect."""
     CONFIG_RELOADED = "config.reloaded"
     """New settings are in effect."""
+    SIGNAL_IGNORED = "signal.ignored"
+    """A signal that means nothing here was sent, as SIGUSR1 by logrotate. There are no files to open anew."""
     AUTHORITIES_CHANGED = "authorities.changed"
     """Files of trusted certificates have changed: they were read again when one was not trusted."""
     SERVICE_CRASHED = "service.crashed"

@@ -185,7 +185,10 @@ async def hidden_rows(database: Database) -> str | None:
 
 async def surplus_rights(database: Database) -> str | None:
     """What the role of this connection may do beyond its needs, in a sentence; None: nothing."""
-    advice = "give poddispatchd a role of its own, with 'poddispatchd db setup'"
+    advice = (
+        "give poddispatchd a role of its own: write another user, and a password for it, into database.dsn, "
+        "then 'poddispatchd db setup' makes that role"
+    )
     role = await database.fetchrow(*_QUERIES["role"]())
     assert role is not None  # noqa: S101 - every session has a role
     if role["is_superuser"]:

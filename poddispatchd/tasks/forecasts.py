@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from poddispatchd.computing import computed
 from poddispatchd.database.pool import Database
@@ -40,6 +41,7 @@ class Around(Struct, frozen=True):
         own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
         pending: how many tasks of each type wait in all, None: those that were read are all.
         order: by fair share, None: Pod's.
+        is_submitted: whether tasks are submitted at all: nobody schedules, or cannot, where not.
     """
 
     managers: Collection[ManagerNow]
@@ -47,6 +49,7 @@ class Around(Struct, frozen=True):
     own_tasks: Mapping[TaskPk, OwnTask] = field(default_factory=dict)
     pending: Mapping[str, int] | None = None
     order: FairOrder | None = None
+    is_submitted: bool = True
 
 
 class Forecasts:
@@ -84,7 +87,10 @@ class Forecasts:
             ],
             pending=around.pending or Counter(item.type for item in waiting),
         )
-        slots = capacities(around.managers, runs, _by_manager(running))
+        managers = around.managers
+        if not around.is_submitted:
+            managers = [replace(manager, is_usable=False) for manager in managers]
+        slots = capacities(managers, runs, _by_manager(running))
         # Nothing but arithmetic, and much of it: on the event loop callbacks would wait for it.
         return await computed(_forecast, now, todo, slots, runs)
 

@@ -128,7 +128,8 @@ class Figures:
                     await self._list()
                 if self._stats is not None and self._expected is not None:
                     age = _EXPECTED_FRESH_FOR if with_tasks else _EXPECTED_LONGEST_AGE
-                    await self._expected.refresh(self._stats, within=age)
+                    is_submitted = self._health.submission_problem is None and self._health.can_write
+                    await self._expected.refresh(self._stats, within=age, is_submitted=is_submitted)
         except (DatabaseError, TimeoutError):
             return
 

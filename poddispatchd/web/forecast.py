@@ -68,8 +68,13 @@ class LastForecast:
         self._is_forgotten = False
         self.forecast: Forecast | None = None
 
-    async def refresh(self, stats: QueueStats, *, within: float) -> None:
+    async def refresh(self, stats: QueueStats, *, within: float, is_submitted: bool = True) -> None:
         """Make the forecast anew unless that was done within so many seconds.
+
+        Args:
+            stats: how many tasks wait and run.
+            within: the seconds.
+            is_submitted: whether tasks are submitted at all; of what waits nothing is expected otherwise.
 
         Raises:
             DatabaseError: what it rests on cannot be read.
@@ -77,7 +82,7 @@ class LastForecast:
         if self._clock.monotonic() - self._made_at < within:
             return
         if self._making is None:
-            self._making = asyncio.create_task(self._make(stats), name=_JOB)
+            self._making = asyncio.create_task(self._make(stats, is_submitted), name=_JOB)
             self._making.add_done_callback(self._was_made)
         # Shielded: whoever looks waits for a moment only, and a thread that computes cannot be broken off.
         # Each look would begin another one, and none would ever be shown.
@@ -88,7 +93,7 @@ class LastForecast:
         if not making.cancelled():
             making.exception()  # whoever waits has it, and perhaps nobody does any more
 
-    async def _make(self, stats: QueueStats) -> None:
+    async def _make(self, stats: QueueStats, is_submitted: bool) -> None:
         now, self._is_forgotten = self._clock.monotonic(), False
         pending, running = (
             {kind.value: stats.count(kind, status) for kind in SUBMITTABLE}
@@ -105,6 +110,7 @@ class LastForecast:
                 own_tasks=await self._own_tasks(),
                 pending=pending,
                 order=await self._order(),
+                is_submitted=is_submitted,
             )
             self.forecast = await self._read(around, moment)
         else:

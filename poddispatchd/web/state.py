@@ -9,7 +9,7 @@ from poddispatchd.config.units import format_duration
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.availability import WindowNow
 from poddispatchd.domain.shadow import ShadowState
-from poddispatchd.domain.situation import Finding, Reason
+from poddispatchd.domain.situation import SEVEREST_FIRST, Finding, Reason
 from poddispatchd.domain.task import ManagerId, StaleTasks, TaskPk, TaskStatus, TaskType
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.web.campaigns import CampaignReport
@@ -102,6 +102,8 @@ class DaemonState(Struct, frozen=True):
             for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
         )
         head = f"{pending} pending, {running} running, {self.imports_in_progress} importing; {self.role}"
+        if self.as_of is None:
+            head = f"not counted yet; {self.role}"
         if self.shadow is not None:
             head += f", Pod agreed {self.shadow.agreed} and differed {self.shadow.differed} times"
         return f"{head}; {' '.join(self.problems)}" if self.problems else head
@@ -135,7 +137,7 @@ def with_own_reason(entry: QueueState, waiting: Iterable[WaitingState]) -> Queue
     own = [task for task in waiting if task.type == entry.type]
     if len(own) < entry.counts[TaskStatus.PENDING] or any(task.why.reason is Reason.NEXT for task in own):
         return entry
-    first = own[0]
+    first = min(own, key=lambda task: SEVEREST_FIRST.index(task.why.severity))
     more = f" {len(own) - 1} more wait for reasons of their own." if len(own) > 1 else ""
     words = f"Task {first.task}: {first.why.words}{more}"
     return replace(entry, why=Finding(first.why.reason, first.why.severity, words, first.why.remedy))

@@ -10,7 +10,14 @@ from poddispatchd.config.model import Settings
 from poddispatchd.domain.availability import WindowNow
 from poddispatchd.domain.manager_diagnosis import manager_findings
 from poddispatchd.domain.pending_reasons import nobody_takes_tasks, why_task, why_type
-from poddispatchd.domain.situation import Backlog, Reason, Scheduling, Severity, Situation
+from poddispatchd.domain.situation import (
+    NOTHING_IS_SUBMITTED,
+    Backlog,
+    Reason,
+    Scheduling,
+    Severity,
+    Situation,
+)
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus, TaskType
 from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.registry import ManagerRegistry
@@ -37,9 +44,6 @@ _SAID_ALREADY = (
     Reason.MANAGERS_MISCONFIGURED,
 )
 """Why tasks of a type wait when no manager can be given any task."""
-
-_TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES, Reason.MEDIA_NOT_USABLE)
-"""What is a problem of its own, whether tasks wait or not."""
 
 
 class DaemonStatus:
@@ -104,6 +108,8 @@ class DaemonStatus:
         ]
         notices = [finding.sentence for finding in found if finding.severity is Severity.NOTICE]
         notices += filter(None, [None if stats is None else stats.odd_words])
+        waiting = self._waiting(situation)
+        queue = tuple(with_own_reason(entry, waiting) for entry in queue)
         excluding = _SAID_ALREADY if nobody else ()
         for words, severity in _queue_words(queue, excluding=excluding, stalled=progress.stalled_types):
             (problems if severity is Severity.PROBLEM else notices).append(words)
@@ -112,7 +118,6 @@ class DaemonStatus:
             for name in progress.blind
         ]
         scheduling = None if is_shadow else self._session.term
-        waiting = self._waiting(situation)
         return DaemonState(
             version=__version__,
             instance=self._instance,
@@ -124,7 +129,7 @@ class DaemonStatus:
             listening=self._session.listening,
             submissions_in_progress=progress.submissions,
             imports_in_progress=progress.imports,
-            queue=tuple(with_own_reason(entry, waiting) for entry in queue),
+            queue=queue,
             managers=managers,
             problems=tuple(problems),
             shadow=progress.shadow,
@@ -227,7 +232,11 @@ def _queue_words(
     by_finding: dict[tuple[str, Severity], list[TaskType]] = {}
     for entry in queue:
         why = entry.why
-        if why is None or why.severity is Severity.NORMAL or why.reason in (*excluding, *_TOLD_ANYWAY):
+        if (
+            why is None
+            or why.severity is Severity.NORMAL
+            or why.reason in (*excluding, *NOTHING_IS_SUBMITTED)
+        ):
             continue
         if entry.type not in stalled:
             by_finding.setdefault((why.sentence, why.severity), []).append(entry.type)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import signal
 from email import message_from_bytes
 from email.policy import default
 from typing import cast
@@ -12,7 +13,7 @@ from aiosmtpd.smtp import SMTP, Envelope
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
 from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKind
-from tests.acceptance.process import ANNOUNCED_WITHIN
+from tests.acceptance.process import ANNOUNCED_WITHIN, Process
 from tests.acceptance.rig import Rig
 
 _PAST = """
@@ -24,7 +25,7 @@ _PAST = """
 """One runner that encoded for ten minutes each time, and told durations below zero."""
 
 
-async def _full_manager_with_a_past(rig: Rig) -> None:
+async def _full_manager_with_a_past(rig: Rig) -> Process:
     assert (await rig.run("db", "init")).status == 0
     await rig.execute(_PAST, rig.world.managers[0].id)
     rig.manager.faults.inject("execute", AnswerFault(kind=FaultKind.STATUS, status=503), times=None)
@@ -33,6 +34,7 @@ async def _full_manager_with_a_past(rig: Rig) -> None:
     await rig.add(TaskType.ENCODING, TaskType.ENCODING, TaskType.TRANSCRIPTION)
     await rig.execute("UPDATE video_video SET duration = -5")
     await daemon.event("runner_manager.full")
+    return daemon
 
 
 async def test_what_waits_is_told_when_it_will_be_done_everywhere(rig: Rig) -> None:
@@ -63,6 +65,17 @@ async def test_what_waits_is_told_when_it_will_be_done_everywhere(rig: Rig) -> N
     assert 1200 < float(drain["encoding"]) < 1500
     assert (drain["transcription"], drain["studio"]) == ("NaN", "0.0")
     assert "Expected to be done, in eight of ten cases: encoding in 2" in status
+
+
+async def test_nothing_is_expected_to_begin_while_nobody_schedules(rig: Rig) -> None:
+    """`tasks list` said "begins at once" of what no daemon submitted."""
+    daemon = await _full_manager_with_a_past(rig)
+    assert "Expected: begins" in (await rig.run("tasks", "list")).out
+
+    daemon.signal(signal.SIGTERM)
+    await daemon.ended()
+
+    assert "Expected" not in (await rig.run("tasks", "list")).out
 
 
 async def test_a_queue_without_a_past_is_unknown_and_says_so(rig: Rig) -> None:

@@ -100,7 +100,21 @@ async def test_systemd_is_told_what_happens(rig: Rig, notifications: Notificatio
     assert told.index("READY=1") < told.index("WATCHDOG=1") or "WATCHDOG=1" in told
     assert "READY=1" in told[told.index(reloading) :]
     assert "STOPPING=1" in told[told.index(reloading) :]
-    assert any(text.startswith("STATUS=0 pending, 0 running, 0 importing; scheduling") for text in told)
+    figures = ("STATUS=not counted yet; scheduling", "STATUS=0 pending, 0 running, 0 importing; scheduling")
+    assert any(text.startswith(figures) for text in told)
+
+
+async def test_signals_of_a_log_rotation_end_nothing(rig: Rig) -> None:
+    """`systemctl kill -s USR1` ended the daemon, which systemd then started again."""
+    daemon = await rig.start()
+
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        daemon.signal(number)
+        entry = await daemon.event("signal.ignored", signal=number.name)
+        assert entry["level"] == "info"
+
+    daemon.signal(signal.SIGTERM)
+    await daemon.ended()
 
 
 async def test_a_reload_takes_over_what_it_can_and_names_what_wants_a_restart(rig: Rig) -> None:

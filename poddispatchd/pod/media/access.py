@@ -53,9 +53,13 @@ def trouble_with(directory: MediaPath) -> Trouble | None:
             opened.create_file(name, PRIVATE_FILE_MODE).close()
             # Another daemon that looks at this moment may have taken it for one that was left.
             opened.unlink(name, missing_ok=True)
+        except PermissionError as error:
+            return Trouble(
+                f"{directory} cannot be written: {error.strerror or error}. Let it belong to the user "
+                "of Pod, as whom the daemon runs."
+            )
         except OSError as error:
-            words = f"{directory} cannot be written: {error.strerror or error}."
-            return Trouble(words, may_pass=not isinstance(error, PermissionError))
+            return Trouble(f"{directory} cannot be written: {error.strerror or error}.", may_pass=True)
     return None
 
 

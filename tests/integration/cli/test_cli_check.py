@@ -155,6 +155,8 @@ async def test_who_holds_the_whole_task_table_is_told(sound: Pod, monkeypatch: p
 
 
 async def test_a_type_that_waits_for_long_while_none_of_it_runs_is_a_problem(sound: Pod) -> None:
+    await sound.run("db", "init")
+    await sound.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
     long_ago = datetime.now(UTC) - timedelta(hours=3)
     async with sound.database.connection() as connection:
         for kind in (TaskType.ENCODING, TaskType.TRANSCRIPTION):
@@ -246,7 +248,7 @@ async def test_that_nobody_schedules_while_tasks_wait_is_noted(sound: Pod) -> No
         return [item["words"] for item in found if item["subject"] == "pending tasks"]
 
     alone = (
-        "Tasks wait, and nobody schedules: no poddispatchd runs on this database."
+        "Tasks wait, and nobody schedules: no poddispatchd (but a shadow, if any) runs on this database."
         " Start one: 'systemctl start poddispatchd'."
     )
     async with sound.database.connection() as connection:
@@ -256,6 +258,28 @@ async def test_that_nobody_schedules_while_tasks_wait_is_noted(sound: Pod) -> No
     assert await notes() == [alone]
     await sound.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
     assert await notes() == ["Nothing is known that keeps them."]
+
+
+async def test_what_has_waited_since_the_crons_days_is_not_blamed_on_runners(sound: Pod) -> None:
+    """Before the first start check said that every runner is busy, or that they are submitted now."""
+
+    async def words() -> list[str]:
+        found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
+        return [item["words"] for item in found if item["subject"] == "pending tasks"]
+
+    await sound.run("db", "init")
+    long_ago = datetime.now(UTC) - timedelta(days=2)
+    async with sound.database.connection() as connection:
+        await add_task(connection, TaskType.ENCODING, date_added=long_ago)
+    [alone] = await words()
+    assert alone.startswith("Tasks wait, and nobody schedules")
+
+    await sound.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
+    async with sound.database.connection() as connection:
+        await add_task(connection, TaskType.ENCODING, status=TaskStatus.RUNNING)
+    [old] = await words()
+    assert old.startswith("Of type encoding: The oldest has been waiting for 2 d")
+    assert "'poddispatchd status'" in old
 
 
 async def test_a_server_that_only_reads_is_a_problem(sound: Pod) -> None:

@@ -91,6 +91,7 @@ def test_secrets_are_written_for_their_owner_only_and_never_printed(
     assert "p@ss" not in printed.out + printed.err
     assert "Left out: database.dsn" in printed.err
     assert (written.status, written.out) == (0, "")
+    assert written.err.startswith(f"{target} is written. Next: ")
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     settings = load_settings(target, environ={})
     assert (

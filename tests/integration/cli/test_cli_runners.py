@@ -52,6 +52,17 @@ async def test_a_test_tells_of_each_manager_and_fails_with_one(pod: Pod) -> None
     assert [row["ok"] for row in rows] == [True, False]
 
 
+async def test_an_inactive_manager_fails_a_test_only_when_it_is_named(pod: Pod) -> None:
+    """One that was put out of service made every `runners test` end with 1."""
+    await pod.execute("UPDATE runner_manager SET is_active = false WHERE name = 'second'")
+
+    both = await pod.run("runners", "test")
+    named = await pod.run("runners", "test", "second")
+
+    assert (both.status, named.status) == (0, 1)
+    assert "note    second: It is inactive. Runner manager 'second' cannot be reached" in both.out
+
+
 async def test_an_unknown_manager_is_a_mistake_that_names_the_known_ones(pod: Pod) -> None:
     said = await pod.run("runners", "test", "third")
 

@@ -1,16 +1,25 @@
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import cast
 
 import click
 import pytest
+from aiohttp import web
 
 from poddispatchd.cli import check, common, endings
+from poddispatchd.cli.daemon_state import State
 from poddispatchd.cli.main import cli
 from poddispatchd.cli.numbers import Number
+from poddispatchd.cli.terminal import UnreadError
 from poddispatchd.cli.unit import Unit
+from poddispatchd.config.units import Address
+from poddispatchd.domain.task import TaskType
+from poddispatchd.sandbox.pod.world import add_task
+from poddispatchd.web.listener import listening
 from tests.integration.cli.conftest import Pod, invoke
 
 
@@ -118,7 +127,8 @@ def test_a_configuration_that_is_not_there_is_status_2_and_one_sentence() -> Non
     said = invoke("-c", "/nonexistent/config.yaml", "check")
 
     assert (said.status, said.out) == (2, "")
-    assert said.err == "poddispatchd: /nonexistent/config.yaml: there is no such file\n"
+    words = "/nonexistent/config.yaml: there is no such file: 'poddispatchd config import' makes one"
+    assert said.err == f"poddispatchd: {words}\n"
 
 
 def test_whoever_closes_the_standard_streams_gets_the_same_status() -> None:
@@ -147,6 +157,67 @@ async def test_what_cannot_be_written_is_one_sentence(pod: Pod) -> None:
         assert (process.returncode, said) == (1, words)
 
 
+async def test_what_nobody_reads_any_more_ends_without_a_word(pod: Pod) -> None:
+    """`tasks list | head -1` ended with status 120 and a complaint of Python's."""
+    code = "import sys; from poddispatchd.cli.main import main; main(sys.argv[1:])"
+    for command in ("tasks list", "config show", "--help", "nonsense"):
+        read, write = os.pipe()
+        os.close(read)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, "-c", str(pod.config), *command.split()),
+            # What is not held back is not flushed at the end.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            stdout=write,
+            stderr=write if command == "nonsense" else asyncio.subprocess.PIPE,
+        )
+        os.close(write)
+        said = (await process.communicate())[1]
+
+        assert (process.returncode, said or b"") == (1, b""), command
+
+
+async def test_a_refused_configuration_keeps_nobody_from_asking_the_daemon_that_runs(pod: Pod) -> None:
+    """`status` told a mistake in the file, and not that the daemon works on with what it has read before."""
+
+    async def answer(_: web.Request) -> web.Response:
+        told = dict.fromkeys(State.__required_keys__) | {"queue": [], "managers": [], "notices": []}
+        return web.json_response(
+            {**told, "version": "1", "pooling": "none", "problems": ["It was not reloaded."]}
+        )
+
+    site = web.Application()
+    site.router.add_get("/api/status", answer)
+    async with listening(site, Address("127.0.0.1", 0), "test") as address:
+        pod.set("ops", listen=str(address))
+        pod.set("pod", use_podfiles=True)
+        said = await pod.run("status", "--json")
+        state = cast("State", said.json())
+        assert (said.status, state["problems"]) == (2, ["It was not reloaded."])
+        assert "unknown key pod.use_podfiles" in said.err
+
+    said = await pod.run("status")
+    assert (said.status, said.out) == (2, "")
+    assert "unknown key pod.use_podfiles" in said.err
+
+
+async def test_ctrl_c_is_status_130(pod: Pod) -> None:
+    """click took it for an answer of "no", which is status 1."""
+    async with pod.database.connection() as connection:
+        await add_task(connection, TaskType.ENCODING)
+    code = "import sys; from poddispatchd.cli.main import main; main(sys.argv[1:])"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, "-c", str(pod.config), "tasks", "watch"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    said = (await process.communicate())[1]
+
+    assert (process.returncode, said.strip()) == (130, b"")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 async def test_what_root_looks_for_as_another_user_ends_like_any_command(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
@@ -160,11 +231,11 @@ async def test_what_root_looks_for_as_another_user_ends_like_any_command(
         return statuses[-1]
 
     def nobody_reads(*_: object, **__: object) -> None:
-        raise BrokenPipeError
+        raise UnreadError
 
     monkeypatch.setattr(check, "run_as", run_as)
     monkeypatch.setattr(check, "say", nobody_reads)
-    monkeypatch.setattr(endings, "leave_standard_output", lambda: None)
+    monkeypatch.setattr(endings, "leave", lambda *_: None)
 
     said = await pod.run("check")
 

@@ -142,9 +142,10 @@ def test_environment_beats_credential_beats_file_beats_default(tmp_path: Path) -
 
 def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
+    missing = f"{path}: there is no such file: 'poddispatchd config import' makes one"
 
-    assert (f"{path}: there is no such file",) == problems(path)
-    assert (f"{path}: there is no such file",) == problems(None, PODDISPATCHD_CONFIG=str(path))
+    assert (missing,) == problems(path)
+    assert (missing,) == problems(None, PODDISPATCHD_CONFIG=str(path))
 
 
 def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_paused_managers_are_resumed_and_not_added() -> None:
             (replace(FREE, state=BreakerState.MISCONFIGURED, error="Its token is wrong."),),
             Reason.MANAGERS_MISCONFIGURED,
             "No runner manager of pod.example.org can be used: first is misconfigured (Its token is wrong). "
-            "Correct its address or token in Pod's administration.",
+            "Mend what is told of it; whether it is well then tells 'poddispatchd runners test'.",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.web.state import WaitingState, with_own_reason
-from tests.unit.web.samples import queue
+from tests.unit.web.samples import CALM, queue
 
 NEXT = Finding(Reason.NEXT, Severity.NORMAL, "A runner manager has room: they are submitted now.")
 BEHIND = Finding(
@@ -35,3 +35,19 @@ def test_a_type_of_which_one_task_is_next_or_not_looked_at_keeps_its_words() -> 
     assert with_own_reason(two, (TASK, replace(TASK, task=TaskPk(3), why=NEXT))) == two
     full = queue(TaskType.ENCODING, 1, replace(NEXT, reason=Reason.MANAGERS_FULL))
     assert with_own_reason(full, (TASK,)) == full
+
+
+def test_what_was_not_counted_yet_is_not_told_as_nothing() -> None:
+    """`systemctl status` said "0 pending" of a long queue, for the first seconds."""
+    assert replace(CALM, as_of=None).line() == "not counted yet; scheduling"
+    assert replace(CALM, as_of="2026-03-14T17:00:00+00:00").line().startswith("0 pending, ")
+
+
+def test_of_several_reasons_the_one_that_needs_a_person_is_told() -> None:
+    locked = Finding(Reason.ROW_LOCKED, Severity.PROBLEM, "Its row is locked.")
+    own = (TASK, replace(TASK, task=TaskPk(3), why=locked))
+
+    why = with_own_reason(queue(TaskType.ENCODING, 2, NEXT), own).why
+
+    assert why is not None
+    assert (why.severity, why.words.startswith("Task 3: ")) == (Severity.PROBLEM, True)
