@@ -139,6 +139,7 @@ async def test(context: Context, config_path: Path | None, names: tuple[str, ...
         managers = await all_managers(database)
     chosen = [manager for name in names for manager in named(managers, name)] if names else managers
     async with open_session(settings.runners) as session:
+        # Somebody sits before it and waits.
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
         results = await asyncio.gather(*(_test(client, manager) for manager in chosen))
     if as_json:
