@@ -154,6 +154,7 @@ async def create(
             return
         wanted = Wanted(name, task_type, at_most, window, person())
         async with database.transaction() as connection:
+            # Somebody else may have made one of this name since it was looked for.
             if await journal.create(connection, wanted, chosen) is None:
                 raise PoddispatchdError(f"There is a campaign {name} already: choose another name.")
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")

@@ -41,6 +41,7 @@ def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     def look() -> int:
         return run_async(_check(settings, context.config_path, unit, as_json=as_json))
 
+    # Root asks already.
     if account is not None and account.pw_uid == 0:
         account = None
     status = look() if account is None else run_as(account, lambda: exit_status(look))

@@ -53,6 +53,7 @@ class Context(Struct):
         unit = self.unit
         settings = load_settings(
             self.config_path,
+            # What is in the environment of who types this counts more than what the unit is given.
             environ={**({} if unit is None else unit.environment), **os.environ},
             credentials={} if unit is None else unit.credentials,
         )
@@ -62,6 +63,7 @@ class Context(Struct):
 
 
 def _unit_for_root(config_path: Path | None) -> "Unit | None":
+    # A service of systemd has been given its credentials and variables already.
     if os.geteuid() != 0 or os.environ.get("CREDENTIALS_DIRECTORY"):
         return None
     from poddispatchd.cli.unit import unit_of
@@ -131,6 +133,7 @@ def person() -> str:
     import socket
 
     try:
+        # Behind sudo everybody is root.
         user = os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())

@@ -93,6 +93,7 @@ def _yaml(tree: object) -> str:
 def _write(path: Path, text: str) -> None:
     """Write a file for its owner only; one that is not whole would be in the way of the next try."""
     try:
+        # With these rights from the beginning: there are secrets in it. A link in its place is not followed.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise ConfigurationError(f"{path}: it cannot be written: {error.strerror}.") from None

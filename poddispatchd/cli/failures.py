@@ -134,6 +134,7 @@ async def restart(
         wanted = TaskFilter(tasks=[item.pk for item in group.failures])
         listed = await task_list.listed_tasks(database, wanted, limit=MOST_AT_ONCE)
         failed_at = {item.pk: item.date_added for item in group.failures}
+        # Some may have been restarted since their group was read: their status or date tells.
         found = [row for row in listed if row.status in FAILED and row.date_added == failed_at.get(row.pk)]
     pks = [row.pk for row in found]
     await restart_found(settings, found, pks, options, is_chosen=True)

@@ -136,6 +136,7 @@ def _managers_now(
         up = entry is None or entry["state"] in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
         pauses = memories.get(manager.id, ManagerMemory()).pauses
         held = pause_at(pauses, now)
+        # A pause that ends is in the openings; of one without an end nobody knows when its tasks begin.
         usable = manager.is_active and up and (held is None or held.ends is not None)
         full = frozenset() if entry is None else frozenset(entry["full_for"])
         openings = timetables.openings(manager.name, pauses)

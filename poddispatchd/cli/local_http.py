@@ -50,6 +50,7 @@ def ask(address: Address, path: str, *, seconds: float | None = None) -> tuple[i
 def _all(connection: socket.socket, until: float) -> bytes:
     received = bytearray()
     while (left := until - time.monotonic()) > 0:
+        # What is left of all: a limit for each piece would let single bytes come for ever.
         connection.settimeout(left)
         piece = connection.recv(_PIECE)
         if not piece:

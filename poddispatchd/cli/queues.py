@@ -152,6 +152,7 @@ async def _each(
             try:
                 async with database.connection() as connection:
                     done = await change(connection, key)
+            # The next one would fail for the same reason.
             except DatabaseUnavailableError:
                 raise
             except DatabaseError as error:

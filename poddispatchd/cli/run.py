@@ -48,6 +48,7 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
     """
     import structlog
 
+    # Before the settings are read: they hold secrets.
     forbid_dumps()
     keep_heap_small()
     settings = context.settings(config_path)

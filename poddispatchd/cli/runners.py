@@ -146,6 +146,7 @@ async def test(context: Context, config_path: Path | None, names: tuple[str, ...
         return manager.is_active or bool(names)
 
     async with open_session(settings.runners) as session:
+        # Somebody sits before it and waits.
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
         results = await asyncio.gather(*(_test(client, manager) for manager in chosen))
     if as_json:

@@ -122,9 +122,11 @@ def shortened(text: str, width: int) -> str:
     """A text that takes so many columns at most, with an ellipsis where something is cut off."""
     if width_of(text) <= width:
         return text
-    while text and width_of(text) > width - 1:
-        text = text[:-1]
-    return f"{text.rstrip()}…"
+    # From the front: measured anew for each letter that goes, 10,000 failures took more than a minute.
+    left, end = width - 1, 0
+    while (left := left - width_of(text[end])) >= 0:
+        end += 1
+    return f"{text[:end].rstrip()}…"
 
 
 def shortened_inside(text: str, width: int) -> str:

@@ -58,6 +58,7 @@ async def restart(
         raise click.UsageError("Name the tasks by their ids, or choose some: --failed --since 2h.")
     settings = context.settings(config_path)
     async with open_database(settings) as database:
+        # One more than is allowed tells that there are too many.
         found = await task_list.listed_tasks(database, await chosen.filter(database), limit=MOST_AT_ONCE + 1)
     if len(found) > MOST_AT_ONCE:
         raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, as by --since.")

@@ -49,6 +49,7 @@ class SafeStream:
             OutputError: it cannot be written.
             UnreadError: nobody reads it any more.
         """
+        # A locale of ASCII is no reason to end with an error in the middle of a table.
         safe = colored(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
         with _told():
             self._stream.write(safe)

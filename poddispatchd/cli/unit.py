@@ -78,6 +78,7 @@ def parsed(name: str, text: str, instance: str = "") -> Unit:
     single: dict[str, str] = {}
     many: dict[str, list[str]] = {key: [] for key in _LISTS}
     section = ""
+    # A backslash at the end of a line joins the next one to it.
     for line in text.replace("\\\n", " ").splitlines():
         if match := re.fullmatch(r"\[(\w+)\]\s*", line):
             section = match[1]
@@ -151,6 +152,7 @@ def _become(
 
     status = 1
     try:
+        # Groups first: who is not root any more may not change them.
         os.initgroups(account.pw_name, account.pw_gid)
         os.setgid(account.pw_gid)
         os.setuid(account.pw_uid)

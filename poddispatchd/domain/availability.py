@@ -121,6 +121,7 @@ class Availability(Struct, frozen=True):
         last = max((pause.ends for pause in pauses if pause.ends is not None), default=now)
         latest = max(last, now) + _HORIZON
         moment, before = now, None
+        # Each of them moves the moment on: until none does any more.
         while moment != before:
             before = moment
             for each in windows:

@@ -37,6 +37,7 @@ def parse_videos(text: str) -> list[VideoId]:
             raise ValueError(f"{part} ends before it begins")
         if first < 1 or last > _HIGHEST_ID:
             raise ValueError(f"no video can have the id {first if first < 1 else last}")
+        # Before the range is made: two ids may name all that there are.
         if len(found) + last - first >= MOST_VIDEOS:
             raise ValueError(f"these are more than {MOST_VIDEOS} videos")
         found |= dict.fromkeys(map(VideoId, range(first, last + 1)))
@@ -62,6 +63,7 @@ def expected_end(
         return None
     first = min(ends)
     spent = _open_seconds(first, now, windows)
+    # Between n ends lie n - 1 of them: the first one only tells since when.
     return _after(now, spent / (len(ends) - 1) * left, windows)
 
 

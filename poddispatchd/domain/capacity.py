@@ -59,6 +59,7 @@ def slots_seen(runs: Iterable[EndedRun]) -> dict[ManagerId, int]:
 def _level(edges: list[tuple[float, int]]) -> int:
     held: dict[int, float] = defaultdict(float)
     level, since = 0, 0.0
+    # An end sorts before a beginning of the same moment: the two were not side by side.
     for moment, change in sorted(edges):
         if level:
             held[level] += moment - since

@@ -153,6 +153,7 @@ def is_cut_image(head: bytes) -> bool:
 def uri_problem(uri: str) -> str | None:
     """Why an address inside a result may lead out of it, in words; None when it cannot."""
     plain = uri.strip()
+    # Encoded twice or thrice, too: who decodes on the way is not known.
     for _ in range(3):
         if _SCHEME.match(plain) or plain.startswith(("/", "\\")):
             return "is not relative"

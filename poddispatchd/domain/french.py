@@ -6,6 +6,7 @@ stands for what varies; of some places the content is a phrase of ours as well.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 from poddispatchd.domain.french_sentences import PHRASES, SENTENCES
@@ -13,6 +14,7 @@ from poddispatchd.domain.french_sentences import PHRASES, SENTENCES
 ENGLISH = "en"
 """What words are in until somebody reads them."""
 
+_ANYTHING = ".+?"
 _PLACE = re.compile(r"\{(\w+)\}")
 _SPACE = re.compile(r"[\s;]*")
 _END = re.compile(r"(?<=[.!?:])\s|\n|; ")
@@ -26,12 +28,17 @@ def in_language(words: str, language: str) -> str:
 def _french(words: str) -> str:
     """Sentence by sentence: the known one that ends first, of those the one that says most by itself."""
     parts, at = [], 0
+    known = _patterns()
     while at < len(words):
+        tried = [(each, each[0].match(words, at)) for each in known]
         found = [
             (match.end(), -weight, french, match)
-            for pattern, weight, french in _patterns()
-            if (match := pattern.match(words, at)) is not None
+            for (_, weight, french, _), match in tried
+            if match is not None
         ]
+        # What begins with anything at all and ends nowhere behind this point ends nowhere behind a later one.
+        # Looked for from each sentence of a log anew, it would hold up everything else for minutes.
+        known = [each for each, match in tried if match is not None or not each[3]]
         if found:
             end, _, french, match = min(found, key=lambda each: each[:2])
             parts.append(_filled(french, match))
@@ -59,8 +66,11 @@ def _filled(french: str, match: "re.Match[str]") -> str:
 
 
 @cache
-def _patterns() -> tuple[tuple["re.Pattern[str]", int, str], ...]:
-    """For each sentence: what recognises it, how many letters of it are its own, and its French."""
+def _patterns() -> Sequence[tuple["re.Pattern[str]", int, str, bool]]:
+    """For each sentence: what recognises it, how many letters of it are its own, its French, its openness.
+
+    An open one begins with a place for anything at all.
+    """
     known = []
     for english, french in SENTENCES.items():
         parts = _PLACE.split(english)
@@ -69,11 +79,12 @@ def _patterns() -> tuple[tuple["re.Pattern[str]", int, str], ...]:
             for number, part in enumerate(parts)
         )
         end = "" if english.endswith(": ") else r"(?=$|[\s;])"
-        known.append((re.compile(text + end, re.DOTALL), sum(map(len, parts[::2])), french))
+        is_open = not parts[0] and _content_of(parts[1]) == _ANYTHING
+        known.append((re.compile(text + end, re.DOTALL), sum(map(len, parts[::2])), french, is_open))
     return tuple(known)
 
 
 def _content_of(place: str) -> str:
     if place == "phrase":
         return "|".join(map(re.escape, PHRASES))
-    return r"(?:: lines? [^()]*)?" if place == "lines" else r".+?"
+    return r"(?:: lines? [^()]*)?" if place == "lines" else _ANYTHING

@@ -162,6 +162,7 @@ def _end_of_ranges(lines: Sequence[str]) -> int | None:
         match = _BYTE_RANGE.match(line.partition(":")[2].strip())
         if match is None:
             return None
+        # Without an offset a range begins where the one before it ends (RFC 8216, 4.3.2.2).
         start = int(match[2]) if match[2] is not None else position
         position = start + int(match[1])
         end = max(end, position)

@@ -72,6 +72,7 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
     is_last = now.attempts >= now.max_attempts
     again = NextAction.RESUBMIT if now.may_resubmit else NextAction.FAIL
     match error:
+        # RowLockedError stands before DatabaseError, which it is too: a held row is free again soon.
         case ImportBusyError() | RowLockedError() | RunnerManagerChangedError():
             return NextAction.BUSY
         case ResultNotReadyError():
@@ -85,6 +86,7 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
             if now.attempts < min(2, now.max_attempts):
                 return NextAction.RETRY
             return again if now.lost == "requeue" else NextAction.FAIL
+        # Before DatabaseError, which it is too: it lasts for as long as the values are the same.
         case ValuesRefusedError():
             return NextAction.FAIL if is_last else NextAction.RETRY
         case DatabaseError() | NoSpaceError() | MediaNotWritableError() | OSError():

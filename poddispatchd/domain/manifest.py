@@ -179,6 +179,7 @@ def _parents(path: str) -> Iterator[str]:
 
 def _stored_as(path: str) -> str:
     """One spelling for all that a file system may take for the same name."""
+    # Folding may leave a text that is not normalised any more.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 

@@ -26,6 +26,7 @@ class Pace:
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
         self._at_once = max(1, int(per_minute * _AT_ONCE))
+        # For any number it holds nothing: nobody asks for them then.
         self._posts: deque[float] = deque(maxlen=per_minute)
 
     def posted(self, now: float) -> None:
@@ -40,6 +41,8 @@ class Pace:
         if not self._per_minute or used < self._at_once:
             return -inf
         renewal, last = self._posts[0] + _WINDOW, self._posts[-1]
+        # What is left of the minute is shared by those that are left; after the last of them it is the
+        # renewal.
         return last + (renewal - last) / (self._per_minute - used + 1)
 
     def lets_two_go(self, now: float) -> bool:

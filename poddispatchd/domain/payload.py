@@ -94,6 +94,7 @@ class Payload(Struct, frozen=True):
 
     def to_bytes(self) -> bytes:
         """The body as it is sent."""
+        # As requests, with which Pod posts, writes JSON: ASCII only, a space behind each comma and colon.
         return json.dumps(self.document()).encode("ascii")
 
     def without(self, names: Collection[str]) -> "Payload":

@@ -118,6 +118,8 @@ def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
             "They belong to no site that is served here (dispatch.sites).",
             "Add the site to dispatch.sites, or let a daemon that serves it run.",
         )
+    # Each site by itself: managers of one take no task of another, and one with room must not hide that
+    # another has none.
     found = [why_managers(backlog.type, {site}, situation) for site in sorted(sites)]
     if len({finding.reason for finding in found}) <= 1:
         finding = why_managers(backlog.type, sites, situation)

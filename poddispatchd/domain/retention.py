@@ -23,7 +23,7 @@ def _affiliations(text: str) -> list[str]:
     if text.startswith("["):
         try:
             names = ast.literal_eval(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return [text]
         return [name for name in names if isinstance(name, str)]
     return [text]

@@ -150,9 +150,8 @@ def run_times(runs: Iterable[EndedRun]) -> RunTimes:
 
 
 def _manager_shifts(ended: Sequence[EndedRun]) -> dict[ManagerId, float]:
-    """How far each manager's runs are from the others', once the sizes of their sources are allowed for."""
-    by_size = [(run.source.seconds or run.source.bytes, run) for run in ended]
-    known = [(log(size), log(run.ran), run.manager) for size, run in by_size if size and run.source.seconds]
+    """How far each manager's runs are from the others', once the lengths of their sources are allowed for."""
+    known = [(log(run.source.seconds), log(run.ran), run.manager) for run in ended if run.source.seconds]
     if len(known) < FEWEST:
         known = [(0.0, log(run.ran), run.manager) for run in ended]
     offset, slope = _fit([x for x, _, _ in known], [y for _, y, _ in known])
@@ -183,5 +182,6 @@ def _line(sizes: Sequence[float], values: Sequence[float]) -> _Line:
     # Few runs lie closer to their own line than the next one will.
     widening = sqrt((count + 1) / (count - 2))
     left = [widening * (y - offset - slope * x) for x, y in zip(sizes, values, strict=True)]
+    # Silverman's rule for the width of a kernel, by the standard deviation alone.
     width = 0.9 * pstdev(left) * count**-0.2
     return _Line(offset, slope, sorted(value + width * step for value in left for step in _NORMAL))

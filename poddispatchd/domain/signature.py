@@ -38,6 +38,7 @@ def signature_headers(key: bytes | None, event_id: str, at: int, body: bytes) ->
     """
     headers = {"webhook-id": event_id, "webhook-timestamp": str(at)}
     if key is not None:
+        # Id and moment are signed, too: an old message cannot be sent again as a new one.
         digest = hmac.new(
             key, b".".join((event_id.encode(), str(at).encode(), body)), hashlib.sha256
         ).digest()

@@ -64,6 +64,7 @@ class TimeWindows(Struct, frozen=True):
 
     def opens_at(self, now: datetime) -> datetime | None:
         """The first moment, from this one on, at which something may begin; None: there is none."""
+        # Mostly it is open now: then the days to come need not be made.
         for until in (now, now + _HORIZON):
             for begins, _ in self.intervals(now, until):
                 return max(begins, now)
@@ -175,6 +176,7 @@ def _days(days: frozenset[int]) -> str:
 def _moment(zone: ZoneInfo, day: date, minutes: int) -> datetime:
     """The first moment at which the clocks of a zone show this time of a day, or a later one."""
     shown = datetime.combine(day, time()) + timedelta(minutes=minutes)
+    # Of a time that is shown twice this is the first (fold 0).
     found = shown.replace(tzinfo=zone).astimezone(UTC)
     if found.astimezone(zone).replace(tzinfo=None) == shown:
         return found

@@ -1,6 +1,7 @@
 """Tables and sentences fit a terminal; elsewhere a line stays a line."""
 
 import io
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 
@@ -100,3 +101,11 @@ def test_a_reason_keeps_its_beginning_and_its_end(text: str) -> None:
     assert width_of(cut) <= 40
     assert (cut[:5], cut[-5:]) == (text[:5], text[-5:])
     assert (cut == text) is (width_of(text) <= 40)
+
+
+def test_a_list_of_failures_is_shortened_at_once() -> None:
+    reason = "The source cannot be read as a video. " * 8
+    begun = time.thread_time()
+    for _ in range(2000):
+        shortened_inside(reason, 80)
+    assert time.thread_time() - begun < 2

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import time
 from collections.abc import Iterator
 from itertools import chain, product
 
@@ -154,6 +155,13 @@ def test_what_others_say_stays_as_it_is() -> None:
     assert in_language(said, "fr") == (
         "ffmpeg: moov atom not found\nLa source ne peut pas être lue comme une vidéo : déposez-la de nouveau."
     )
+
+
+def test_a_long_log_is_looked_through_at_once() -> None:
+    log = "a. " * 3000
+    begun = time.thread_time()
+    assert in_language(f"{log}Video 7 has been deleted.", "fr") == f"{log}La vidéo 7 a été supprimée."
+    assert time.thread_time() - begun < 2
 
 
 @pytest.mark.parametrize("language", [ENGLISH, "en-gb", "de"])

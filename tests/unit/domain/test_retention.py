@@ -21,6 +21,7 @@ YEARS = {"student": 1, "staff": 5, "faculty": 3}
         ("['visitor']", 2 * 365),
         ("[broken", 2 * 365),
         ("[1, 2]", 2 * 365),
+        ("[{[]: 1}]", 2 * 365),
     ],
 )
 def test_the_affiliation_decides_how_long_a_video_is_kept(affiliation: str, days: int) -> None:
