@@ -279,6 +279,25 @@ async def test_every_task_of_a_runner_that_is_gone_is_found_whoever_asked_for_th
     assert asked(here).count("runners") <= 1200 / RUNNING_AFTER
 
 
+async def test_a_runner_that_is_back_since_the_list_was_read_keeps_its_task(here: Bench) -> None:
+    """The list was up to five minutes old, read for another task: the run was given up, and went on."""
+    await here.running()
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher)
+    here.clock.ahead += 250
+    late = await here.running()
+    await look(here, watcher)
+    runners = list(here.fake.runners)
+    record = here.fake.tasks[RunnerTaskId(await here.of(late, "task_id"))]
+    here.fake.runners[:] = [runner for runner in runners if runner.id != record.runner_id]
+    for seconds in (250, 60, 250):
+        await look(here, watcher, after=seconds)
+    assert asked(here).count("runners") == 2
+    here.fake.runners[:] = runners
+    await look(here, watcher, after=INTERVAL)
+    assert await here.status(late) == "running"
+
+
 async def test_a_result_that_is_told_while_its_runner_is_looked_for_is_imported_and_not_made_again(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
