@@ -186,6 +186,7 @@ class IntentLog:
         self._settings = settings
         self._wakeups = wakeups
         self._language = language
+        # Two at once: while one is brought to the disk, the next is carried out.
         self._requests: Batcher[IntentRequest, Submission | Refused] = Batcher(self._open, at_once=2)
 
     async def open(self, request: IntentRequest) -> Submission | SubmissionResult:

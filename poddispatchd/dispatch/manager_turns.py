@@ -171,6 +171,7 @@ class ManagerTurns:
         if self._deciding and left:
             self._decide_next(left)
             return
+        # Who waits is woken by this, though it is cleared at once: asyncio.Event wakes all that wait.
         self._are_posted.set()
         self._ring()
         if self._deciding:

@@ -69,6 +69,7 @@ class BlockedImports:
         at_manager = self._taken(manager)
         self._alone |= dict.fromkeys(at_manager - {import_id})
         _bound(self._alone)
+        # A result was written: disk and database take others as well.
         waiting = at_manager | self._taken(_SURROUNDINGS)
         return waiting - {import_id}
 

@@ -110,6 +110,7 @@ class Deletion:
             tree = MediaTree.sharing(self._media)
             try:
                 problems = await self._delete_unless_needed(tree, sorted(of_path))
+                # When all wait for their file system, the next hundred would, too.
                 if await self._tell(problems, of_path) == len(items):
                     return
             except DatabaseUnavailableError:

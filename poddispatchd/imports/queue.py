@@ -124,6 +124,7 @@ async def retry(
     await connection.execute(
         *_QUERIES["note_obstacle"](import_id=job.id, owner=job.owner, is_obstructed=obstructed, counts=counts)
     )
+    # Behind the note: with the lease goes the right to write to the row.
     await IMPORTS.postpone(connection, job.lease, seconds, words=words, counts=counts)
 
 

@@ -139,6 +139,13 @@ class Observations(Struct):
             fresh[pk] = seen
         self._by_task = fresh
 
+    def suspects(
+        self, items: Iterable[UnsettledTask], now: float, *, after: float
+    ) -> list[tuple[UnsettledTask, Observation]]:
+        """Those of these tasks that have been on a runner for so many seconds: it may be gone."""
+        seen = [(item, seen) for item in items if (seen := self.get(item)) is not None]
+        return [(item, of) for item, of in seen if of.runner is not None and now - of.since >= after]
+
     def postpone(self, tasks: Iterable[TaskPk], until: float) -> None:
         """Ask about these tasks no earlier."""
         for task in tasks:

@@ -47,6 +47,7 @@ class OnlineRunners:
                     self._registry.learn(manager, await narrowed(self._client, manager, error))
             else:
                 listing = replace(listing, online=frozenset(item.id for item in listed if item.online))
+            # Managers that are gone from Pod are forgotten.
             self._online_runners = {
                 pk: known for pk, known in self._online_runners.items() if self._registry.get(pk) is not None
             }

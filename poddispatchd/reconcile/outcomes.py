@@ -145,6 +145,9 @@ class AppliedOutcomes:
             # A callback, or a person, may have been quicker than the second answer (I4).
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
                 return
+            if task.run is not None and await imports.is_open(connection, task.pk, task.run):
+                # Its callback came while its manager was asked about others: the import finds out the rest.
+                return
             submitted = await submissions.attempts(connection, task)
             may_requeue = task.is_submittable and may_submit_again(
                 submitted.since, max_attempts=settings.max_attempts

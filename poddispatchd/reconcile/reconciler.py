@@ -35,6 +35,9 @@ _PAGE = 200
 _ANSWERED_WITHIN = 2.0
 """Seconds that a look waits for managers; whoever is slower is waited for by nobody."""
 
+_JUST_NOW = 1.0
+"""Seconds for which a list of runners is good enough to give a run up by."""
+
 _QUESTION = "question about a running task"
 """What failures that nobody foresaw are counted under."""
 
@@ -224,25 +227,21 @@ class Reconciler:
 
     async def _look_for_runners(self, manager: RunnerManager, items: Sequence[UnsettledTask]) -> None:
         """Find tasks that their manager calls running although their runner is gone."""
-        gone_for = self._settings().running_after
-        now = self._clock.monotonic()
-        suspects = [
-            (item, seen)
-            for item in items
-            if (seen := self._observations.get(item)) is not None
-            and seen.runner is not None
-            and now - seen.since >= gone_for
-        ]
-        online = await self._online_runners.online(manager, not_before=now - gone_for) if suspects else None
-        if online is None:
-            return
+        gone_for, now = self._settings().running_after, self._clock.monotonic()
+        suspects = self._observations.suspects(items, now, after=gone_for)
+        # The first list may be of minutes ago, read for others: whoever is back since is not gone.
+        for not_before in (now - gone_for, now - _JUST_NOW):
+            online = await self._online_runners.online(manager, not_before=not_before) if suspects else None
+            if online is None:
+                return
+            moment = self._clock.monotonic()
+            suspects = [each for each in suspects if each[1].is_gone(online, moment, after=gone_for)]
         for item, seen in suspects:
-            if seen.is_gone(online, self._clock.monotonic(), after=gone_for):
-                reason = (
-                    f"Runner {seen.runner!r}, which worked on it, is not online at runner manager "
-                    f"{manager.name!r} any more."
-                )
-                await self._polling.apart(item, self._outcomes.lost(item, reason), _NOWHERE)
+            reason = (
+                f"Runner {seen.runner!r}, which worked on it, is not online at runner manager "
+                f"{manager.name!r} any more."
+            )
+            await self._polling.apart(item, self._outcomes.lost(item, reason), _NOWHERE)
 
     async def _note_runners(self, items: Sequence[UnsettledTask]) -> None:
         """Tell of the runners that are missing since this look, or are back."""

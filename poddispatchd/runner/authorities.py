@@ -45,6 +45,7 @@ class TrustedAuthorities:
 
     async def read_again(self) -> None:
         """Read the files again if they were changed; what cannot be read, or not in time, changes nothing."""
+        # One that hangs is waited for by all who come: each would begin a thread else.
         if self._reading is None or self._reading.done():
             # No pool's thread: the end of the process would wait for one that hangs (I12).
             self._reading = _begun(self._changed)
@@ -118,6 +119,7 @@ class TrustingConnector(aiohttp.TCPConnector):
         except aiohttp.ClientConnectorCertificateError:
             await self._authorities.read_again()
             self._ssl = self._authorities.context
+            # Another connection may have read them meanwhile: what counts is whether these were tried.
             if self._ssl is tried:
                 raise
         return await super().connect(req, traces, timeout)

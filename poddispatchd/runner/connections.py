@@ -64,6 +64,7 @@ class BoundedHandler(ResponseHandler, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much of it has arrived."""
+        # A copy: the space is the same for all connections.
         self.data_received(bytes(self._space[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
@@ -92,6 +93,7 @@ class BoundedHandler(ResponseHandler, asyncio.BufferedProtocol):
             else:
                 super().feed_data(data, size)
             return
+        # A kept connection begins anew with each answer.
         self._interim = self._came = self._counted = 0
         self._body, self._is_chunked = body, message.chunked
         super().feed_data(data, size)

@@ -196,6 +196,7 @@ class SmallFiles:
 
     async def write(self) -> None:
         """Write what is kept; the errors are those of ``add``."""
+        # Taken out before they are written: others are added meanwhile.
         files, self._files, self._size = self._files, [], 0
         if not files:
             return
@@ -209,6 +210,7 @@ class SmallFiles:
         except OSError as error:
             raise disk_error(error, f"Files in {self._storage} cannot be written") from error
         finally:
+            # One that goes on, after a cancellation, is waited for by ``close``.
             if working.done():
                 self._working.discard(working)
 

@@ -107,6 +107,7 @@ def result_refusal(
         return RunnerTaskUnknownError(f"Runner manager {manager.name!r} no longer knows this task.")
     words = _words(manager, detail) if detail else ""
     match answer.status:
+        # A path that the framework does not serve tells nothing of the file: it is the address that is wrong.
         case 404 if detail and not is_no_route(detail):
             return ResultGoneError(f"{what} cannot be had from runner manager {manager.name!r}: {words}.")
         case 400 | 425 if not answer.is_html:
@@ -202,6 +203,7 @@ def _words(manager: RunnerManager, text: str) -> str:
     """Another machine's words, fit for a log: one short line without our token."""
     token = manager.token.get_secret_value().strip()
     if token:
+        # As a word of its own: a short token stands inside others by chance.
         text = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", MASK, text)
     text = without_secrets(text)
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -83,6 +83,7 @@ class NamesLoop(asyncio.SelectorEventLoop):
             kind = self._known.get(host, _Kind.UNKNOWN)
             self._waiting[kind].append(lambda: self._begin(question, found, kind))
             self._begin_next()
+        # Others wait for the same answer, and its thread goes on in any case.
         return await asyncio.shield(found)
 
     def looks_up(self, host: str) -> bool:

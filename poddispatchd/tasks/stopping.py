@@ -46,6 +46,7 @@ async def stop_run(client: RunnerClient, manager: RunnerManager, task_id: Runner
         case StopOutcome.RUNNER_UNREACHABLE:
             return Stop(False, f"It may run on: {name} does not reach its runner.")
         case StopOutcome.UNSUPPORTED:
+            # Over, for nobody can stop it: asking again changes nothing.
             return Stop(True, f"It runs on: {name} is older than Esup-Runner 1.6.0 and cannot stop tasks.")
         case _:
             assert_never(outcome)

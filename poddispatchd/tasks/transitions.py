@@ -233,6 +233,7 @@ async def _end(
     if (known := report.advice(language)) is not None:
         output = _with_words(output, known)
     await tasks.finish(connection, task, status, output)
+    # Its manager says now that it has no result: none is to be fetched any more.
     await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
     if task.run is not None:
         await failures.note_failure(connection, task.pk, task.run, report.identity)

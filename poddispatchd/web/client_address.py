@@ -32,6 +32,7 @@ def client_address(peer: str, forwarded: Iterable[str], trusted: Networks) -> st
     believed = _parsed(peer) if values else None
     if believed is None:
         return peer
+    # From the right, where our own servers have written.
     hops = [hop for value in values for hop in value[-4096:].split(",")][-_MOST_HOPS:]
     while hops and _is_in(believed, trusted):
         hop = _parsed(hops.pop())

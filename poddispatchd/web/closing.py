@@ -150,6 +150,7 @@ class Closer:
         until = thread_time() + SLICE_SECONDS
         for number, _ in self._epoll.poll(0, _MOST_EVENTS):
             refused = self._lingering[number]
+            # Readable with nothing to read: the peer has closed.
             refused.left -= self._discarded(refused.connection) or refused.left
             if refused.left <= 0:
                 self._end(refused)

@@ -143,6 +143,7 @@ class ConnectionTable:
 
     def knows(self, peer: Peer) -> None:
         """This peer has shown a valid token."""
+        # Not counted any more: managers behind one gateway may be many.
         peer.is_known = True
         self._uncount(peer)
 

@@ -101,6 +101,7 @@ class HeadReader:
         self._epoll.close()
         for making in self._making:
             making.cancel()
+        # The listener drops those that we wait for; these wait for us.
         while self._to_serve:
             self._to_serve.take().connection.close()
 

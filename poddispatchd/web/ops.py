@@ -118,6 +118,7 @@ def _host_check(names: Collection[str]) -> Middleware:
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host")
+        # HTTP/1.0 knows no Host; browsers, which can be deceived, always send one.
         if host is not None and not _is_ours(host, names):
             return web.Response(
                 status=421,

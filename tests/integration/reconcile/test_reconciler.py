@@ -11,13 +11,15 @@ from structlog.types import EventDict
 from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import observations
 from poddispatchd.observability.events import Event
 from poddispatchd.reconcile import outcomes, polling, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
-from poddispatchd.runner.client import NOBODYS
+from poddispatchd.runner.client import NOBODYS, RunnerClient
+from poddispatchd.runner.records import RunnerInfo
 from poddispatchd.runtime import incidents
 from poddispatchd.runtime.jobs import Progress
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, FaultKind, Mode, RunOutcome
@@ -275,6 +277,48 @@ async def test_every_task_of_a_runner_that_is_gone_is_found_whoever_asked_for_th
         await look(here, watcher, after=25)
     assert await here.status(late) == "pending"
     assert asked(here).count("runners") <= 1200 / RUNNING_AFTER
+
+
+async def test_a_runner_that_is_back_since_the_list_was_read_keeps_its_task(here: Bench) -> None:
+    """The list was up to five minutes old, read for another task: the run was given up, and went on."""
+    await here.running()
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher)
+    here.clock.ahead += 250
+    late = await here.running()
+    await look(here, watcher)
+    runners = list(here.fake.runners)
+    record = here.fake.tasks[RunnerTaskId(await here.of(late, "task_id"))]
+    here.fake.runners[:] = [runner for runner in runners if runner.id != record.runner_id]
+    for seconds in (250, 60, 250):
+        await look(here, watcher, after=seconds)
+    assert asked(here).count("runners") == 2
+    here.fake.runners[:] = runners
+    await look(here, watcher, after=INTERVAL)
+    assert await here.status(late) == "running"
+
+
+async def test_a_result_that_is_told_while_its_runner_is_looked_for_is_imported_and_not_made_again(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner came back at the last moment, and its result was thrown away for another run."""
+    task, runners = await here.running(), RunnerClient.runners
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher)
+    here.fake.runners.clear()
+    await look(here, watcher, after=RUNNING_AFTER)
+
+    async def told_meanwhile(client: RunnerClient, manager: RunnerManager) -> list[RunnerInfo]:
+        listed = await runners(client, manager)
+        await here.end(task)
+        await here.open_import(task)
+        return listed
+
+    monkeypatch.setattr(RunnerClient, "runners", told_meanwhile)
+    await look(here, watcher, after=RUNNING_AFTER + 1)
+    assert await here.status(task) == "running"
+    await here.import_due()
+    assert await here.status(task) == "completed"
 
 
 async def test_a_runner_that_comes_back_keeps_its_task(here: Bench) -> None:
