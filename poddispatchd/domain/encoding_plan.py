@@ -283,7 +283,7 @@ def log_text(
         content: what was imported.
         output_directory: absolute path of the video's files, as Pod writes it.
         ended_at: the end, in the form of ``ctime``.
-        pod_version: since 4.4 the log tells the id of the image that became the thumbnail, and ``End:``.
+        pod_version: since 4.4 the log tells the id of the thumbnail's image, and has no spaces before colons.
         thumbnail_id: of the image that became the thumbnail; None without a new one.
     """
     is_new = ThumbnailChoice.by_version(pod_version) is ThumbnailChoice.MIDDLE
@@ -291,7 +291,8 @@ def log_text(
     if content.overview is not None:
         messages.append(f"attach existing overview: {output_directory}/{content.overview}")
     messages.extend(content.warnings)
-    attached = "".join(f"\n- {label}\n{output_directory}/{name}" for label, name in content.log)
+    labels = ((label.replace(" :", ":") if is_new else label, name) for label, name in content.log)
+    attached = "".join(f"\n- {label}\n{output_directory}/{name}" for label, name in labels)
     if is_new and thumbnail_id is not None:
         attached += f"\n- persisted_thumbnail_id:\n{thumbnail_id}"
     messages.append(attached)

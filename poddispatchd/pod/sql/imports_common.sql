@@ -8,7 +8,8 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
        CASE WHEN film.id IS NOT NULL THEN coalesce(film.video, '') END AS video_file, recording.source_file,
        (SELECT audio.source_file
           FROM video_encode_transcript_encodingaudio AS audio
-         WHERE audio.video_id = film.id AND audio.encoding_format = 'audio/mp3' AND task.type = 'transcription'
+         WHERE audio.video_id = film.id AND audio.encoding_format = 'audio/mp3' AND audio.name = 'audio'
+           AND task.type = 'transcription'
          ORDER BY audio.id
          LIMIT 1) AS mp3
   FROM runner_manager_task AS task

@@ -17,7 +17,7 @@ SELECT every_rendition.renditions, recording.source_file,
        CASE WHEN this_video.id IS NOT NULL THEN jsonb_strip_nulls({titles})::text END AS titles,
        (SELECT audio.source_file
           FROM video_encode_transcript_encodingaudio AS audio
-         WHERE audio.video_id = this_video.id AND audio.encoding_format = 'audio/mp3'
+         WHERE audio.video_id = this_video.id AND audio.encoding_format = 'audio/mp3' AND audio.name = 'audio'
          ORDER BY audio.id
          LIMIT 1) AS mp3,
        ARRAY(SELECT track.lang FROM completion_track AS track

@@ -72,13 +72,23 @@ async def test_a_file_whose_path_no_column_of_pod_holds_is_left_out_unless_it_is
     assert "would have a path of more than 255 characters in Pod" in await here.words(task)
 
 
-async def test_a_page_under_the_name_of_a_thumbnail_is_never_one(here: Bench) -> None:
-    task = await here.ready(behaviour=Behaviour(files={"un-cours_0.png": HTML}))
+@pytest.mark.parametrize(("pages", "taken"), [((0,), "un-cours_1.png"), ((0, 1, 2), None)])
+async def test_a_page_under_the_name_of_a_thumbnail_is_never_one(
+    here: Bench, pages: tuple[int, ...], taken: str | None
+) -> None:
+    """The next picture of the result is, where there is any."""
+    files: dict[str, bytes | None] = {f"un-cours_{number}.png": HTML for number in pages}
+    task = await here.ready(behaviour=Behaviour(files=files))
     await here.import_due()
 
     video = await here.of(task, "video_id")
     assert await here.status(task) == "completed"
-    assert await here.value("SELECT thumbnail_id FROM video_video WHERE id = $1", video) is None
+    found = await here.value(
+        "SELECT (SELECT file FROM podfile_customimagemodel WHERE id = thumbnail_id) FROM video_video"
+        " WHERE id = $1",
+        video,
+    )
+    assert (found and found.rpartition("/")[2]) == taken
     assert not [name for name, content in here.files().items() if HTML in content]
 
 

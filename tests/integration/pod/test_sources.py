@@ -76,12 +76,18 @@ async def test_an_encoding_is_loaded_with_all_that_shapes_it(pod_database: PodDa
 async def test_a_transcription_is_loaded_with_its_first_mp3_and_track(pod_database: PodDatabase) -> None:
     async with pod(pod_database) as (_, capabilities, connection):
         film = await video(connection, main_lang="fr", transcript="de")
-        for format_, file in (("video/mp4", "a.m4a"), ("audio/mp3", "a.mp3"), ("audio/mp3", "b.mp3")):
+        for format_, name, file in (
+            ("video/mp4", "audio", "a.m4a"),
+            ("audio/mp3", "360p", "named-otherwise.mp3"),
+            ("audio/mp3", "audio", "a.mp3"),
+            ("audio/mp3", "audio", "b.mp3"),
+        ):
             await insert(
                 connection,
                 "video_encode_transcript_encodingaudio",
                 video_id=film,
                 encoding_format=format_,
+                name=name,
                 source_file=file,
             )
         for lang in ("it", "es"):

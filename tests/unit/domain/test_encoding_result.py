@@ -424,6 +424,8 @@ def test_the_log_keeps_what_it_held_and_says_what_was_attached() -> None:
 def test_the_log_of_a_newer_pod_tells_the_id_of_the_thumbnail() -> None:
     log = log_text(None, imported(info()), "/media/v/0001", ENDED, pod_version="4.4.1", thumbnail_id=7)
     assert log.endswith(f"audio_192k_a.mp3\n- persisted_thumbnail_id:\n7\n\nEnd: {ENDED}")
+    assert "\n- encode_video_mp3:\n/media/v/0001/audio_192k_a.mp3" in log
+    assert " :" not in log
 
 
 JSON_VALUES = st.recursive(
