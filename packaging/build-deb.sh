@@ -35,7 +35,12 @@ gzip -9n "$stage/usr/share/man/man8/poddispatchd.8" "$stage/usr/share/man/man5/p
 doc=$stage/usr/share/doc/poddispatchd
 install -d "$doc/examples/nginx" "$doc/examples/prometheus" "$doc/examples/grafana" "$doc/examples/systemd"
 install -m 0644 "$source/LICENSE" "$doc/copyright"
-install -m 0644 "$source/README.md" "$source/CHANGELOG.md" "$doc/"
+install -m 0644 "$source/README.md" "$source/CHANGELOG.md" "$source/SECURITY.md" "$doc/"
+# What the README and the messages send people to, who have no checkout then.
+install -d "$doc/docs/fr" "$doc/docs/reference"
+install -m 0644 "$source"/docs/*.md "$source"/docs/*.svg "$doc/docs/"
+install -m 0644 "$source"/docs/fr/*.md "$doc/docs/fr/"
+install -m 0644 "$source"/docs/reference/*.md "$doc/docs/reference/"
 install -m 0644 "$source/config.yaml.example" "$doc/examples/"
 install -m 0644 "$source"/contrib/nginx/*.conf "$doc/examples/nginx/"
 install -m 0644 "$source"/contrib/prometheus/poddispatchd.rules.yml "$doc/examples/prometheus/"

@@ -1,5 +1,5 @@
 """``python -m poddispatchd``."""
 
-from poddispatchd.cli.main import main
+from poddispatchd.cli.entry import main
 
 main()

@@ -169,5 +169,5 @@ def check_version(version: int) -> None:
     if version > LATEST:
         raise SchemaNewerError(
             f"The schema {SCHEMA!r} has version {version}, this poddispatchd knows up to {LATEST}: "
-            "install the newer poddispatchd on this machine, too."
+            "install the newer poddispatchd on this machine, too, or see 'Downgrade' in docs/upgrade.md."
         )

@@ -86,7 +86,7 @@ def install(tree: Path, work: Path) -> None:
     target = ("--target", str(packages), "--python-version", python, "--only-binary=:all:")
     _run(*pip, "install", "--no-index", "--find-links", str(found), *target, str(wheel))
     script = prefix / "bin/poddispatchd"
-    script.write_text("#!/opt/poddispatchd/bin/python\nfrom poddispatchd.cli.main import main\n\nmain()\n")
+    script.write_text("#!/opt/poddispatchd/bin/python\nfrom poddispatchd.cli.entry import main\n\nmain()\n")
     script.chmod(0o755)
 
 

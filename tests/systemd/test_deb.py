@@ -51,7 +51,9 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     assert run("cat", "/var/lib/dpkg/info/poddispatchd.conffiles") == _MEDIA
     for file in ("man/man8/poddispatchd.8.gz", "man/man5/poddispatchd.yaml.5.gz",
                  "bash-completion/completions/poddispatchd", "doc/poddispatchd/examples/config.yaml.example",
-                 "doc/poddispatchd/examples/nginx/poddispatchd.conf"):  # fmt: skip
+                 "doc/poddispatchd/examples/nginx/poddispatchd.conf",
+                 "doc/poddispatchd/docs/troubleshooting.md",
+                 "doc/poddispatchd/docs/reference/settings.md"):  # fmt: skip
         assert run("dpkg", "--search", f"/usr/share/{file}").startswith("poddispatchd:")
     # Nothing in it knows where it was built, nor on whose index its parts were found.
     assert run("grep", "-rlIE", "/tmp/tmp[.]|/dev/shm", "/opt/poddispatchd/bin", check=False) == ""

@@ -200,6 +200,23 @@ async def test_a_refused_configuration_keeps_nobody_from_asking_the_daemon_that_
     assert "unknown key pod.use_podfiles" in said.err
 
 
+def test_ctrl_c_while_the_command_is_imported_prints_no_traceback() -> None:
+    code = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "asyncio.base_events":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+import runpy
+runpy.run_module("poddispatchd", run_name="__main__")
+"""
+
+    ran = subprocess.run([sys.executable, "-c", code, "--version"], check=False, capture_output=True)
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, b"", b"")
+
+
 async def test_ctrl_c_is_status_130(pod: Pod) -> None:
     """click took it for an answer of "no", which is status 1."""
     async with pod.database.connection() as connection:
