@@ -9,13 +9,16 @@ from typing import TypeVar
 
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
     MediaNotWritableError,
     NoSpaceError,
     RecordUnavailableError,
+    RowLockedError,
     RunnerManagerError,
     RunnerUnreachableError,
     SchemaError,
-    SessionEndedError,
+    ValuesRefusedError,
 )
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
@@ -33,6 +36,9 @@ _OF_ONE_RESULT = (RecordUnavailableError, RunnerUnreachableError)
 
 _WRITING = "writing of a result"
 """What is counted under this is told for as long as the result waits."""
+
+_TOLD_ELSEWHERE = (DatabaseUnavailableError, RowLockedError, SchemaError, ValuesRefusedError)
+"""Refusals of the database of which people learn in other ways."""
 
 _SURROUNDINGS = None
 """In place of a manager: the media tree, its disk, the database."""
@@ -106,7 +112,7 @@ class ImportObstacles:
         registry: learns of a manager's trouble.
         media_health: shows why results cannot be written.
         catalogue: is read again when Pod's tables seem changed.
-        incidents: tells over what the database ends sessions.
+        incidents: tells of results that the database does not take.
     """
 
     def __init__(
@@ -138,7 +144,7 @@ class ImportObstacles:
         """
         if isinstance(error, SchemaError):
             await self._catalogue.refresh()
-        if isinstance(error, SessionEndedError):
+        if isinstance(error, DatabaseError) and not isinstance(error, _TOLD_ELSEWHERE):
             self._incidents.failed(_WRITING, error, task=job.task_pk)
         manager = self._registry.get(job.runner_manager_id)
         if isinstance(error, RunnerManagerError) and manager is not None:

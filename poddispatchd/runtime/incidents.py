@@ -27,8 +27,9 @@ _LONGEST_WAIT = 60.0
 _TELL_EVERY = 600.0
 """Seconds after which a failure that goes on is told again, in one line."""
 
-_FORGOTTEN_AFTER = 900.0
-"""Seconds without another failure after which one is over although nobody said so: its task may be gone."""
+_FORGOTTEN_AFTER = 1200.0
+"""Seconds without another failure after which one is over although nobody said so: its task may be gone. An
+import is tried again every 15 minutes, at the latest."""
 
 _MANY = 1000
 """Tasks of one incident beyond which those that are over are looked for at each failure."""

@@ -83,6 +83,31 @@ async def test_an_acceptance_that_is_refused_is_told_once_and_stored_when_it_can
     assert _SECRET not in rig.everything_said()
 
 
+async def test_a_result_that_the_database_does_not_take_is_told_and_imported_when_it_does(rig: Rig) -> None:
+    """It was tried for ever, and nothing but lines of the log said so: no page, no check, no figure."""
+    rig.set("log", level="info")
+    [task] = await rig.add(TaskType.ENCODING)
+    [row] = await rig.fetch("SELECT video_id FROM runner_manager_task")
+    await rig.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN IF NEW.id = {row['video_id']} AND NEW.duration <> OLD.duration"
+        f" THEN RAISE EXCEPTION 'the site does not want {_SECRET}'; END IF; RETURN NEW; END $$;"
+        " CREATE TRIGGER refuse BEFORE UPDATE ON video_video FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    daemon = await rig.start()
+
+    problems = await _until_told(rig, "The writing of a result fails (task 1)")
+    assert "raise (P0001)" in problems
+    [other] = await rig.add(TaskType.ENCODING)
+    await daemon.event("task.completed", task=other)
+
+    await rig.execute(_NO_LONGER)
+    await daemon.event("task.completed", task=task)
+    await daemon.event("service.recovered", job="writing of a result")
+    assert len(rig.manager.tasks) == 2
+    assert _SECRET not in rig.everything_said()
+
+
 async def test_a_finished_result_waits_uncounted_while_pod_s_tables_are_newer_than_we_know(rig: Rig) -> None:
     """Pod is migrated under the daemon: finished results were counted out, and failed for good."""
     rig.set("imports", max_attempts=1)

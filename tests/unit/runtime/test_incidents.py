@@ -116,7 +116,7 @@ def test_the_failure_of_a_task_that_is_gone_is_forgotten() -> None:
     clock = _Clock()
     incidents = Incidents(clock)
     incidents.failed("submission", DatabaseError("It was refused."), task=1)
-    clock.time = 901
+    clock.time = 1201
     assert not incidents.active
 
 
@@ -205,6 +205,6 @@ def test_tasks_that_failed_once_are_not_kept_for_ever_where_nobody_looks(
     with capture_logs():
         for task in range(20):
             incidents.failed("submission", _bug("broken"), task=task)
-            clock.time += 400
+            clock.time += 500
     [incident] = incidents._by_job.values()
     assert list(incident.by_task) == [17, 18, 19]
