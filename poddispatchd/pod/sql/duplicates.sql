@@ -48,8 +48,8 @@ WITH locked AS MATERIALIZED (
        AND (:grace::float8 = 0
             OR task.date_added < now() - make_interval(secs => :grace)
             OR task.date_added > now() + make_interval(secs => :grace))
+     -- By primary key, as every transaction that locks several rows: two of them must not wait for each other.
      ORDER BY task.id
-       -- By primary key, as every transaction that locks several rows: two of them must not wait for each other.
        FOR UPDATE OF task
 )
 UPDATE runner_manager_task AS task
