@@ -10,6 +10,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
+    DatabaseUnavailableError,
     RowLockedError,
     RunnerManagerError,
     SchemaError,
@@ -39,7 +40,7 @@ _ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError, SessionEndedError)
 _ABOUT_EVERYTHING = (DatabaseStateError, SchemaError)
 """Errors of the database that meet every statement of the kind."""
 
-_IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError, SessionEndedError, RunnerManagerError)
+_IN_WORDS = (DatabaseUnavailableError, RowLockedError, SchemaError, SessionEndedError, RunnerManagerError)
 """Errors that are no bugs of ours: a sentence says all."""
 
 
