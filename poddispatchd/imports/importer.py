@@ -101,6 +101,8 @@ class Importer:
         self._leases = LeaseHolder(IMPORTS, database, owner, clock)
         self._running: dict[object, _Running] = {}
         self._stopping = False
+        self._unanswered: set[object] = set()
+        """Imports amid which the database was lost, the last time that they were tried."""
         self._rest_until = float("-inf")
         """Until when nothing is begun: the database does not take what an import writes."""
 
@@ -200,6 +202,7 @@ class Importer:
                 task=job.task_pk,
             )
             self._incidents.recovered(_IMPORT, task=job.task_pk)
+            self._unanswered.discard(job.lease.key)
         except DatabaseError as error:
             # The attempt was not the result's fault: the lease is given back when the database answers.
             log.warning(Event.IMPORT_RETRIED, task=job.task_pk, reason=str(error))
@@ -210,4 +213,9 @@ class Importer:
             # A server that answers and takes nothing: told as a failure, with waits that grow.
             if type(error) is not DatabaseUnavailableError:
                 delay = self._incidents.failed(_IMPORT, error, task=job.task_pk)
+            elif job.lease.key in self._unanswered:
+                # It is this result over which the database says nothing: the others are not to wait for it.
+                self._incidents.failed(_IMPORT, error, task=job.task_pk)
+            else:
+                self._unanswered.add(job.lease.key)
             self._rest_until = self._clock.monotonic() + delay

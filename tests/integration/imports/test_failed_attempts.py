@@ -563,6 +563,31 @@ async def test_a_database_lost_at_any_step_costs_no_attempt(
     assert here.staged() == []
 
 
+async def test_a_result_over_which_the_database_says_nothing_is_told_from_the_second_time_on(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trigger of the site's that hangs: it was tried every minute, and no page or check told of it."""
+    task = await here.ready()
+    importer, told = features.importer(here.parts), []
+
+    async def silent(*_: object) -> None:
+        raise DatabaseUnavailableError("The database cannot be reached: no answer in time.")
+
+    with monkeypatch.context() as database:
+        database.setattr(Preparation, "prepare", silent)
+        for _ in range(3):
+            await importer.step()
+            await idle(importer)
+            told.append([incident.words for incident in here.parts.incidents.active])
+            here.clock.ahead += 1.0
+    fails, why = f"The import fails (task {task})", "The database cannot be reached: no answer in time."
+    assert told == [[], [f"{fails}, 1 times by now: {why}"], [f"{fails}, 2 times by now: {why}"]]
+
+    await here.import_due(importer)
+    assert await here.status(task) == "completed"
+    assert not here.parts.incidents.active
+
+
 async def test_a_bug_in_an_import_ends_in_words_as_well(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     task = await here.ready()
 
