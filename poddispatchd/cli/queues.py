@@ -133,7 +133,7 @@ class _Chosen(Struct, frozen=True):
 
     async def keys(self, connection: Connection) -> tuple[str, ...]:
         if not self.all:
-            return self.ids
+            return tuple(dict.fromkeys(self.ids))  # each once, however often it is named
         items = await QUEUES[self.queue].set_aside_items(connection, 2**31 - 1)
         return tuple(item.key for item in items)
 

@@ -47,7 +47,7 @@ async def test_items_are_tried_again_or_dismissed_by_their_ids_or_all(pod: Pod) 
     await pod.run("db", "init")
     await pod.execute(_SET_ASIDE)
 
-    retried = await pod.run("queues", "retry", "callbacks", "1")
+    retried = await pod.run("queues", "retry", "callbacks", "1", "1")
     dismissed = await pod.run("queues", "dismiss", "callbacks", "2")
     unknown = await pod.run("queues", "retry", "callbacks", "1", "99")
     rest = await pod.run("queues", "retry", "callbacks", "--all")
