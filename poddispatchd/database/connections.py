@@ -212,6 +212,10 @@ class GuardedTransaction:
             await self._raw.start()
         except _FAILURES as error:
             raise self._connection._translated(error) from None  # noqa: SLF001 - one module
+        except BaseException:
+            # Cut off: nobody knows whether it began, and nobody may go on in it.
+            self._connection.terminate()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -228,6 +232,9 @@ class GuardedTransaction:
             # What happened in the block says more than that it could not be rolled back. Nobody may go on in
             # this transaction: the server rolls it back when the connection ends.
             self._connection.terminate()
+        except BaseException:
+            self._connection.terminate()
+            raise
 
 
 @asynccontextmanager

@@ -24,10 +24,9 @@ _AGAIN = 2.0
 STUCK_AFTER = 600.0
 """Seconds one step of a job may take before the watchdog is left to bite."""
 
-
-_UNANSWERED = 3
-"""So many times in a row a job meets a lost database that answers the session: the session tells a lost one
-before, within seconds."""
+_UNANSWERED_FOR = 30.0
+"""Seconds for which a job meets a lost database that answers the session. A lost one is told by the session
+before: within seconds, behind a pooler that keeps its clients waiting somewhat later."""
 
 _LONGEST_UNANSWERED = 10.0
 """Seconds between two tries then: all connections may have been taken for a moment."""
@@ -72,25 +71,27 @@ async def run_job(loop: Loop, context: JobContext) -> None:
     it; an error nobody foresaw is logged with its traceback once, and the job goes on after a growing delay
     that nothing cuts short (invariants I11, I12).
     """
-    job, pulse, session, unanswered = loop.name, context.pulse, context.session, 0
+    job, pulse, session = loop.name, context.pulse, context.session
+    unanswered_since: float | None = None
     while True:
         if not session.is_up:
-            unanswered = 0
+            unanswered_since = None
         if loop.needs_database:
             await session.available()
         pulse.begins(job)
         delay, rest = 0.0, 0.0
         try:
             delay = await loop.step()
-            unanswered = 0
+            unanswered_since = None
             context.incidents.recovered(job)
         except DatabaseStateError as error:
             session.suspect()
             rest = context.incidents.failed(job, error)
         except DatabaseUnavailableError as error:
             session.suspect()
-            unanswered, rest = unanswered + 1, 1.0
-            if unanswered >= _UNANSWERED and session.is_up:
+            now, rest = context.clock.monotonic(), 1.0
+            unanswered_since = now if unanswered_since is None else unanswered_since
+            if now - unanswered_since >= _UNANSWERED_FOR and session.is_up:
                 # A statement takes longer than any may, say: nobody else would tell.
                 rest = min(context.incidents.failed(job, error), _LONGEST_UNANSWERED)
         except SchemaError as error:

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 import structlog
 from asyncpg.pool import PoolConnectionHolder
+from asyncpg.transaction import Transaction
 
 from poddispatchd.config.model import LogSettings
 from poddispatchd.database.connections import GuardedConnection
@@ -247,3 +248,29 @@ async def test_rows_are_waited_for_whatever_isolation_the_database_is_set_to(
             assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
         async with database.transaction() as connection:
             assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+
+
+@pytest.mark.parametrize("moment", ["start", "commit", "rollback"])
+async def test_nobody_goes_on_in_a_transaction_whose_beginning_or_end_was_cut_off(
+    database: Database, moment: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind a pooler that keeps its clients waiting the driver was left with it, and told of that as an error."""
+    carry_out = getattr(Transaction, moment)
+
+    async def cut_off(transaction: Transaction) -> None:
+        if moment == "start":
+            await carry_out(transaction)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Transaction, moment, cut_off)
+    with pytest.raises(asyncio.CancelledError):
+        async with database.connection() as connection, connection.transaction():
+            if moment == "rollback":
+                raise ValueError
+    monkeypatch.undo()
+
+    # Outside of a transaction each statement has a time of its own.
+    async with database.connection() as connection:
+        first, second = [await connection.fetchval("SELECT now()") for _ in range(2)]
+    assert first < second
+    assert "active transaction" not in caplog.text
