@@ -254,7 +254,7 @@ async def test_rows_are_waited_for_whatever_isolation_the_database_is_set_to(
 async def test_nobody_goes_on_in_a_transaction_whose_beginning_or_end_was_cut_off(
     database: Database, moment: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Behind a pooler that keeps its clients waiting the driver was left with it, and told of that as an error."""
+    """Behind a pooler that keeps its clients waiting, the driver told of one as an error."""
     carry_out = getattr(Transaction, moment)
 
     async def cut_off(transaction: Transaction) -> None:
@@ -262,11 +262,14 @@ async def test_nobody_goes_on_in_a_transaction_whose_beginning_or_end_was_cut_of
             await carry_out(transaction)
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(Transaction, moment, cut_off)
-    with pytest.raises(asyncio.CancelledError):
+    async def work() -> None:
         async with database.connection() as connection, connection.transaction():
             if moment == "rollback":
                 raise ValueError
+
+    monkeypatch.setattr(Transaction, moment, cut_off)
+    with pytest.raises(asyncio.CancelledError):
+        await work()
     monkeypatch.undo()
 
     # Outside of a transaction each statement has a time of its own.
