@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -15,7 +16,13 @@ from poddispatchd.database.pool import Database
 from poddispatchd.database.sqlstates import FOREIGN_KEY_VIOLATION
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk
-from poddispatchd.errors import ResultError, RowLockedError, UnusableAnswerError, ValuesRefusedError
+from poddispatchd.errors import (
+    DatabaseError,
+    ResultError,
+    RowLockedError,
+    UnusableAnswerError,
+    ValuesRefusedError,
+)
 from poddispatchd.journal import unwanted_runs
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
@@ -153,15 +160,25 @@ class Acceptance:
                 assert_never(other)
 
     async def stop(self, task: TaskPk, manager: RunnerManager, task_id: RunnerTaskId) -> None:
-        """Stop a run that belongs to no row, at once or as soon as it can be; its callback is ignored."""
+        """Stop a run that belongs to no row, at once or as soon as it can be; its callback is ignored.
+
+        Raises:
+            DatabaseError: it goes on, and that could not be written down.
+        """
         run = Run(manager.id, task_id)
+        refused: DatabaseError | None = None
         # Before it is asked (I3): its callback is ignored, and nothing else would lead to it after a kill.
-        async with self._database.connection() as connection:
-            await unwanted_runs.add(connection, task, run)
+        try:
+            async with self._database.connection() as connection:
+                await unwanted_runs.add(connection, task, run)
+        except DatabaseError as error:
+            refused = error  # all the more now: nobody would ask later
         stop = await stop_run(self._client, manager, task_id)
         if stop.is_over:
-            async with self._database.connection() as connection:
-                await unwanted_runs.settle(connection, run)
+            if refused is None:
+                with suppress(DatabaseError):  # it is asked once more, and settled by that
+                    async with self._database.connection() as connection:
+                        await unwanted_runs.settle(connection, run)
             return
         log.warning(
             Event.SUBMISSION_ORPHANED,
@@ -170,6 +187,8 @@ class Acceptance:
             task_id=task_id,
             reason=stop.words,
         )
+        if refused is not None:
+            raise refused
         self._wakeups.stops.ring()
 
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[StoredRun]:

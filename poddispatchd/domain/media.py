@@ -4,6 +4,7 @@ Paths are plain text with forward slashes; nothing here looks at a disk.
 """
 
 import posixpath
+from collections.abc import Collection
 from urllib.parse import quote, unquote
 
 from poddispatchd.domain.source import EncodingSource, Source, StudioSource, TranscriptionSource, Video
@@ -108,7 +109,7 @@ def output_directory(video_file: str, video_id: VideoId) -> str:
     return posixpath.join(posixpath.dirname(video_file), video_number(video_id))
 
 
-def is_another_source(source_url: str, video_file: str, video_id: VideoId) -> bool:
+def is_another_source(source_url: str, files: Collection[str], video_id: VideoId) -> bool:
     """Whether a run that was given an address works on an earlier file of a video.
 
     Only the name tells: Pod moves the files of a video whose owner changes. A file below the video's output
@@ -116,11 +117,11 @@ def is_another_source(source_url: str, video_file: str, video_id: VideoId) -> bo
 
     Args:
         source_url: what the runner was given.
-        video_file: of the video now, as Pod stores it.
+        files: of the video now, as Pod stores them, which a runner may be given.
         video_id: its primary key.
     """
     directory, _, name = source_url.rpartition("/")
     if directory.rpartition("/")[2] == video_number(video_id):
         return False
-    now = posixpath.basename(video_file)
-    return bool(now) and now not in (name, unquote(name))
+    names = {posixpath.basename(file) for file in files} - {""}
+    return bool(names) and names.isdisjoint((name, unquote(name)))

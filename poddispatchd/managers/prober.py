@@ -7,7 +7,12 @@ from poddispatchd.clock import Clock
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.errors import NoHealthCheckError, RunnerManagerError, RunnerManagerUnavailableError
+from poddispatchd.errors import (
+    NoHealthCheckError,
+    RunnerManagerError,
+    RunnerManagerMisconfiguredError,
+    UnusableAnswerError,
+)
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.runner.client import RunnerClient
@@ -115,9 +120,7 @@ class Prober:
             # A proxy may pass on no more than what Pod asks, and nothing but this closes the breaker again.
             try:
                 await self._client.ping(manager)
-            except RunnerManagerUnavailableError:
-                raise
-            except RunnerManagerError:
+            except (RunnerManagerMisconfiguredError, UnusableAnswerError):
                 raise hidden from None
 
     def _works(self, manager_id: ManagerId) -> bool:

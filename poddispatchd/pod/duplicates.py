@@ -146,10 +146,10 @@ async def follow(
     return int(changed.rpartition(" ")[2])
 
 
-async def has_leader(connection: Connection, task: Task) -> bool:
-    """Whether an older duplicate shares the run of this task: the result is imported once, for that one."""
-    found = await connection.fetchval(*_QUERIES["leader"](**source_of(task), **_run(task)))
-    return found is not None
+async def leader(connection: Connection, task: Task) -> TaskPk | None:
+    """The oldest one of those before this task that share its run: the result is imported for that one."""
+    found: TaskPk | None = await connection.fetchval(*_QUERIES["leader"](**source_of(task), **_run(task)))
+    return found
 
 
 async def complete(connection: Connection, task: Task) -> bool:

@@ -10,14 +10,14 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.french import in_language
 from poddispatchd.domain.lifecycle import Decision, Retries, may_submit_again
 from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import failures, imports, observations, submissions
 from poddispatchd.journal.observations import TaskObservation
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import LostOutcome, Metrics
-from poddispatchd.pod import tasks
+from poddispatchd.pod import duplicates, tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
@@ -145,7 +145,7 @@ class AppliedOutcomes:
             # A callback, or a person, may have been quicker than the second answer (I4).
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
                 return
-            if task.run is not None and await imports.is_open(connection, task.pk, task.run):
+            if await _is_to_be_imported(connection, task):
                 # Its callback came while its manager was asked about others: the import finds out the rest.
                 return
             submitted = await submissions.attempts(connection, task)
@@ -167,3 +167,11 @@ class AppliedOutcomes:
                 outcome, decision = LostOutcome.FAILED, Decision.FAIL
         self._metrics.reconciled.labels(outcome).inc()
         ring_for(decision, self._wakeups)
+
+
+async def _is_to_be_imported(connection: Connection, task: Task) -> bool:
+    """Whether the result of a task's run is about to be imported, if only for another one that shares it."""
+    if task.run is None:
+        return False
+    importing = await duplicates.leader(connection, task)
+    return await imports.is_open(connection, task.pk if importing is None else importing, task.run)

@@ -72,7 +72,8 @@ class LeaseHolder:
     async def next_look(self, *, idle: float, only: Collection[str] | None = None) -> float:
         """Seconds until the next item is due, ``idle`` at most; of these partitions, if any are named."""
         async with self._database.connection() as connection:
-            due = await self.queue.next_due(connection, only=only)
+            # Not those that this daemon is at: ``claim`` does not give them, also when their leases ran out.
+            due = await self.queue.next_due(connection, only=only, held=self._held)
         return idle if due is None else min(idle, max(due, SOONEST))
 
     def hold(self, lease: Lease) -> None:

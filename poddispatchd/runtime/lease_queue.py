@@ -255,10 +255,13 @@ class LeaseQueue:
             if is_dead(row["owner"]):
                 await self.release_owner(connection, row["owner"])
 
-    async def next_due(self, connection: Connection, *, only: Collection[str] | None = None) -> float | None:
-        """Seconds until the next item is due, 0 or less when it is; None when none is open."""
+    async def next_due(
+        self, connection: Connection, *, only: Collection[str] | None = None, held: Collection[object] = ()
+    ) -> float | None:
+        """Seconds until the next item not ``held`` is due, 0 or less when it is; None when there is none."""
         named = None if only is None else list(only)
-        seconds: float | None = await connection.fetchval(*self._sql["next_due"](partitions=named))
+        query = self._sql["next_due"](partitions=named, at_work=list(held))
+        seconds: float | None = await connection.fetchval(*query)
         return seconds
 
     # --- people ------------------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ async def _import(connection: Connection, task: Task, report: RunReport) -> bool
         return False
     # Each row that shares the run shows its output; the result is imported once, for the oldest.
     await _write_output(connection, task, report)
-    if await duplicates.has_leader(connection, task):
+    if await duplicates.leader(connection, task) is not None:
         return False
     if not await imports.open_import(connection, task.pk, task.run):
         return False

@@ -74,3 +74,25 @@ async def test_a_file_that_only_moved_with_its_owner_is_the_same(rig: Rig) -> No
 
     assert len(rig.manager.tasks) == 1
     await _imported_once(rig)
+
+
+async def test_audio_that_an_administrator_has_put_beside_the_file_is_transcribed(rig: Rig) -> None:
+    """It was taken for an earlier file of the video: three runs, and the task failed."""
+    rig.set("reconcile", retry_wait="1s")
+    [task] = await rig.add(TaskType.TRANSCRIPTION)
+    [row] = await rig.fetch("SELECT id, video FROM video_video")
+    audio = (rig.world.media_root / str(row["video"])).with_name("given-by-hand.mp3")
+    audio.write_bytes(b"ID3")
+    await rig.execute(
+        "INSERT INTO video_encode_transcript_encodingaudio (video_id, name, encoding_format, source_file)"
+        " VALUES ($1, 'audio', 'audio/mp3', $2)",
+        row["id"],
+        str(audio.relative_to(rig.world.media_root)),
+    )
+    daemon = await rig.start()
+
+    await daemon.event("task.completed", task=task)
+
+    [run] = rig.manager.tasks.values()
+    assert run.submission.source_url.endswith("/given-by-hand.mp3")
+    await _imported_once(rig)

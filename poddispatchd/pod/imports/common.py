@@ -226,7 +226,11 @@ async def read_video(result: StagedResult) -> tuple[VideoFacts, Renditions]:
         hashkey=record["hashkey"] or "",
         first_track_language=record["first_track_language"] or "",
     )
-    if result.source_url is not None and media.is_another_source(result.source_url, video.video, video.id):
+    files = [video.video]
+    if task.result_type is TaskType.TRANSCRIPTION:
+        # Audio stays where it is when a video gets another number, or an administrator has put it elsewhere.
+        files += record["audio_files"]
+    if result.source_url is not None and media.is_another_source(result.source_url, files, video.id):
         raise SourceReplacedError(f"The file of video {video.id} was replaced while it was worked on.")
     return video, renditions_of(record)
 

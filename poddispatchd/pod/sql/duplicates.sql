@@ -58,14 +58,14 @@ UPDATE runner_manager_task AS task
  WHERE task.id = locked.id
 
 -- name: leader
--- An older one that shares the run of a task, which manager :runner_manager calls :task_id.
+-- The oldest of those before a task that share its run, which manager :runner_manager calls :task_id.
 SELECT other.id
   FROM {wanted}
   JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
  WHERE other.id < :task
    AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id
    AND other.status IN ('pending', 'running', 'warning')
- LIMIT 1
+ ORDER BY other.id LIMIT 1
 
 -- name: complete
 -- A task that still is as it was read, in :status, is completed, and with it those that share its run, which manager

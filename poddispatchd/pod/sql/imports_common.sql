@@ -29,6 +29,8 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
 SELECT film.id, film.video, film.slug, film.owner_id, film.main_lang, film.transcript, film.overview,
        owner.hashkey,
        (SELECT lang FROM completion_track WHERE video_id = film.id ORDER BY id LIMIT 1) AS first_track_language,
+       ARRAY(SELECT source_file FROM video_encode_transcript_encodingaudio
+              WHERE video_id = film.id AND source_file IS NOT NULL) AS audio_files,
        {renditions} AS renditions
   FROM video_video AS film
   LEFT JOIN authentication_owner AS owner ON owner.user_id = film.owner_id

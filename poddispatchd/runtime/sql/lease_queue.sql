@@ -96,11 +96,13 @@ WHERE {key} IN (
 SELECT DISTINCT {lease_owner} AS owner FROM poddispatchd.{table} WHERE state = 'open' AND {lease_owner} IS NOT NULL
 
 -- name: next_due
--- The seconds until the next item is due (0 or less: now), of the partitions :partitions if any are named; NULL: there is none.
+-- The seconds until the next item is due (0 or less: now), of the partitions :partitions if any are named, but for those of
+-- :at_work; NULL: there is none.
 SELECT extract(epoch FROM min(CASE WHEN due <= now() + {longest_wait} THEN due ELSE now() END) - now())
        ::double precision
 FROM poddispatchd.{table} AS item CROSS JOIN LATERAL greatest(next_attempt_at, {lease_expires_at}) AS due
 WHERE state = 'open' AND (:partitions::text[] IS NULL OR {partition}::text = ANY(:partitions))
+  AND item.{key} <> ALL(:at_work)
 
 -- name: figures
 -- How many items are open, leased and set aside, and when the oldest open one came.

@@ -16,7 +16,7 @@ from poddispatchd.dispatch.intents import open_intents
 from poddispatchd.dispatch.payloads import Presence, SourceFiles
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.journal import submissions
+from poddispatchd.journal import submissions, unwanted_runs
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
@@ -463,6 +463,26 @@ async def test_a_daemon_that_ends_while_it_asks_for_the_stop_of_a_run_leaves_it_
         await features.stops((await pod.successor()).parts).step()
         assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
         assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.unwanted_run") == 0
+
+
+async def test_a_run_that_is_to_be_stopped_is_stopped_though_the_database_is_lost_at_that_moment(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asked its manager, and nothing led to it any more: its intent was settled already."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+
+        async def delete(_: Accepted) -> None:
+            await pod.connection.execute("DELETE FROM runner_manager_task WHERE id = $1", pk)
+
+        async def lost(*_: object) -> None:
+            raise DatabaseUnavailableError
+
+        monkeypatch.setattr(RunnerClient, "execute", _meanwhile(delete))
+        monkeypatch.setattr(unwanted_runs, "add", lost)
+        await daemon.settle()
+        assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
 
 
 async def test_a_row_that_is_deleted_while_its_id_cannot_be_stored_has_its_run_stopped(

@@ -87,6 +87,26 @@ async def test_a_manager_that_hides_its_health_gets_tasks_after_it_was_away(pod:
     assert (await pod.status(pk), _state(daemon)) == ("running", BreakerState.CLOSED)
 
 
+async def test_a_limit_of_our_rate_is_an_answer_of_a_manager_that_hides_its_health(pod: Scene) -> None:
+    """It came back, and was called misconfigured for ten minutes: a person was to look at its address."""
+    faults = pod.fakes["first"].faults
+    hidden = AnswerFault(kind=FaultKind.STATUS, status=404, body={"detail": "Not Found"})
+    faults.inject("health", hidden, times=None)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    await pod.fakes["first"].stop()
+    for seconds in (301, 5):
+        daemon.clock.advance(seconds)
+        await daemon.probe()
+    assert _state(daemon) is BreakerState.OPEN
+
+    await pod.fakes["first"].start()
+    faults.inject("status", AnswerFault(kind=FaultKind.STATUS, status=429))
+    daemon.clock.advance(120)
+    await daemon.probe()
+    assert _state(daemon) is BreakerState.CLOSED
+
+
 async def test_a_manager_that_hides_its_health_gets_tasks_after_a_quiet_night(pod: Scene) -> None:
     """A proxy that passes on only what Pod asks answered 404: the manager was called misconfigured."""
     daemon = await pod.daemon()

@@ -197,7 +197,7 @@ _OF_A_QUEUE: Mapping[str, Mapping[str, str]] = {
     "release": {"owner": "'a'", "keys": "'{100007}'"},
     "release_owner": {"owner": "'a'"},
     "owners": {},
-    "next_due": {"partitions": "NULL"},
+    "next_due": {"partitions": "NULL", "at_work": "'{}'"},
     "figures": {},
     "set_aside_items": {"limit": "10"},
     "purge": {"days": "90", "batch": "1000"},

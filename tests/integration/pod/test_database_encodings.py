@@ -20,9 +20,10 @@ async def _encoded(server: PostgresServer, encoding: str) -> AsyncIterator[Datab
     administration = await asyncpg.connect(server.dsn().get_secret_value())
     try:
         await administration.execute(f'DROP DATABASE IF EXISTS "{name}"')
+        # Before PostgreSQL 15 there is no other one, and nothing to choose it by.
+        provider = "LOCALE_PROVIDER 'libc'" if administration.get_server_version().major >= 15 else ""
         await administration.execute(
-            f"CREATE DATABASE \"{name}\" ENCODING '{encoding}' LOCALE_PROVIDER 'libc' LOCALE 'C'"
-            " TEMPLATE template0"
+            f"CREATE DATABASE \"{name}\" ENCODING '{encoding}' {provider} LOCALE 'C' TEMPLATE template0"
         )
         owner = await asyncpg.connect(server.dsn(name).get_secret_value())
         await create_schema(owner, SchemaVariant.PODFILE)

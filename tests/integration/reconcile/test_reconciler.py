@@ -321,6 +321,33 @@ async def test_a_result_that_is_told_while_its_runner_is_looked_for_is_imported_
     assert await here.status(task) == "completed"
 
 
+async def test_nor_is_the_run_of_another_task_that_shares_it(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own row had no import, and was put back: the source ran once more when its result was there."""
+    task, runners = await here.running(), RunnerClient.runners
+    await here.execute(
+        "INSERT INTO runner_manager_task (type, status, task_id, date_added, video_id, runner_manager_id)"
+        " SELECT type, status, task_id, date_added, video_id, runner_manager_id FROM runner_manager_task"
+    )
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher)
+    here.fake.runners.clear()
+    await look(here, watcher, after=RUNNING_AFTER)
+
+    async def told_meanwhile(client: RunnerClient, manager: RunnerManager) -> list[RunnerInfo]:
+        listed = await runners(client, manager)
+        await here.end(task)
+        await here.open_import(task)
+        return listed
+
+    monkeypatch.setattr(RunnerClient, "runners", told_meanwhile)
+    await look(here, watcher, after=RUNNING_AFTER + 1)
+    assert await here.value("SELECT array_agg(status::text) FROM runner_manager_task") == ["running"] * 2
+    await here.import_due()
+    assert await here.value("SELECT array_agg(status::text) FROM runner_manager_task") == ["completed"] * 2
+
+
 async def test_a_runner_that_comes_back_keeps_its_task(here: Bench) -> None:
     task = await here.running()
     watcher = features.reconciler(here.parts)

@@ -451,6 +451,9 @@ async def test_what_a_daemon_is_at_is_not_begun_a_second_time_by_itself(
             assert second.lease.key != item.lease.key
             await _later(connection, queue)
             assert await holder.claim(9) == []
+            # Nor is it looked for again and again.
+            assert await holder.next_look(idle=40.0) == 40.0
+            assert await other.next_look(idle=40.0) < 1.0
             await queue.renew(connection, "a", [item.lease.key, second.lease.key])
             assert await queue.holds(connection, item.lease)
             # It is over for this daemon: whoever asks first has it.

@@ -23,4 +23,10 @@ _BASE = "https://pod.example.org/media/"
     ids=["same", "replaced", "moved", "escaped", "as it stands", "question mark", "audio of it", "no file"],
 )
 def test_only_another_name_tells_of_another_file(fetched: str, now: str, *, is_another: bool) -> None:
-    assert is_another_source(_BASE + fetched, now, VideoId(7)) is is_another
+    assert is_another_source(_BASE + fetched, [now], VideoId(7)) is is_another
+
+
+def test_audio_that_is_not_beside_its_video_is_no_earlier_file_of_it() -> None:
+    files = ["videos/abc/film.mp4", "videos/abc/0042/audio.mp3"]
+    assert not is_another_source(_BASE + "videos/abc/0042/audio.mp3", files, VideoId(1042))
+    assert is_another_source(_BASE + "videos/abc/0042/other.mp3", files, VideoId(1042))
