@@ -460,6 +460,26 @@ async def test_a_mail_over_which_the_server_hangs_up_is_no_failure_of_those_behi
     assert told == [Event.MAIL_DOWN, Event.MAIL_UP]
 
 
+async def test_a_server_that_hangs_up_over_every_mail_is_called_ever_less_often(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    """It was called once for each of thousands of mails, as fast as it hung up."""
+    box.hang_up_after = True
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(15):
+            await record_failure(parts, task)
+        telling = Telling(parts)
+        await telling.notifier.step()
+        mail = telling.notifier.mail
+        assert [await mail.step() for _ in range(8)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+        box.hang_up_after = False
+        assert await mail.step() < 60.0
+        box.hang_up_after = True
+        await make_due(parts)
+        assert await mail.step() == 1.0
+    assert box.connections == 10
+
+
 async def test_a_slow_server_is_left_the_rest_of_a_batch_for_the_next_step(
     parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
