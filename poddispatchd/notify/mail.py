@@ -56,7 +56,7 @@ class MailSender:
         waiting = list(due)
         if not waiting:
             return 0
-        is_let_in = False
+        is_let_in = is_of_use = False
         try:
             async with mail_server(settings) as server:
                 is_let_in = True
@@ -64,9 +64,10 @@ class MailSender:
                 while waiting and self._clock.monotonic() < enough:
                     await _to_its_end(self._attempt(server, waiting.pop(0)))
                     self._works(server=settings.host)
+                    is_of_use = True
         except DeliveryError as error:
             self._is_broken(str(error), server=settings.host)
-            self._hung_up += is_let_in
+            self._hung_up += is_let_in and not is_of_use
             if not is_let_in:
                 for leased in waiting:
                     await self._deliveries.retry(Delivery.of(leased), str(error))

@@ -480,6 +480,26 @@ async def test_a_server_that_hangs_up_over_every_mail_is_called_ever_less_often(
     assert box.connections == 10
 
 
+async def test_a_server_that_takes_one_mail_over_each_connection_is_called_again_at_once(
+    parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = MailServer.send
+
+    async def each_second_in_vain(self: MailServer, *arguments: object) -> object:
+        box.hang_up_after = len(box.received) % 2 == 1
+        return await send(self, *arguments)  # type: ignore[arg-type]  # passed on as they come
+
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(12):
+            await record_failure(parts, task)
+        monkeypatch.setattr(MailServer, "send", each_second_in_vain)
+        telling = Telling(parts)
+        await telling.notifier.step()
+        assert await telling.notifier.mail.step() == 0.0
+        assert await telling.notifier.mail.step() == 0.0
+    assert (box.connections, len(box.received)) == (2, 4)
+
+
 async def test_a_slow_server_is_left_the_rest_of_a_batch_for_the_next_step(
     parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
