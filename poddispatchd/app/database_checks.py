@@ -104,9 +104,11 @@ async def rights_findings(database: Database) -> list[CheckResult]:
         if missing
         else fine("rights", "The role has every right it needs on Pod's tables.")
     )
+    undone = await grants.undone_without_rights(database)
     hidden, surplus = await grants.hidden_rows(database), await grants.surplus_rights(database)
     return [
         found,
+        *([] if undone is None else [note("rights", undone)]),
         *([] if hidden is None else [problem("rights", hidden)]),
         *([] if surplus is None else [note("rights", surplus)]),
     ]

@@ -51,5 +51,5 @@ class ActLog:
                 status_before=act.status_before,
                 runner_manager=act.runner_manager if manager is None else manager.name,
             )
-            # One by one: who is cut off amid them tells the rest the next time, and none twice.
-            known.saw(act.id)
+        # Nothing is awaited amid them: all of them are told, or none was read.
+        known.saw(*(act.id for act in news))

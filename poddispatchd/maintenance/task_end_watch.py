@@ -103,8 +103,9 @@ class TaskEndWatch:
         for task in moved:
             self._follow(task, task.seen_at, exact.get(task.pk, task.seen_at))
         known.saw(*(task.pk for task in moved))
-        await self._keep()
+        # First: the history can be held for days, and a restarted task must not end unseen meanwhile.
         await self._compare(stats)
+        await self._keep()
 
     async def _courses(self, moved: Sequence[SeenTask]) -> Mapping[TaskPk, Course]:
         """What the journal knows of the runs of those that have ended."""

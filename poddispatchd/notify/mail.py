@@ -23,6 +23,8 @@ _LONGEST_BATCH = 120.0
 """Seconds after which no mail is begun: a step must end well before the watchdog wonders."""
 _LONGEST_ITEM = 300.0
 """Seconds that one mail may take: the server's answers (``smtp.py``), and the database."""
+_LONGEST_PAUSE = 60.0
+"""Seconds until a server that hangs up over one mail after the other is called again, at most."""
 _FINISHED_WITHIN = 30.0
 """Seconds that a mail under way gets at a stop."""
 
@@ -35,12 +37,17 @@ class MailSender:
         self._settings = settings
         self._clock = clock
         self._is_down = False
+        self._hung_up = 0
+        """So many connections in a row were of use for no mail."""
 
     async def step(self) -> float:
         """Send a batch; seconds until the next look."""
-        if await self.send_due() == _BATCH:
+        tried = await self.send_due()
+        # Else such a server would be called once for each of thousands of mails, as fast as it hangs up.
+        pause = min(_LONGEST_PAUSE, 2.0 ** min(self._hung_up - 1, 10)) if self._hung_up else 0.0
+        if tried == _BATCH and not pause:
             return 0.0
-        return await self._deliveries.next_look(idle=_IDLE)
+        return max(pause, await self._deliveries.next_look(idle=_IDLE))
 
     async def send_due(self) -> int:
         """Send what is due, a batch; how much was tried."""
@@ -49,7 +56,7 @@ class MailSender:
         waiting = list(due)
         if not waiting:
             return 0
-        is_let_in = False
+        is_let_in = is_of_use = False
         try:
             async with mail_server(settings) as server:
                 is_let_in = True
@@ -57,8 +64,10 @@ class MailSender:
                 while waiting and self._clock.monotonic() < enough:
                     await _to_its_end(self._attempt(server, waiting.pop(0)))
                     self._works(server=settings.host)
+                    is_of_use = True
         except DeliveryError as error:
             self._is_broken(str(error), server=settings.host)
+            self._hung_up += is_let_in and not is_of_use
             if not is_let_in:
                 for leased in waiting:
                     await self._deliveries.retry(Delivery.of(leased), str(error))
@@ -113,7 +122,7 @@ class MailSender:
     def _works(self, *, server: str) -> None:
         if self._is_down:
             log.info(Event.MAIL_UP, server=server)
-        self._is_down = False
+        self._is_down, self._hung_up = False, 0
 
     def _is_broken(self, reason: str, *, server: str) -> None:
         if not self._is_down:

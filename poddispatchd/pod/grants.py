@@ -116,6 +116,9 @@ _DELETED = (
 )
 """What an import replaces, and what is purged."""
 
+_SPARED = frozenset({("podfile_userfolder_users", "DELETE")})
+"""Rights that releases before did without: a daemon whose role was not given them since works on."""
+
 
 class Right(Struct, frozen=True):
     """A privilege on a table, or on some of its columns; ``name_*`` stands for all that begin so."""
@@ -141,10 +144,22 @@ def needed_rights() -> Iterator[Right]:
 
 
 async def missing_rights(database: Database) -> list[Right]:
-    """The rights that the role of this connection lacks, on tables and columns that exist.
+    """The rights that the role of this connection lacks and must have, on tables and columns that exist.
 
     Columns of ``name_*`` may be missing: what they hold can be done without.
     """
+    return [right for right in await _lacking(database) if (right.table, right.privilege) not in _SPARED]
+
+
+async def undone_without_rights(database: Database) -> str | None:
+    """What is left undone since the role of this connection lacks a right, in a sentence; None: nothing."""
+    spared = [right for right in await _lacking(database) if (right.table, right.privilege) in _SPARED]
+    if not spared:
+        return None
+    return f"Who was an additional owner of a video keeps a share in its folder. {words_of(spared)}"
+
+
+async def _lacking(database: Database) -> list[Right]:
     rows = await database.fetch(*_QUERIES["missing_rights"](**_as_arrays()))
     return [Right(row["table_name"], row["privilege"], tuple(row["columns"])) for row in rows]
 

@@ -261,6 +261,36 @@ async def test_a_language_that_pod_learns_later_keeps_no_task_from_running(rig: 
     assert "The role may not read" not in mended.out
 
 
+async def test_a_right_that_a_release_before_did_without_is_not_waited_for(rig: Rig) -> None:
+    """A daemon whose grants were of that release did not begin, and nothing was submitted or imported."""
+    async with _made(rig) as role:
+        await rig.execute(f"REVOKE DELETE ON podfile_userfolder_users FROM {role.name}")
+        [task] = await rig.add(TaskType.ENCODING)
+        folder = await rig.fetch(
+            "INSERT INTO podfile_userfolder (name, owner_id, created_at)"
+            " SELECT slug, owner_id, now() FROM video_video"
+            " WHERE id = (SELECT video_id FROM runner_manager_task WHERE id = $1) RETURNING id",
+            task,
+        )
+        await rig.execute(
+            "INSERT INTO podfile_userfolder_users (userfolder_id, user_id)"
+            f" SELECT {folder[0]['id']}, max(id) FROM auth_user"
+        )
+        shared = "SELECT count(*) FROM podfile_userfolder_users WHERE userfolder_id = $1"
+
+        daemon = await rig.start()
+        await daemon.event("task.completed", task=task)
+        [row] = await rig.fetch(shared, folder[0]["id"])
+        checked = _about_rights(await rig.run("check", "--json"))
+        await rig.execute((await rig.run("db", "grants", role.name)).out)
+        mended = _about_rights(await rig.run("check", "--json"))
+
+        assert row["count"] == 1
+        assert [severity for severity, _ in checked] == ["fine", "note"]
+        assert "lacks DELETE on podfile_userfolder_users" in checked[1][1]
+        assert [severity for severity, _ in mended] == ["fine"]
+
+
 @pytest.mark.parametrize(
     ("statement", "words"),
     [

@@ -114,7 +114,7 @@ async def store(
 
     With podfile it lies in the video's folder, which is made if need be, and is the owner's. The folder is
     brought in step with the video in any case, as Pod does whenever it saves a video: it is shared with the
-    additional owners, and with nobody else.
+    additional owners, and with nobody else (which a role without DELETE there leaves undone).
     """
     values: dict[str, object] = {"video": video.id, "path": path}
     if capabilities.podfile:

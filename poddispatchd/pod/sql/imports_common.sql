@@ -66,7 +66,7 @@ SELECT EXISTS (SELECT FROM {table} WHERE file = :path);
 -- Bring the folder of the video :video in step with it, as Pod does whenever it saves a video: named as its slug :slug and
 -- its owner's :owner, or else the first by name of those that begin with its number (:numbered); its additional owners use it. A
 -- custom file or image :path, called :name, is stored there if there is one; the folder is made for it if need be. Then who else
--- uses the folder, and what is known of the video.
+-- uses the folder, unless our role may not change that, and what is known of the video.
 WITH found AS MATERIALIZED (
     SELECT id, name, owner_id
       FROM podfile_userfolder
@@ -104,7 +104,8 @@ SELECT (SELECT id FROM stored) AS file_id,
        ARRAY(SELECT user_folder.id
                FROM podfile_userfolder_users AS user_folder
                JOIN found ON found.id = user_folder.userfolder_id
-              WHERE NOT EXISTS (SELECT FROM video_video_additional_owners AS owner
+              WHERE has_table_privilege('podfile_userfolder_users', 'DELETE')
+                AND NOT EXISTS (SELECT FROM video_video_additional_owners AS owner
                                  WHERE owner.video_id = :video AND owner.user_id = user_folder.user_id)) AS others,
        {known_of_video};
 

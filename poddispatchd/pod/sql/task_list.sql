@@ -6,7 +6,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added
        task.video_id, task.recording_id,
        coalesce(video.title, recording.title) AS title, coalesce(owner.username, recorder.username) AS owner,
        CASE WHEN task.status IN ('failed', 'timeout') THEN
-           -- Read from its end: only the last separator counts, and a script may well write such a line itself.
+           -- Read from its end: what earlier runs have left, with separators of their own, stands before.
            right(coalesce(nullif(reverse(split_part(reverse(task.script_output), E'\n---\n', 2)), ''),
                           task.script_output), 4000)
        END AS failure

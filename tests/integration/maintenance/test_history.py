@@ -166,6 +166,24 @@ async def test_what_ended_while_the_history_was_held_is_kept_when_it_can_be_had(
     assert not here.parts.incidents.active
 
 
+async def test_a_task_that_is_restarted_while_the_history_is_held_does_not_end_unseen(here: Bench) -> None:
+    restarted = await here.running(status=TaskStatus.COMPLETED)
+    maintenance = features.maintenance(here.parts)
+    await maintenance.counter.look()
+    other = await here.running()
+    await maintenance.counter.look()
+    await ends(here, other, TaskStatus.COMPLETED)
+    await ends(here, restarted, TaskStatus.PENDING)
+    async with here.pod.connection() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE poddispatchd.ended_run IN SHARE ROW EXCLUSIVE MODE")
+        await maintenance.counter.look()
+    await ends(here, restarted, TaskStatus.COMPLETED)
+    with capture_logs() as logged:
+        await maintenance.counter.look()
+
+    assert [line["task"] for line in logged if line["event"] == Event.TASK_ENDED] == [restarted]
+
+
 async def test_what_was_before_is_learned_though_the_history_was_held_at_the_start(here: Bench) -> None:
     """The first end that was kept told that it was done: reports knew nothing of years."""
     before = await here.running(status=TaskStatus.COMPLETED)

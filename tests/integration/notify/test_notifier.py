@@ -460,6 +460,46 @@ async def test_a_mail_over_which_the_server_hangs_up_is_no_failure_of_those_behi
     assert told == [Event.MAIL_DOWN, Event.MAIL_UP]
 
 
+async def test_a_server_that_hangs_up_over_every_mail_is_called_ever_less_often(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    """It was called once for each of thousands of mails, as fast as it hung up."""
+    box.hang_up_after = True
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(15):
+            await record_failure(parts, task)
+        telling = Telling(parts)
+        await telling.notifier.step()
+        mail = telling.notifier.mail
+        assert [await mail.step() for _ in range(8)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+        box.hang_up_after = False
+        assert await mail.step() < 60.0
+        box.hang_up_after = True
+        await make_due(parts)
+        assert await mail.step() == 1.0
+    assert box.connections == 10
+
+
+async def test_a_server_that_takes_one_mail_over_each_connection_is_called_again_at_once(
+    parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = MailServer.send
+
+    async def each_second_in_vain(self: MailServer, *arguments: object) -> object:
+        box.hang_up_after = len(box.received) % 2 == 1
+        return await send(self, *arguments)  # type: ignore[arg-type]  # passed on as they come
+
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(12):
+            await record_failure(parts, task)
+        monkeypatch.setattr(MailServer, "send", each_second_in_vain)
+        telling = Telling(parts)
+        await telling.notifier.step()
+        assert await telling.notifier.mail.step() == 0.0
+        assert await telling.notifier.mail.step() == 0.0
+    assert (box.connections, len(box.received)) == (2, 4)
+
+
 async def test_a_slow_server_is_left_the_rest_of_a_batch_for_the_next_step(
     parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
