@@ -9,6 +9,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
+    DatabaseUnavailableError,
     RowLockedError,
     SchemaError,
     ValuesRefusedError,
@@ -110,6 +111,16 @@ def test_bugs_held_rows_and_odd_values_say_nothing_about_writing() -> None:
     incidents.failed("hooks", RowLockedError())
     incidents.failed("callbacks", ValuesRefusedError())
     assert incidents.can_write
+
+
+def test_an_item_amid_which_the_database_was_lost_says_nothing_about_writing_but_a_job_does() -> None:
+    """Whether it is there at all is the session's to tell."""
+    incidents = Incidents(_Clock())
+    incidents.recovered("import", task=2, wrote=True)
+    incidents.failed("import", DatabaseUnavailableError("no answer"), task=1)
+    by_one_item = incidents.can_write
+    incidents.failed("dispatcher", DatabaseUnavailableError("no answer"))
+    assert (by_one_item, incidents.can_write) == (True, False)
 
 
 def test_the_failure_of_a_task_that_is_gone_is_forgotten() -> None:
