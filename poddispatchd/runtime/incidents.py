@@ -163,7 +163,7 @@ class Incidents:
         if isinstance(incident.error, _ABOUT_EVERYTHING):
             return True
         if isinstance(incident.error, DatabaseUnavailableError):
-            # A lost database is the session's to tell: a job met it while others are answered, or one item did.
+            # The session tells of a lost one. Here a job met it while others are answered, or one item did.
             return None in incident.by_task
         # A job that only asks proves nothing by itself: any write for another task does for it.
         proof = self._written_at.get(incident.job, max(self._written_at.values(), default=float("-inf")))
