@@ -41,6 +41,8 @@ SENTENCES: Mapping[str, str] = {
     "Runners cannot cut a video that has opening or ending credits, and a cut must leave something: change the cut or take the credits off, then restart the task.": "Les runners ne peuvent pas découper une vidéo qui a un générique, et une découpe doit laisser quelque chose : changez la découpe ou retirez le générique, puis relancez la tâche.",
     "The source cannot be read as a video: upload it again.": "La source ne peut pas être lue comme une vidéo : déposez-la de nouveau.",
     "There is no sound in it that could be transcribed.": "Elle n'a pas de son qui puisse être transcrit.",
+    "Runners do not take files of this kind: upload it in another format, such as MP4, MKV, MP3 or WAV.": "Les runners ne prennent pas les fichiers de ce genre : déposez-la dans un autre format, par exemple MP4, MKV, MP3 ou WAV.",
+    "Its runner could not fetch the source from Pod's web server: look there whether that address was asked for, and what was answered, then restart the task.": "Son runner n'a pas pu récupérer la source sur le serveur web de Pod : regardez-y si cette adresse a été demandée, et ce qui a été répondu, puis relancez la tâche.",
     "It took longer than its runner allows: raise EXTERNAL_SCRIPT_TIMEOUT_SECONDS there.": "Elle a duré plus longtemps que son runner ne le permet : augmentez-y EXTERNAL_SCRIPT_TIMEOUT_SECONDS.",
     "It is larger than the runner allows: raise MAX_VIDEO_SIZE_GB there, then restart the task.": "Elle est plus grande que le runner ne le permet : augmentez-y MAX_VIDEO_SIZE_GB, puis relancez la tâche.",
     # --- results: the listing and the download ---

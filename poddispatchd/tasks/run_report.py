@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.failures import advice, is_curable
+from poddispatchd.domain.failures import advice, is_curable, is_over_time
 from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.script_output import (
     failure_identity,
@@ -32,6 +32,11 @@ class RunReport:
     error: str | None = None
     output: str | None = field(default=None, repr=False)
     origin: ReportOrigin = ReportOrigin.STATUS
+
+    def __post_init__(self) -> None:
+        """Take a failure for one that its runner calls a time-out by a word in an address alone."""
+        if self.status is RunnerStatus.TIMEOUT and not is_over_time(self.reason):
+            object.__setattr__(self, "status", RunnerStatus.FAILED)
 
     @classmethod
     def of_callback(cls, callback: Callback) -> "RunReport":

@@ -25,6 +25,8 @@ class Dispatch(StrEnum):
     OK = "ok"
     REFUSED = "refused"
     """The runner answers 400: failed, and no callback is ever sent."""
+    LOST = "lost"
+    """The runner goes down as the order arrives: failed in words of httpx, and no callback is ever sent."""
     UNANSWERED = "unanswered"
     """No answer in 30 s: failed with an empty error and no callback, then the late completion arrives."""
 

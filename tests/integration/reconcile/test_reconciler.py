@@ -22,7 +22,14 @@ from poddispatchd.runner.client import NOBODYS, RunnerClient
 from poddispatchd.runner.records import RunnerInfo
 from poddispatchd.runtime import incidents
 from poddispatchd.runtime.jobs import Progress
-from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, FaultKind, Mode, RunOutcome
+from poddispatchd.sandbox.fake_runner_manager import (
+    AnswerFault,
+    Behaviour,
+    Dispatch,
+    FaultKind,
+    Mode,
+    RunOutcome,
+)
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench, schedule
@@ -127,6 +134,34 @@ async def test_a_failure_that_nobody_told_is_found_with_its_words(
     await look(here, features.reconciler(here.parts))
     assert await here.status(task) == status
     assert words in await here.words(task)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(dispatch=Dispatch.LOST),
+        Behaviour(
+            outcome=RunOutcome.FAILED,
+            error="Impossible to download http://pod/media/timeout.mp4 file, server returned HTTP 503.",
+        ),
+        Behaviour(
+            outcome=RunOutcome.FAILED,
+            error="Encoding process was terminated by SIGTERM (return code -15)",
+        ),
+    ],
+    ids=["the order was lost", "its source could not be fetched", "its runner was shut down"],
+)
+async def test_what_is_not_the_mediums_fault_waits_in_the_queue_again(
+    here: Bench, behaviour: Behaviour
+) -> None:
+    task = await here.running()
+    record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    here.fake.rerun(record.task_id, behaviour)
+    if behaviour.dispatch is Dispatch.OK:
+        await here.end(task, behaviour)
+    await here.fake.wait_for(lambda: record.status is not RunnerStatus.RUNNING)
+    await look(here, features.reconciler(here.parts))
+    assert await here.status(task) == "pending"
 
 
 async def test_a_task_that_runs_is_left_alone(here: Bench) -> None:
