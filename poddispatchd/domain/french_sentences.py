@@ -28,6 +28,7 @@ SENTENCES: Mapping[str, str] = {
     "It was lost, so that it is submitted again: ": "Elle était perdue et est soumise de nouveau : ",
     "Its result cannot be imported, so that it is submitted again: ": "Son résultat ne peut pas être importé ; elle est soumise de nouveau : ",
     "Its result cannot be imported: ": "Son résultat ne peut pas être importé : ",
+    "Runner manager {manager} took it, and went down before any runner got it.": "Le gestionnaire {manager} l'a prise, et s'est arrêté avant qu'un runner ne la reçoive.",
     "Runner {runner}, which worked on it, is not online at runner manager {manager} any more.": "Le runner {runner}, qui y travaillait, n'est plus en ligne chez le gestionnaire {manager}.",
     "It runs nowhere: the row has no runner manager or no task id.": "Elle ne tourne nulle part : la ligne n'a pas de gestionnaire ou pas d'identifiant.",
     "Runner manager {manager} does not know task {task}.": "Le gestionnaire {manager} ne connaît pas la tâche {task}.",

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Coroutine, Mapping
+from datetime import timedelta
 
 import aiohttp
 
@@ -120,6 +121,11 @@ class Lifecycle:
 
     async def _run(self, record: TaskRecord, behaviour: Behaviour) -> None:
         clock = self._store.clock
+        if behaviour.dispatch is Dispatch.KILLED:
+            self._release(record)
+            return
+        # Later than it was taken, by however little: so it is in any record of a manager that sent its order.
+        record.updated_at = max(clock.wall(), record.created_at + timedelta(microseconds=1))
         if (words := _NOT_BEGUN.get(behaviour.dispatch)) is not None:
             self._set(record, RunnerStatus.FAILED, words)
             self._release(record)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -162,6 +163,32 @@ async def test_what_is_not_the_mediums_fault_waits_in_the_queue_again(
     await here.fake.wait_for(lambda: record.status is not RunnerStatus.RUNNING)
     await look(here, features.reconciler(here.parts))
     assert await here.status(task) == "pending"
+
+
+async def test_a_task_whose_manager_was_killed_before_a_runner_got_it_is_submitted_again(here: Bench) -> None:
+    """Its record says that it runs, for a day; the same bytes lead to it again, and its runner is idle."""
+    here.fake.faults.default = Behaviour(dispatch=Dispatch.KILLED)
+    task = await here.running()
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher)
+    assert (await here.status(task), watcher.in_doubt) == ("running", False)
+    await look(here, watcher, after=RUNNING_AFTER)
+    assert (await here.status(task), watcher.in_doubt) == ("running", True)
+    await look(here, watcher, after=ASK_AGAIN_AFTER)
+    assert await here.status(task) == "pending"
+    assert "went down before any runner got it" in await here.words(task)
+
+
+async def test_a_task_whose_order_was_only_slow_is_left_alone(here: Bench) -> None:
+    here.fake.faults.default = Behaviour(dispatch=Dispatch.KILLED)
+    task = await here.running()
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher, after=RUNNING_AFTER)
+    record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    record.updated_at += timedelta(microseconds=1)
+    await look(here, watcher, after=ASK_AGAIN_AFTER)
+    await look(here, watcher, after=INTERVAL)
+    assert (await here.status(task), watcher.in_doubt) == ("running", False)
 
 
 async def test_a_task_that_runs_is_left_alone(here: Bench) -> None:
