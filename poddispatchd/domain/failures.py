@@ -79,6 +79,11 @@ _ADVICE = (
         "It is larger than the runner allows: raise MAX_VIDEO_SIZE_GB there, then restart the task.",
     ),
     (
+        re.compile(r"^ValueError: No closing quotation", re.IGNORECASE),
+        "Runners cannot encode a file with a quotation mark or an apostrophe in its name: rename it, then "
+        "restart the task.",
+    ),
+    (
         re.compile(r"not point to a valid video file", re.IGNORECASE),
         "Runners do not take files of this kind: upload it in another format, such as MP4, MKV, MP3 or WAV.",
     ),

@@ -118,6 +118,7 @@ def test_a_failure_without_a_word_is_run_again_only_if_nothing_ran() -> None:
         ("Input media contains no audio stream: a.mp4", "no sound"),
         ("The file size (3.0 GB) exceeds the maximum allowed size of 2 GB.", "MAX_VIDEO_SIZE_GB"),
         ("Source URL does not point to a valid video file: http://pod/a.m4a", "another format"),
+        ("ValueError: No closing quotation", "apostrophe in its name"),
     ],
 )
 def test_people_are_told_what_can_be_done(error: str, words: str) -> None:
