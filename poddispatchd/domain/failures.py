@@ -115,6 +115,11 @@ def is_curable(error: str | None, *, ran: bool) -> bool:
     return _CURABLE.search(text) is not None
 
 
+def is_not_fetched(error: str | None) -> bool:
+    """Whether the runner could not have the source: a web server, or the network, may be down for minutes."""
+    return _NOT_FETCHED.search(_judged(error)) is not None
+
+
 def is_over_time(error: str | None) -> bool:
     """Whether a run that its runner calls timed out may have met a limit of its time.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.failures import advice, is_curable, is_over_time
+from poddispatchd.domain.failures import advice, is_curable, is_not_fetched, is_over_time
 from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.script_output import (
     failure_identity,
@@ -79,6 +79,11 @@ class RunReport:
         """Whether it is a failure that a new submission can cure."""
         ran = self.origin is ReportOrigin.CALLBACK or bool(self.output)
         return self.status is RunnerStatus.FAILED and is_curable(self.reason, ran=ran)
+
+    @property
+    def may_last(self) -> bool:
+        """Whether what it failed over may last for minutes."""
+        return is_not_fetched(self.reason)
 
     def merged(self, old: str | None) -> str:
         """The row's ``script_output`` with this report in it, once however often it comes and by which way.

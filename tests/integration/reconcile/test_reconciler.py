@@ -165,6 +165,16 @@ async def test_what_is_not_the_mediums_fault_waits_in_the_queue_again(
     assert await here.status(task) == "pending"
 
 
+async def test_a_source_that_could_not_be_fetched_is_left_alone_for_minutes(here: Bench) -> None:
+    """Such a run ends at once: a web server that was away for a minute used up all attempts."""
+    task = await here.running()
+    words = "Impossible to download http://pod/media/a.mp4 file, server returned HTTP 503."
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error=words))
+    await look(here, features.reconciler(here.parts))
+    left = "SELECT extract(epoch FROM not_before - added_at) FROM poddispatchd.own_task WHERE task_pk = $1"
+    assert float(await here.value(left, task)) >= 4 * here.parts.retries.first_wait > 0
+
+
 async def test_a_task_whose_manager_was_killed_before_a_runner_got_it_is_submitted_again(here: Bench) -> None:
     """Its record says that it runs, for a day; the same bytes lead to it again, and its runner is idle."""
     here.fake.faults.default = Behaviour(dispatch=Dispatch.KILLED)
