@@ -5,14 +5,35 @@ The words are those of Esup-Runner, from 1.2 to the version after 1.7.1.
 
 import re
 
-_CURABLE = (
-    "runner is busy",  # the manager had no reservations yet (1.3.1 and older)
-    "runner returned status 5",
-    "task process is no longer running",  # the runner's host crashed
-    "error contacting runner",
-    "encoding incomplete:",  # newer runners find out themselves that files are missing
+_CURABLE = re.compile(
+    r"""
+    runner\ is\ busy                                # the manager had no reservations yet (1.3.1 and older)
+    | runner\ returned\ status\ (?!422)              # the order did not begin: only 422 is about the order
+    | all\ connection\ attempts\ failed             # nor did it here: its runner went down, in httpx's words
+    | server\ disconnected | peer\ closed\ connection | connection\ reset | connection\ refused
+    | broken\ pipe | network\ is\ unreachable | no\ route\ to\ host
+    | name\ or\ service\ not\ known | name\ resolution | no\ address\ associated
+    | task\ process\ is\ no\ longer\ running       # the runner's host crashed
+    | terminated\ by\ sig(?:hup|int|kill|term)\b    # or was shut down, or out of memory
+    | failed\ (?:\(retry\ cpu\)\ )?rc=-(?:1|2|9|15)\b # the same, while a studio recording is mixed
+    | error\ contacting\ runner
+    | encoding\ incomplete:                         # newer runners find out themselves that files are missing
+    | no\ space\ left\ on\ device                   # the runner's
+    """,
+    re.VERBOSE,
 )
-"""Parts of the error text of failures that are not the medium's fault."""
+"""What stands in the error text of failures that are not the medium's fault."""
+
+_NOT_FETCHED = re.compile(
+    r"^impossible to download\b|^the\s+file was not found on the server"
+    r"|urllib\.error\.|urlopen error|requests\.exceptions\."
+)
+"""The runner could not have the source, or what belongs to it."""
+
+_REFUSED_TO_RUNNER = re.compile(
+    r"returned http (?!408|425|429)[34]\d\d|http error (?!404|408|425|429)[34]\d\d"
+)
+"""Whoever has the source refuses it to the runner, and will again."""
 
 _FINAL = (
     "invalid parameters",
@@ -24,8 +45,12 @@ _FINAL = (
     "duration is 0 seconds",
     "cancelled by user",
     "max_video_size",
+    "exceeds the maximum allowed size",
 )
 """Parts of the error text of failures that another run would have as well, whatever else it says."""
+
+_ADDRESS = re.compile(r"\S*/\S*")
+"""An address or a path: what people called a file is in it, and says nothing about the failure."""
 
 _ADVICE = (
     (
@@ -50,8 +75,22 @@ _ADVICE = (
         "It took longer than its runner allows: raise EXTERNAL_SCRIPT_TIMEOUT_SECONDS there.",
     ),
     (
-        re.compile(r"max_video_size", re.IGNORECASE),
+        re.compile(r"max_video_size|exceeds the maximum allowed size", re.IGNORECASE),
         "It is larger than the runner allows: raise MAX_VIDEO_SIZE_GB there, then restart the task.",
+    ),
+    (
+        re.compile(r"^ValueError: No closing quotation", re.IGNORECASE),
+        "Runners cannot encode a file with a quotation mark or an apostrophe in its name: rename it, then "
+        "restart the task.",
+    ),
+    (
+        re.compile(r"not point to a valid video file", re.IGNORECASE),
+        "Runners do not take files of this kind: upload it in another format, such as MP4, MKV, MP3 or WAV.",
+    ),
+    (
+        re.compile(_NOT_FETCHED.pattern, re.IGNORECASE),
+        "Its runner could not fetch the source from Pod's web server: look there whether that address was "
+        "asked for, and what was answered, then restart the task.",
     ),
 )
 
@@ -65,15 +104,41 @@ def is_curable(error: str | None, *, ran: bool) -> bool:
             reported its end. An order that never reached its runner is ``failed`` with an empty error text,
             without output, and without a callback.
     """
-    text = (error or "").strip().casefold()
+    text = _judged(error)
     if not text:
         return not ran
-    return any(part in text for part in _CURABLE) and not any(part in text for part in _FINAL)
+    if any(part in text for part in _FINAL):
+        return False
+    if _NOT_FETCHED.search(text) is not None:
+        # Its source is there: it was looked at before it was submitted, and is again before the next time.
+        return _REFUSED_TO_RUNNER.search(text) is None
+    return _CURABLE.search(text) is not None
+
+
+def is_not_fetched(error: str | None) -> bool:
+    """Whether the runner could not have the source: a web server, or the network, may be down for minutes."""
+    return _NOT_FETCHED.search(_judged(error)) is not None
+
+
+def is_over_time(error: str | None) -> bool:
+    """Whether a run that its runner calls timed out may have met a limit of its time.
+
+    Runners call so whatever has ``timeout`` in its error text: also a source that could not be fetched, or
+    one with this word in its name.
+    """
+    text = _judged(error)
+    is_in_address = "timeout" in (error or "").casefold() and "timeout" not in text
+    return not is_in_address and _NOT_FETCHED.search(text) is None
 
 
 def advice(error: str | None) -> str | None:
     """What a person can do about a failure that another run would have as well, if that is known."""
+    text = _ADDRESS.sub("", error or "").strip()
     for pattern, words in _ADVICE:
-        if error and (match := pattern.search(error)) is not None:
+        if (match := pattern.search(text)) is not None:
             return words.format(*(group.strip() for group in match.groups()))
     return None
+
+
+def _judged(error: str | None) -> str:
+    return _ADDRESS.sub("", error or "").strip().casefold()

@@ -28,6 +28,7 @@ SENTENCES: Mapping[str, str] = {
     "It was lost, so that it is submitted again: ": "Elle était perdue et est soumise de nouveau : ",
     "Its result cannot be imported, so that it is submitted again: ": "Son résultat ne peut pas être importé ; elle est soumise de nouveau : ",
     "Its result cannot be imported: ": "Son résultat ne peut pas être importé : ",
+    "Runner manager {manager} took it, and went down before any runner got it.": "Le gestionnaire {manager} l'a prise, et s'est arrêté avant qu'un runner ne la reçoive.",
     "Runner {runner}, which worked on it, is not online at runner manager {manager} any more.": "Le runner {runner}, qui y travaillait, n'est plus en ligne chez le gestionnaire {manager}.",
     "It runs nowhere: the row has no runner manager or no task id.": "Elle ne tourne nulle part : la ligne n'a pas de gestionnaire ou pas d'identifiant.",
     "Runner manager {manager} does not know task {task}.": "Le gestionnaire {manager} ne connaît pas la tâche {task}.",
@@ -41,6 +42,9 @@ SENTENCES: Mapping[str, str] = {
     "Runners cannot cut a video that has opening or ending credits, and a cut must leave something: change the cut or take the credits off, then restart the task.": "Les runners ne peuvent pas découper une vidéo qui a un générique, et une découpe doit laisser quelque chose : changez la découpe ou retirez le générique, puis relancez la tâche.",
     "The source cannot be read as a video: upload it again.": "La source ne peut pas être lue comme une vidéo : déposez-la de nouveau.",
     "There is no sound in it that could be transcribed.": "Elle n'a pas de son qui puisse être transcrit.",
+    "Runners cannot encode a file with a quotation mark or an apostrophe in its name: rename it, then restart the task.": "Les runners ne peuvent pas encoder un fichier dont le nom contient un guillemet ou une apostrophe : renommez-le, puis relancez la tâche.",
+    "Runners do not take files of this kind: upload it in another format, such as MP4, MKV, MP3 or WAV.": "Les runners ne prennent pas les fichiers de ce genre : déposez-la dans un autre format, par exemple MP4, MKV, MP3 ou WAV.",
+    "Its runner could not fetch the source from Pod's web server: look there whether that address was asked for, and what was answered, then restart the task.": "Son runner n'a pas pu récupérer la source sur le serveur web de Pod : regardez-y si cette adresse a été demandée, et ce qui a été répondu, puis relancez la tâche.",
     "It took longer than its runner allows: raise EXTERNAL_SCRIPT_TIMEOUT_SECONDS there.": "Elle a duré plus longtemps que son runner ne le permet : augmentez-y EXTERNAL_SCRIPT_TIMEOUT_SECONDS.",
     "It is larger than the runner allows: raise MAX_VIDEO_SIZE_GB there, then restart the task.": "Elle est plus grande que le runner ne le permet : augmentez-y MAX_VIDEO_SIZE_GB, puis relancez la tâche.",
     # --- results: the listing and the download ---

@@ -35,17 +35,23 @@ LONGEST_WAIT = 600.0
 """Seconds that a task waits at most before it is submitted again."""
 
 
+_MORE_DOUBLINGS = 3
+"""Of the wait for what may last for minutes: four to eight of them, with the defaults."""
+
+
 class Retries(Struct, frozen=True):
     """How often a task is submitted, and how long it waits in between.
 
     ``max_attempts`` are submissions of one task (``reconcile.max_attempts``), ``first_wait`` is the limit of
     the wait after the first of them, in seconds (``reconcile.retry_wait``), ``random`` gives numbers of
-    [0, 1).
+    [0, 1). ``at_length`` is for what may last for minutes and spoils a run at once: all attempts would be
+    used up within seconds.
     """
 
     max_attempts: int
     first_wait: float
     random: Callable[[], float]
+    at_length: bool = False
 
     def wait(self, submissions: int) -> float:
         """Seconds for which a task is left in the queue after so many submissions.
@@ -53,6 +59,10 @@ class Retries(Struct, frozen=True):
         What spoilt its last run may pass with time: a runner restarts, a disk is emptied.
         """
         doublings = max(submissions, 1) - 1
+        if self.at_length:
+            # Not more doublings than a float can hold.
+            longest = min(self.first_wait * 2.0 ** (min(doublings, 10) + _MORE_DOUBLINGS), LONGEST_WAIT)
+            return longest * (1 + self.random()) / 2
         return full_jitter(doublings, base=self.first_wait, cap=LONGEST_WAIT, random=self.random)
 
 

@@ -8,9 +8,13 @@ from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.journal.observations import TaskObservation
 from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.runner.records import RunnerTask
 
 _FORGOTTEN_AFTER = 2
 """How often in a row a task must be denied before it is taken for lost."""
+
+_ORDERED_WITHIN = 60.0
+"""Seconds after which its manager has told a runner of a task, or given up: it waits for 30 s."""
 
 _NEVER_SEEN = TaskObservation(0.0)
 
@@ -55,6 +59,10 @@ class Observation(Struct):
         """Its manager names the runner that works on it, or none."""
         if runner != self.runner:
             self.runner, self.gone_since = runner, None
+
+    def has_no_order(self, record: RunnerTask, now: float) -> bool:
+        """Whether its manager took it long ago, and shows no sign that any runner was told."""
+        return record.is_without_order and now - self.since >= _ORDERED_WITHIN
 
     @property
     def missing(self) -> str | None:

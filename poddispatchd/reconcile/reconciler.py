@@ -213,7 +213,12 @@ class Reconciler:
             await self._denied(item, str(error))
             return
         self._registry.learn(manager, None)
-        seen.denials = seen.unanswered = 0
+        seen.unanswered = 0
+        if seen.has_no_order(record, self._clock.monotonic()):
+            reason = f"Runner manager {manager.name!r} took it, and went down before any runner got it."
+            await self._denied(item, reason)
+            return
+        seen.denials = 0
         seen.runs_on(record.runner_id if record.status is RunnerStatus.RUNNING else None)
         if record.status is not None:
             has_ended = record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING)

@@ -45,6 +45,16 @@ class RunnerTask:
     etab_name: str | None = None
     app_name: str | None = None
 
+    @property
+    def is_without_order(self) -> bool:
+        """Whether nothing was written down of it since it was taken: not even that its runner has the order.
+
+        A manager writes as it sends the order, right behind its answer. Only one that was killed in between
+        leaves such a record, ``running`` for a day while no runner knows of it.
+        """
+        is_untouched = self.created_at is not None and self.created_at == self.updated_at
+        return is_untouched and self.status is RunnerStatus.RUNNING
+
 
 class StopOutcome(StrEnum):
     """What became of the request to stop a task (``POST /task/stop/<id>``)."""

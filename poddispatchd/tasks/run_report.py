@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.failures import advice, is_curable
+from poddispatchd.domain.failures import advice, is_curable, is_not_fetched, is_over_time
 from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.script_output import (
     failure_identity,
@@ -32,6 +32,11 @@ class RunReport:
     error: str | None = None
     output: str | None = field(default=None, repr=False)
     origin: ReportOrigin = ReportOrigin.STATUS
+
+    def __post_init__(self) -> None:
+        """Take a failure for one that its runner calls a time-out by a word in an address alone."""
+        if self.status is RunnerStatus.TIMEOUT and not is_over_time(self.reason):
+            object.__setattr__(self, "status", RunnerStatus.FAILED)
 
     @classmethod
     def of_callback(cls, callback: Callback) -> "RunReport":
@@ -74,6 +79,11 @@ class RunReport:
         """Whether it is a failure that a new submission can cure."""
         ran = self.origin is ReportOrigin.CALLBACK or bool(self.output)
         return self.status is RunnerStatus.FAILED and is_curable(self.reason, ran=ran)
+
+    @property
+    def may_last(self) -> bool:
+        """Whether what it failed over may last for minutes."""
+        return is_not_fetched(self.reason)
 
     def merged(self, old: str | None) -> str:
         """The row's ``script_output`` with this report in it, once however often it comes and by which way.

@@ -3,6 +3,7 @@
 from typing import assert_never
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.french import ENGLISH, in_language
@@ -56,7 +57,12 @@ async def apply_report(
             output = report.merged(current.script_output)
             # What a person could do is for a failure that stays.
             await requeue_task(
-                connection, current, report.bare_words, retries=retries, output=output, language=language
+                connection,
+                current,
+                report.bare_words,
+                retries=replace(retries, at_length=report.may_last),
+                output=output,
+                language=language,
             )
         case Decision.FAIL if report.is_success:
             await fail_task(connection, current, no_import_words(current), language=language)

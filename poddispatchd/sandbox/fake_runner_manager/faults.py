@@ -25,6 +25,10 @@ class Dispatch(StrEnum):
     OK = "ok"
     REFUSED = "refused"
     """The runner answers 400: failed, and no callback is ever sent."""
+    LOST = "lost"
+    """The runner goes down as the order arrives: failed in words of httpx, and no callback is ever sent."""
+    KILLED = "killed"
+    """The manager is killed before it sends the order: ``running`` for ever, and no runner has it."""
     UNANSWERED = "unanswered"
     """No answer in 30 s: failed with an empty error and no callback, then the late completion arrives."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Coroutine, Mapping
+from datetime import timedelta
 
 import aiohttp
 
@@ -20,6 +21,10 @@ _WORDS: Mapping[RunOutcome, str | None] = {
     RunOutcome.FAILED: "Encoding aborted: source file does not appear to be a valid video file.",
     RunOutcome.TIMEOUT: "Script timeout after 18000 seconds",
     RunOutcome.NEVER: None,
+}
+_NOT_BEGUN: Mapping[Dispatch, str] = {
+    Dispatch.REFUSED: 'Runner returned status 400: {"detail": "Runner is busy"}',
+    Dispatch.LOST: "Server disconnected without sending a response.",
 }
 
 
@@ -116,8 +121,13 @@ class Lifecycle:
 
     async def _run(self, record: TaskRecord, behaviour: Behaviour) -> None:
         clock = self._store.clock
-        if behaviour.dispatch is Dispatch.REFUSED:
-            self._set(record, RunnerStatus.FAILED, 'Runner returned status 400: {"detail": "Runner is busy"}')
+        if behaviour.dispatch is Dispatch.KILLED:
+            self._release(record)
+            return
+        # Later than it was taken, by however little: so it is in any record of a manager that sent its order.
+        record.updated_at = max(clock.wall(), record.created_at + timedelta(microseconds=1))
+        if (words := _NOT_BEGUN.get(behaviour.dispatch)) is not None:
+            self._set(record, RunnerStatus.FAILED, words)
             self._release(record)
             return
         if behaviour.dispatch is Dispatch.UNANSWERED:
@@ -147,6 +157,9 @@ class Lifecycle:
     ) -> None:
         await self._wait_for_manager()
         store = self._store
+        # A runner tells the one from the other by this word, wherever it stands.
+        if outcome is RunOutcome.FAILED and error is not None and "timeout" in error.lower():
+            outcome = RunOutcome.TIMEOUT
         record.script_output = behaviour.script_output or f"[info_script.log]\n--> {outcome} by the sandbox\n"
         if outcome is RunOutcome.COMPLETED:
             files: dict[str, bytes] = result_files(

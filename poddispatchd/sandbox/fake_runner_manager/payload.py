@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -161,7 +162,17 @@ def start_problem(submission: AcceptedTask) -> str | None:
         extension = PurePosixPath(submission.source_name).suffix.removeprefix(".").lower()
         if extension not in _EXTENSIONS:
             return f"Source URL does not point to a valid video file: {submission.source_url}"
-    return _cut_problem(parameters)
+    return _name_problem(submission) or _cut_problem(parameters)
+
+
+def _name_problem(submission: AcceptedTask) -> str | None:
+    """A runner puts the name into a command line that it takes apart again, as a shell would."""
+    if submission.task_type == TaskType.ENCODING:
+        try:
+            shlex.split(submission.source_name)
+        except ValueError as error:
+            return f"ValueError: {error}"
+    return None
 
 
 def _cut_problem(parameters: Mapping[str, object]) -> str | None:

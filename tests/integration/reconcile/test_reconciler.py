@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,14 @@ from poddispatchd.runner.client import NOBODYS, RunnerClient
 from poddispatchd.runner.records import RunnerInfo
 from poddispatchd.runtime import incidents
 from poddispatchd.runtime.jobs import Progress
-from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, FaultKind, Mode, RunOutcome
+from poddispatchd.sandbox.fake_runner_manager import (
+    AnswerFault,
+    Behaviour,
+    Dispatch,
+    FaultKind,
+    Mode,
+    RunOutcome,
+)
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench, schedule
@@ -127,6 +135,70 @@ async def test_a_failure_that_nobody_told_is_found_with_its_words(
     await look(here, features.reconciler(here.parts))
     assert await here.status(task) == status
     assert words in await here.words(task)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(dispatch=Dispatch.LOST),
+        Behaviour(
+            outcome=RunOutcome.FAILED,
+            error="Impossible to download http://pod/media/timeout.mp4 file, server returned HTTP 503.",
+        ),
+        Behaviour(
+            outcome=RunOutcome.FAILED,
+            error="Encoding process was terminated by SIGTERM (return code -15)",
+        ),
+    ],
+    ids=["the order was lost", "its source could not be fetched", "its runner was shut down"],
+)
+async def test_what_is_not_the_mediums_fault_waits_in_the_queue_again(
+    here: Bench, behaviour: Behaviour
+) -> None:
+    task = await here.running()
+    record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    here.fake.rerun(record.task_id, behaviour)
+    if behaviour.dispatch is Dispatch.OK:
+        await here.end(task, behaviour)
+    await here.fake.wait_for(lambda: record.status is not RunnerStatus.RUNNING)
+    await look(here, features.reconciler(here.parts))
+    assert await here.status(task) == "pending"
+
+
+async def test_a_source_that_could_not_be_fetched_is_left_alone_for_minutes(here: Bench) -> None:
+    """Such a run ends at once: a web server that was away for a minute used up all attempts."""
+    task = await here.running()
+    words = "Impossible to download http://pod/media/a.mp4 file, server returned HTTP 503."
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error=words))
+    await look(here, features.reconciler(here.parts))
+    left = "SELECT extract(epoch FROM not_before - added_at) FROM poddispatchd.own_task WHERE task_pk = $1"
+    assert float(await here.value(left, task)) >= 4 * here.parts.retries.first_wait > 0
+
+
+async def test_a_task_whose_manager_was_killed_before_a_runner_got_it_is_submitted_again(here: Bench) -> None:
+    """Its record says that it runs, for a day; the same bytes lead to it again, and its runner is idle."""
+    here.fake.faults.default = Behaviour(dispatch=Dispatch.KILLED)
+    task = await here.running()
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher)
+    assert (await here.status(task), watcher.in_doubt) == ("running", False)
+    await look(here, watcher, after=RUNNING_AFTER)
+    assert (await here.status(task), watcher.in_doubt) == ("running", True)
+    await look(here, watcher, after=ASK_AGAIN_AFTER)
+    assert await here.status(task) == "pending"
+    assert "went down before any runner got it" in await here.words(task)
+
+
+async def test_a_task_whose_order_was_only_slow_is_left_alone(here: Bench) -> None:
+    here.fake.faults.default = Behaviour(dispatch=Dispatch.KILLED)
+    task = await here.running()
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher, after=RUNNING_AFTER)
+    record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    record.updated_at += timedelta(microseconds=1)
+    await look(here, watcher, after=ASK_AGAIN_AFTER)
+    await look(here, watcher, after=INTERVAL)
+    assert (await here.status(task), watcher.in_doubt) == ("running", False)
 
 
 async def test_a_task_that_runs_is_left_alone(here: Bench) -> None:

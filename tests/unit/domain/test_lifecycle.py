@@ -3,6 +3,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from poddispatchd.domain.failures import is_curable
 from poddispatchd.domain.lifecycle import Decision, Retries, decide, row_status
@@ -121,9 +122,13 @@ def test_any_text_in_the_column_is_understood_or_left_alone(text: str) -> None:
 
 @given(st.integers(0, 1000), st.floats(0, 600), st.floats(0, 1, exclude_max=True))
 def test_no_task_waits_for_more_than_ten_minutes(submissions: int, first: float, chance: float) -> None:
-    assert 0 <= Retries(3, first, lambda: chance).wait(submissions) <= 600
+    retries = Retries(3, first, lambda: chance)
+    assert 0 <= retries.wait(submissions) <= 600
+    assert 0 <= replace(retries, at_length=True).wait(submissions) <= 600
 
 
 def test_the_longest_wait_doubles_with_each_submission() -> None:
     almost = Retries(3, 20.0, lambda: 1.0)
     assert [almost.wait(submissions) for submissions in (0, 1, 2, 3, 9)] == [20.0, 20.0, 40.0, 80.0, 600.0]
+    at_length = replace(almost, at_length=True)
+    assert [at_length.wait(submissions) for submissions in (1, 2, 9)] == [160.0, 320.0, 600.0]

@@ -147,3 +147,11 @@ async def test_the_limiter_counts_each_path_by_itself_for_a_minute() -> None:
         assert (await client.get("/task/status/y")).status == 404
         clock.advance(60)
         assert (await client.get("/task/status/x")).status == 404
+
+
+async def test_a_runner_cannot_encode_what_has_an_apostrophe_in_its_name() -> None:
+    async with running(FakeRunnerManager(token=TOKEN, task_seconds=0)) as client:
+        await client.accepted(source_url="http://pod.test/l'eau.mp4", notify_url="")
+        record = next(iter(client.manager.tasks.values()))
+        await client.manager.wait_for(record.finished.is_set)
+        assert (record.status, record.error) == ("failed", "ValueError: No closing quotation")
