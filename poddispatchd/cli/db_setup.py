@@ -96,7 +96,7 @@ def _become_superuser() -> None:
     """Let PostgreSQL know root as its superuser (peer authentication).
 
     Raises:
-        ConfigurationError: only root and that user itself may.
+        ConfigurationError: only root and that user itself may, and that user must be able to read our Python.
     """
     try:
         account = pwd.getpwnam(_SUPERUSER)
@@ -110,3 +110,10 @@ def _become_superuser() -> None:
     # What the driver looks for at home is this user's.
     os.environ["HOME"] = account.pw_dir
     os.seteuid(account.pw_uid)
+    # What is imported from here on is read as this user.
+    for program in (os.__file__, __file__):
+        if not os.access(program, os.R_OK, effective_ids=True):
+            raise ConfigurationError(
+                f"User {_SUPERUSER} cannot read {program}: install poddispatchd and its Python where all "
+                "may read them, as docs/install.md does, or say with --owner-dsn who owns Pod's database."
+            )

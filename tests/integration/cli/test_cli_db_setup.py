@@ -136,6 +136,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     )
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "seteuid", became.append)
+    monkeypatch.setattr(os, "access", lambda *_, **__: True)
     monkeypatch.setenv("HOME", "/root")
     return became
 
@@ -170,6 +171,17 @@ async def test_who_is_not_root_or_has_no_such_user_is_told_to_name_the_owner(
     assert (not_root.status, "Run it as root, or say with --owner-dsn" in not_root.err) == (2, True)
     assert (no_user.status, "There is no user postgres on this machine" in no_user.err) == (2, True)
     assert root == []
+
+
+async def test_a_program_that_postgres_cannot_read_is_told(
+    pod: Pod, role: str, root: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One below /root ended in a traceback: what was imported late could not be read any more."""
+    pod.set("database", dsn="postgresql:///pod")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    said = await pod.run("db", "setup", "--role", role)
+
+    assert (said.status, f"User postgres cannot read {os.__file__}" in said.err) == (2, True)
 
 
 async def test_a_role_that_nobody_names_is_the_user_whom_the_configuration_belongs_to(
