@@ -115,14 +115,14 @@ async def test_failures_of_one_reason_are_reviewed_together_on_a_running_daemon(
     daemon = await rig.start()
     rig.set("ops", listen=rig.ops.removeprefix("http://"))
     tasks = [
-        await _failed_on_the_manager(rig, f"Script timeout after {seconds} seconds") for seconds in (60, 3600)
+        await _failed_on_the_manager(rig, f"Script gave up after {seconds} seconds") for seconds in (60, 3600)
     ]
     await daemon.events("task.failed", 2)
 
     [group] = json.loads((await rig.run("failures", "list", "--json")).out)
     [told] = json.loads((await rig.get("/api/status"))[1])["failures"]
     page = (await rig.get("/status"))[1]
-    assert (group["reason"], group["tasks"]) == ("Script timeout after N seconds", 2)
+    assert (group["reason"], group["tasks"]) == ("Script gave up after N seconds", 2)
     assert (told["group"], told["count"], sorted(told["tasks"])) == (group["group"], 2, sorted(tasks))
     assert f'<td class="nowrap">{group["group"]}</td>' in page
 
