@@ -201,8 +201,10 @@ async def test_a_refused_configuration_keeps_nobody_from_asking_the_daemon_that_
 
 
 def test_ctrl_c_while_the_command_is_imported_prints_no_traceback() -> None:
+    # In a shell's background a program starts with SIGINT ignored.
     code = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Interrupting:
     def find_spec(self, name, *_):
         if name == "asyncio.base_events":
@@ -221,7 +223,13 @@ async def test_ctrl_c_is_status_130(pod: Pod) -> None:
     """click took it for an answer of "no", which is status 1."""
     async with pod.database.connection() as connection:
         await add_task(connection, TaskType.ENCODING)
-    code = "import sys; from poddispatchd.cli.main import main; main(sys.argv[1:])"
+    # In a shell's background a program starts with SIGINT ignored.
+    code = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from poddispatchd.cli.main import main
+main(sys.argv[1:])
+"""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code, "-c", str(pod.config), "tasks", "watch"),
         stdout=asyncio.subprocess.PIPE,
