@@ -1,9 +1,7 @@
 """The answers of runner managers that took a task, stored together; and what follows from each."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -14,11 +12,11 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.database.sqlstates import FOREIGN_KEY_VIOLATION
+from poddispatchd.dispatch.encoding_logs import EncodingLogs
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk
 from poddispatchd.errors import (
     DatabaseError,
-    ResultError,
     RowLockedError,
     UnusableAnswerError,
     ValuesRefusedError,
@@ -27,18 +25,14 @@ from poddispatchd.journal import unwanted_runs
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
-from poddispatchd.pod.media.threads import Look
-from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.batching import Batcher
-from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.accepted_runs import (
     KNOWN_ID,
     AcceptedRun,
     StoredRun,
     Verdict,
-    start_line,
     store_accepted,
 )
 from poddispatchd.tasks.stopping import stop_run
@@ -47,9 +41,6 @@ log = structlog.get_logger(__name__)
 
 _PAUSES = (0.02, 0.1)
 """Seconds between looks at a row that someone holds: most are held for a moment only."""
-
-_TOGETHER = 20
-"""Logs that are begun together."""
 
 
 class SubmissionResult(Struct, frozen=True):
@@ -85,7 +76,7 @@ class Acceptance:
         database: Database,
         client: RunnerClient,
         registry: ManagerRegistry,
-        logs: "EncodingLogs",
+        logs: EncodingLogs,
         wakeups: Wakeups,
         pod: PodSettings,
         clock: Clock,
@@ -136,9 +127,10 @@ class Acceptance:
                     source=task.source,
                     attempt=run.intent.attempt,
                 )
+                has_ended = status not in ("running", "pending")
                 if run.output_directory:
-                    self._logs.begin(Path(run.output_directory))
-                if status not in ("running", "pending"):
+                    self._logs.begin(Path(run.output_directory), is_urgent=has_ended)
+                if has_ended:
                     # It has ended already: what a callback would say is asked for at once.
                     self._wakeups.reconciler.ring()
                 return SubmissionResult(SubmissionOutcome.ACCEPTED)
@@ -158,6 +150,10 @@ class Acceptance:
                 return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
             case other:
                 assert_never(other)
+
+    async def finish(self) -> None:
+        """Wait until the logs of what was accepted are begun."""
+        await self._logs.finish()
 
     async def stop(self, task: TaskPk, manager: RunnerManager, task_id: RunnerTaskId) -> None:
         """Stop a run that belongs to no row, at once or as soon as it can be; its callback is ignored.
@@ -210,47 +206,3 @@ def _orphaned_words(stored: StoredRun) -> str:
     other = stored.running_duplicate
     what = "changed the row" if other is None else f"started task {other} for the same source"
     return f"Someone else {what} meanwhile."
-
-
-class EncodingLogs:
-    """Begins the ``encoding.log`` that Pod begins when an encoding is submitted.
-
-    Best effort: nobody waits for one, as the file system may hang.
-    """
-
-    def __init__(self, media: MediaTree, pod: PodSettings, incidents: Incidents, clock: Clock) -> None:
-        self._media = media
-        self._pod = pod
-        self._incidents = incidents
-        self._clock = clock
-        self._waiting: list[Path] = []
-        self._writing: asyncio.Task[None] | None = None
-
-    def begin(self, directory: Path) -> None:
-        """Create an output directory with its log."""
-        self._waiting.append(directory)
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write(), name="encoding logs")
-            self._incidents.watch(self._writing, "beginning of encoding logs")
-
-    async def _write(self) -> None:
-        while self._waiting:
-            # Taken out before they are written: those that come meanwhile are for the next turn of this loop.
-            directories, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
-            line = start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
-            try:
-                told = await self._media.look_each(Look.LOG, partial(self._write_one, line), directories)
-            except ResultError as error:
-                told = [str(error)] * len(directories)
-            for directory, problem in zip(directories, told, strict=True):
-                if problem is not None:
-                    log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=problem)
-
-    def _write_one(self, line: bytes, directory: Path) -> str | None:
-        """What kept it from being written."""
-        try:
-            path = self._media.path(directory.relative_to(self._pod.media_root).as_posix())
-            (path / "encoding.log").rewrite(line)
-        except (OSError, ValueError, ResultError) as error:
-            return str(error)
-        return None

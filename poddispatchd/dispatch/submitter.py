@@ -126,8 +126,9 @@ class Submitter:
         return await self._post(task, manager, intent, payload.output_directory, turn)
 
     async def stop(self) -> None:
-        """Ask nobody any more who can be reached."""
+        """Ask nobody any more who can be reached, and leave nothing half done."""
         await self._reachability.stop()
+        await self._acceptance.finish()
 
     def prepare(self, waiting: Waiting) -> None:
         """The turn of this task comes soon: read what it needs."""

@@ -1,9 +1,10 @@
 """The job that submits tasks."""
 
 from poddispatchd.app.parts import Parts
-from poddispatchd.dispatch.acceptance import Acceptance, EncodingLogs
+from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.encoding_logs import EncodingLogs
 from poddispatchd.dispatch.intents import IntentLog
 from poddispatchd.dispatch.manager_turns import ManagerTurns
 from poddispatchd.dispatch.payloads import Payloads, SourceFiles

@@ -106,10 +106,22 @@ WITH wanted AS MATERIALIZED (
     DELETE FROM poddispatchd.own_task
      USING ended
      WHERE own_task.task_pk = ended.id AND ended.verdict <> 'known'
-), given AS (
+), given AS MATERIALIZED (
+    SELECT DISTINCT runner_manager_id AS id FROM ended WHERE verdict <> 'known'
+), free AS MATERIALIZED (
+    -- Whoever holds a manager's row must not keep its tasks from being stored, and a row that each of these statements wrote would
+    -- have each wait for the commit of the one before. To the second is enough.
+    SELECT state.id
+      FROM poddispatchd.manager_state AS state
+      JOIN given USING (id)
+     WHERE (state.last_given_at BETWEEN now() - interval '1 second' AND now() + interval '1 second') IS NOT TRUE
+       FOR NO KEY UPDATE OF state SKIP LOCKED
+), remembered AS (
+    UPDATE poddispatchd.manager_state AS state SET last_given_at = now() FROM free WHERE state.id = free.id
+), first_given AS (
     INSERT INTO poddispatchd.manager_state (id, last_given_at)
-    SELECT DISTINCT runner_manager_id, now() FROM ended WHERE verdict <> 'known'
-        ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
+    SELECT id, now() FROM given WHERE id NOT IN (SELECT id FROM poddispatchd.manager_state)
+        ON CONFLICT (id) DO NOTHING
 ), shown AS (
     SELECT * FROM outcome WHERE is_new
 ), {show_accepted}

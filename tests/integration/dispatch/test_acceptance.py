@@ -54,6 +54,33 @@ async def test_an_accepted_encoding_runs_and_shows_it_on_the_videos_page(
         assert (folder / "encoding.log").read_text().startswith("Start at")
 
 
+async def test_what_was_accepted_just_before_the_end_has_its_log_all_the_same(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("one", runners=30), Spec("two", runners=30)) as pod:
+        await pod.encodings(60)
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await daemon.dispatcher.stop(0)
+        assert len(list(media_root.rglob("encoding.log"))) == 60
+        assert await pod.statuses() == {"running": 60}
+
+
+async def test_a_session_that_holds_the_managers_row_keeps_no_task_from_being_stored(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod, pod_database.connection() as other:
+        await pod.encoding()
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.connection.execute("UPDATE poddispatchd.manager_state SET last_given_at = '2020-01-01'")
+        async with other.transaction():
+            await other.execute("SELECT FROM poddispatchd.manager_state FOR UPDATE")
+            second = await pod.encoding()
+            await daemon.settle()
+            assert await pod.status(second) == "running"
+
+
 async def test_studio_and_transcription_are_submitted_too(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
