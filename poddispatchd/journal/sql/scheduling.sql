@@ -48,8 +48,11 @@ SELECT pg_notify('poddispatchd_task', 'leader resigned') FROM ended
 SELECT term, instance, since FROM poddispatchd.leader
 
 -- name: scheduler
--- The current term and its holder, and whether it is held: by a lease that runs, or by a session with the lock.
+-- The current term and its holder, and whether it is held: by a lease that runs, or by a session with the lock. :passes_every: for so many
+-- seconds after it began, a term that was ended in order may have been that of one pass among others.
 SELECT term, instance, since,
+       lease_expires_at IS NULL AND instance IS NOT NULL
+           AND since BETWEEN now() - make_interval(secs => :passes_every) AND now() + make_interval(secs => :passes_every) AS may_be_pass,
        coalesce(lease_expires_at > now(), false) OR EXISTS (
            SELECT FROM pg_locks
             WHERE locktype = 'advisory' AND granted AND objsubid = 1
