@@ -5,6 +5,7 @@ from typing import Protocol
 
 import structlog
 
+from poddispatchd.clock import Clock
 from poddispatchd.config.model import ReconcileSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.french import in_language
@@ -68,6 +69,7 @@ class AppliedOutcomes:
         locked_rows: LockedRows,
         wakeups: Wakeups,
         metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -77,6 +79,7 @@ class AppliedOutcomes:
         self._locked_rows = locked_rows
         self._wakeups = wakeups
         self._metrics = metrics
+        self._clock = clock
 
     async def importing(self, connection: Connection) -> Collection[TaskPk]:
         """The tasks whose result is being imported, or waits for it."""
@@ -86,7 +89,7 @@ class AppliedOutcomes:
         self, connection: Connection, unobserved: Mapping[TaskPk, str | None]
     ) -> Mapping[TaskPk, TaskObservation]:
         """What the journal knows of them, from now on at least since when they run."""
-        return await observations.see(connection, unobserved)
+        return await observations.see(connection, unobserved, ours=self._clock.now())
 
     async def forget_except(self, connection: Connection, running: Collection[TaskPk]) -> None:
         """Forget the others."""
