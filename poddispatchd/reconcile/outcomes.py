@@ -13,7 +13,7 @@ from poddispatchd.domain.lifecycle import Decision, Retries, may_submit_again
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.errors import RowLockedError
-from poddispatchd.journal import failures, imports, observations, submissions
+from poddispatchd.journal import failures, imports, observations, submissions, unwanted_runs
 from poddispatchd.journal.observations import TaskObservation
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
@@ -161,6 +161,9 @@ class AppliedOutcomes:
                 await requeue_task(
                     connection, task, reason, retries=self._retries(), output=output, language=language
                 )
+                if task.run is not None:
+                    # A runner may be at work on it all the same, or come back to it: its result is ignored.
+                    await unwanted_runs.add(connection, task.pk, task.run)
                 outcome, decision = LostOutcome.REQUEUED, Decision.RETRY
             else:
                 await fail_task(connection, task, reason, language=language)
