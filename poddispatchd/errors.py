@@ -277,6 +277,10 @@ class RaceLostError(PoddispatchdError):
     """The row was changed by someone else meanwhile: a normal outcome (invariant I4)."""
 
 
+class LeaseLostError(RaceLostError):
+    """The lease of an item had run out before its attempt was written down: nothing is said of the item."""
+
+
 # --- mail, pushes and the command after an import -----------------------------------------------------
 class DeliveryError(PoddispatchdError):
     """Something could not be delivered: worth another try later."""

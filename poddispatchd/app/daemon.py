@@ -9,7 +9,6 @@ from pathlib import Path
 
 import structlog
 
-from poddispatchd import __version__
 from poddispatchd.app import features
 from poddispatchd.app.composition import Resources, assembled, create_resources, open_when_it_answers
 from poddispatchd.app.jobs import Jobs
@@ -17,6 +16,7 @@ from poddispatchd.app.listeners import drain, listen_for_callbacks
 from poddispatchd.app.live_settings import LiveSettings
 from poddispatchd.app.parts import Parts
 from poddispatchd.app.reload import ConfigurationReload
+from poddispatchd.build import FULL_VERSION
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import (
@@ -83,7 +83,7 @@ class Daemon:
         """
         ground, settings = self._resources, self._resources.settings
         mode = {"mode": "shadow"} if ground.is_shadow else {}
-        log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance, **mode)
+        log.info(Event.DAEMON_STARTED, version=FULL_VERSION, instance=ground.instance, **mode)
         ground.metrics.config_reloaded_at.set_to_current_time()
         # Before anything is opened: a stop during the start ends it in order.
         self._handle_signals()

@@ -91,11 +91,13 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
 
 
 async def _nobody_schedules(database: Database) -> list[Finding]:
-    """That no daemon runs, which is not wrong before its first start or while it is upgraded."""
+    """That no daemon runs: not wrong before its first start, between passes or while it is upgraded."""
     async with database.connection() as connection:
         version = await migration.current_version(connection)
-        if version == migration.LATEST and (await scheduling.scheduler(connection)).is_held:
-            return []
+        if version == migration.LATEST:
+            found = await scheduling.scheduler(connection)
+            if found.is_held or found.may_be_pass:
+                return []
     if version not in (0, migration.LATEST):
         return []  # a daemon of another release may run
     words = "Tasks wait, and nobody schedules: no poddispatchd (but a shadow, if any) runs on this database."

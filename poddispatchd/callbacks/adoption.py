@@ -118,7 +118,7 @@ class Adoption:
     async def _unanswered(self, recorded: RecordedCallback) -> tuple[Found, str]:
         """Its manager cannot tell now: it is asked again, for days."""
         async with self._database.connection() as connection:
-            if await inbox.unanswered_for(connection, recorded) > _GIVE_UP_AFTER:
+            if await inbox.unanswered_for(connection, recorded, ours=self._clock.now()) > _GIVE_UP_AFTER:
                 return Found.NOTHING, "its manager told nothing about it for days"
         return Found.LATER, ""
 

@@ -146,12 +146,12 @@ async def lock_next(connection: Connection, callbacks: Sequence[RecordedCallback
     return {row["id"] for row in rows}
 
 
-async def unanswered_for(connection: Connection, callback: RecordedCallback) -> float:
+async def unanswered_for(connection: Connection, callback: RecordedCallback, *, ours: datetime) -> float:
     """Its manager has not told now what a callback is about: for how many seconds it has not.
 
-    Time in which nobody asked does not count, nor what a clock was put forward by.
+    Time in which nobody asked does not count, nor what one clock was put forward by; ``ours``: now, by ours.
     """
-    query = _QUERIES["unanswered_for"](callback=callback.lease.key, owner=callback.lease.owner)
+    query = _QUERIES["unanswered_for"](callback=callback.lease.key, owner=callback.lease.owner, ours=ours)
     seconds: float | None = await connection.fetchval(*query)
     return seconds or 0.0
 

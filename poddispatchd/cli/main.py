@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from poddispatchd import __version__
+from poddispatchd.build import FULL_VERSION
 from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import Context
 from poddispatchd.cli.endings import exit_status
@@ -64,7 +64,7 @@ class _LazyGroup(SuggestingGroup):
 @click.group(
     cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(__version__, prog_name="poddispatchd")
+@click.version_option(FULL_VERSION, prog_name="poddispatchd")
 @click.option(
     "-c",
     "--config",

@@ -92,6 +92,7 @@ async def situation(
         served=frozenset(pk for pk, site in sites.items() if not wanted or site.domain in wanted),
         scheduling=_scheduling(state, journal.scheduler),
         scheduler=None if journal.scheduler is None else journal.scheduler.instance,
+        scheduled_at=None if journal.scheduler is None else journal.scheduler.since,
         database_problem=problem if is_away else None,
         write_problem=None if is_away else problem,
         stalled_after=settings.reconcile.stale_after,
@@ -118,7 +119,9 @@ def _scheduling(state: State | None, scheduler: Scheduler | None) -> Scheduling:
         return Scheduling.HERE
     if scheduler is not None and scheduler.is_held:
         return Scheduling.ANOTHER
-    return Scheduling.NOBODY if state is None else Scheduling.UNKNOWN
+    if state is not None:
+        return Scheduling.UNKNOWN
+    return Scheduling.PASSES if scheduler is not None and scheduler.may_be_pass else Scheduling.NOBODY
 
 
 def _told_by_daemon(entry: ManagerEntry, now: datetime) -> ManagerView:

@@ -29,6 +29,10 @@ class DatabaseSettings(Section, frozen=True):
     pool_size: Annotated[int, Means("Connections kept at most", ge=2, le=100)] = 5
 
 
+_BELOW = r"^[^/.][^/]*(/[^/.][^/]*)*$"
+"""One directory, or some in each other, none of them hidden."""
+
+
 class PodSettings(Section, frozen=True):
     """How this Pod is set up; the names of its own settings are in capitals."""
 
@@ -48,17 +52,15 @@ class PodSettings(Section, frozen=True):
     )
     media_url: Annotated[str, Means("MEDIA_URL", pattern=r"^(/[^/]|https?://[^/]).*/$")] = "/media/"
     videos_dir: Annotated[
-        str, Means("Directory of videos inside media_root (VIDEOS_DIR)", pattern=r"^[^/.][^/]*$")
+        str, Means("Directory of videos inside media_root (VIDEOS_DIR)", pattern=_BELOW)
     ] = "videos"
     files_dir: Annotated[
         str,
-        Means("Directory of thumbnails and subtitles inside media_root (FILES_DIR)", pattern=r"^[^/.][^/]*$"),
+        Means("Directory of thumbnails and subtitles inside media_root (FILES_DIR)", pattern=_BELOW),
     ] = "files"
     opencast_files_dir: Annotated[
         str,
-        Means(
-            "Directory of studio recordings inside media_root (OPENCAST_FILES_DIR)", pattern=r"^[^/.][^/]*$"
-        ),
+        Means("Directory of studio recordings inside media_root (OPENCAST_FILES_DIR)", pattern=_BELOW),
     ] = "opencast-files"
     file_permissions: Annotated[
         FileMode, Means("Mode of the files written (FILE_UPLOAD_PERMISSIONS), in quotes; null: the umask")

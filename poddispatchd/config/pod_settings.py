@@ -132,6 +132,12 @@ def _take_absent(imported: Imported, found: Assignments) -> None:
             "TIME_ZONE is not set here: Pod's logs and dates are in UTC then, and so are ours "
             "(pod.time_zone: UTC)."
         )
+    if not _is_named("DEBUG", found):
+        imported.tree.setdefault("mail", {})["debug"] = True
+        imported.remarks.append(
+            "DEBUG is not set here: Pod takes it for True then, and owners get no mail of their own; nor do "
+            "they from us (mail.debug: true). Where another file of Pod's sets it to False, make that false."
+        )
     if not _is_named("TRANSCRIPTION_TYPE", found):
         imported.tree.setdefault("pod", {})["transcription_type"] = None
     use = found.values.get("USE_RUNNER_MANAGER")

@@ -24,6 +24,18 @@ _CURABLE = re.compile(
 )
 """What stands in the error text of failures that are not the medium's fault."""
 
+_PROGRAM_ENDED = re.compile(
+    r"(?:error return code for type=[^\n]{0,200}? : | failed with return code |, rc=)(-?\d{1,10})\b",
+    re.IGNORECASE,
+)
+"""How ffmpeg, or Whisper, ended inside a script that went on to tell of it."""
+
+_KILLED = frozenset({-1, -2, -9, -15, 129, 130, 137, 143})
+"""Ends by a hang-up, Ctrl-C, the kernel without memory, or a shut-down; from 129 on as a shell has them."""
+
+_LOOKED_THROUGH = 20_000
+"""Characters at the end of an output in which the end of a program is looked for."""
+
 _NOT_FETCHED = re.compile(
     r"^impossible to download\b|^the\s+file was not found on the server"
     r"|urllib\.error\.|urlopen error|requests\.exceptions\."
@@ -95,24 +107,31 @@ _ADVICE = (
 )
 
 
-def is_curable(error: str | None, *, ran: bool) -> bool:
+def is_curable(error: str | None, *, ran: bool, output: str | None = None) -> bool:
     """Whether a failure may be gone with a new submission.
 
     Args:
         error: the error text of the runner manager.
+        output: what the script wrote; its last words about a program that it ran count.
         ran: whether a script has run, as far as can be told: there is output of it, or the runner itself
             reported its end. An order that never reached its runner is ``failed`` with an empty error text,
             without output, and without a callback.
     """
     text = _judged(error)
     if not text:
-        return not ran
+        return not ran or _was_killed(output)
     if any(part in text for part in _FINAL):
         return False
     if _NOT_FETCHED.search(text) is not None:
         # Its source is there: it was looked at before it was submitted, and is again before the next time.
         return _REFUSED_TO_RUNNER.search(text) is None
-    return _CURABLE.search(text) is not None
+    return _CURABLE.search(text) is not None or _was_killed(error) or _was_killed(output)
+
+
+def _was_killed(text: str | None) -> bool:
+    """Whether the last program whose end a script tells was killed: the kernel had no memory, mostly."""
+    ends = _PROGRAM_ENDED.findall((text or "")[-_LOOKED_THROUGH:])
+    return bool(ends) and int(ends[-1]) in _KILLED
 
 
 def is_not_fetched(error: str | None) -> bool:

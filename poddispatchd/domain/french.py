@@ -17,6 +17,12 @@ ENGLISH = "en"
 _ANYTHING = ".+?"
 _PLACE = re.compile(r"\{(\w+)\}")
 _SPACE = re.compile(r"[\s;]*")
+_LONGEST_SENTENCE = 1500
+"""Characters; a longer one stays in English."""
+
+_LOOKED_THROUGH = 8000
+"""Characters at either end of a text."""
+
 _END = re.compile(r"(?<=[.!?:])\s|\n|; ")
 
 
@@ -26,19 +32,28 @@ def in_language(words: str, language: str) -> str:
 
 
 def _french(words: str) -> str:
+    """The beginning and the end of a long text: what is ours stands there; amid it is what a script says."""
+    if len(words) <= 2 * _LOOKED_THROUGH:
+        return _by_sentence(words)
+    first, last = (_next_sentence(words, at) for at in (_LOOKED_THROUGH, len(words) - _LOOKED_THROUGH))
+    first = min(first, _LOOKED_THROUGH + _LONGEST_SENTENCE)
+    return _by_sentence(words[:first]) + words[first:last] + _by_sentence(words[last:])
+
+
+def _by_sentence(words: str) -> str:
     """Sentence by sentence: the known one that ends first, of those the one that says most by itself."""
     parts, at = [], 0
-    known = _patterns()
+    # Of a log hardly any is left: each begins with anything at all, and would be looked for from each line.
+    known = [each for each in _patterns() if all(part in words for part in each[3])]
     while at < len(words):
-        tried = [(each, each[0].match(words, at)) for each in known]
+        # Nothing of a sentence is looked for behind that.
+        limit = min(at + _LONGEST_SENTENCE, len(words))
         found = [
             (match.end(), -weight, french, match)
-            for (_, weight, french, _), match in tried
-            if match is not None
+            for pattern, weight, french, _ in known
+            if (match := pattern.match(words, at, limit)) is not None
+            and (match.end() < limit or limit == len(words))
         ]
-        # What begins with anything at all and ends nowhere behind this point ends nowhere behind a later one.
-        # Looked for from each sentence of a log anew, it would hold up everything else for minutes.
-        known = [each for each, match in tried if match is not None or not each[3]]
         if found:
             end, _, french, match = min(found, key=lambda each: each[:2])
             parts.append(_filled(french, match))
@@ -66,21 +81,19 @@ def _filled(french: str, match: "re.Match[str]") -> str:
 
 
 @cache
-def _patterns() -> Sequence[tuple["re.Pattern[str]", int, str, bool]]:
-    """For each sentence: what recognises it, how many letters of it are its own, its French, its openness.
-
-    An open one begins with a place for anything at all.
-    """
+def _patterns() -> Sequence[tuple["re.Pattern[str]", int, str, Sequence[str]]]:
+    """For each sentence: what recognises it, how many letters are its own, its French, and these letters."""
     known = []
     for english, french in SENTENCES.items():
         parts = _PLACE.split(english)
-        text = "".join(
-            re.escape(part) if number % 2 == 0 else f"(?P<{part}>{_content_of(part)})"
-            for number, part in enumerate(parts)
-        )
-        end = "" if english.endswith(": ") else r"(?=$|[\s;])"
-        is_open = not parts[0] and _content_of(parts[1]) == _ANYTHING
-        known.append((re.compile(text + end, re.DOTALL), sum(map(len, parts[::2])), french, is_open))
+        text, end = re.escape(parts[0]), "" if english.endswith(": ") else r"(?=$|[\s;])"
+        for number in range(1, len(parts), 2):
+            # A place ends where what is behind it first stands, for good: to try all ends took minutes.
+            behind = re.escape(parts[number + 1]) + (end if number == len(parts) - 2 else "")
+            text += f"(?>(?P<{parts[number]}>{_content_of(parts[number])}){behind})"
+        text += end
+        own = parts[::2]
+        known.append((re.compile(text, re.DOTALL), sum(map(len, own)), french, own))
     return tuple(known)
 
 

@@ -125,7 +125,9 @@ def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
         finding = why_managers(backlog.type, sites, situation)
     else:
         finding = min(found, key=lambda item: SEVEREST_FIRST.index(item.severity))
-    if finding.reason is Reason.NEXT and situation.source_problems:
+    if finding.reason is Reason.NEXT and situation.scheduling is Scheduling.PASSES:
+        finding = _with_the_next_pass("They are submitted", situation)
+    elif finding.reason is Reason.NEXT and situation.source_problems:
         words = "A runner manager has room: those whose sources are there are submitted now."
         finding = Finding(Reason.NEXT, Severity.NORMAL, " ".join((words, *situation.source_problems)))
     return _weighed(finding, backlog, situation)
@@ -144,6 +146,17 @@ def _not_scheduled_here(situation: Situation) -> Finding | None:
             return Finding(Reason.SHADOW, Severity.NORMAL, "A shadow submits nothing: Pod does.")
         case _:
             return None
+
+
+def _with_the_next_pass(what: str, situation: Situation, place: str = "") -> Finding:
+    at = "a while ago" if situation.scheduled_at is None else f"at {situation.clock(situation.scheduled_at)}"
+    return Finding(
+        Reason.NEXT,
+        Severity.NOTICE,
+        f"{what} by the next pass of 'poddispatchd once': no daemon runs now, and the last one, or the last "
+        f"pass, began {at}.{place}",
+        "Where no CRON line runs it, start the daemon: 'systemctl start poddispatchd'.",
+    )
 
 
 def _weighed(finding: Finding, backlog: Backlog, situation: Situation) -> Finding:
@@ -184,6 +197,8 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
     place = "" if task.rank is None else f" It has place {task.rank} in the queue."
     if finding.reason is Reason.NEXT and (kept := _why_kept(task, situation)) is not None:
         return kept
+    if finding.reason is Reason.NEXT and situation.scheduling is Scheduling.PASSES:
+        return _with_the_next_pass("It is submitted", situation, place)
     if finding.reason is Reason.NEXT:
         words = "It is submitted next" if task.rank in (None, 1) else "It is submitted when its turn comes"
         if situation.source_problems:

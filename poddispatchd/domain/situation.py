@@ -88,6 +88,8 @@ class Scheduling(StrEnum):
     ANOTHER = "another"
     NOBODY = "nobody"
     SHADOW = "shadow"
+    PASSES = "passes"
+    """No daemon now; somebody did a while ago, as single passes do, and a daemon that was stopped."""
     UNKNOWN = "unknown"
 
 
@@ -157,6 +159,7 @@ class Situation(Struct, frozen=True):
         served: the sites whose tasks are handed out (``dispatch.sites``).
         scheduling: who hands out tasks.
         scheduler: the instance that does, if it is another one.
+        scheduled_at: when the last single pass, or daemon, began, where there are passes.
         database_problem: in words, if the database does not answer.
         write_problem: in words, if the database answers but does not take what is written.
         media_problem: in words, if nothing can be read or written under MEDIA_ROOT.
@@ -172,6 +175,7 @@ class Situation(Struct, frozen=True):
     served: Collection[SiteId] = ()
     scheduling: Scheduling = Scheduling.HERE
     scheduler: str | None = None
+    scheduled_at: datetime | None = None
     database_problem: str | None = None
     write_problem: str | None = None
     media_problem: str | None = None

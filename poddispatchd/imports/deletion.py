@@ -15,7 +15,13 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, MediaSlowError, ResultError
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    LeaseLostError,
+    MediaSlowError,
+    ResultError,
+)
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.observability.events import Event
@@ -224,8 +230,11 @@ class Deletion:
 
     async def _not_deleted(self, lease: Lease, path: str, problem: str) -> None:
         """Another time, after all others; after many attempts a person has to look."""
-        async with self._database.connection() as connection:
-            seconds = await FILES.fail(connection, lease, problem, random=self._clock.random)
+        try:
+            async with self._database.connection() as connection:
+                seconds = await FILES.fail(connection, lease, problem, random=self._clock.random)
+        except LeaseLostError:
+            return  # whoever has it now tells
         if seconds is None:
             log.error(Event.QUEUE_ITEM_SET_ASIDE, queue=FILES.table.name, item=path, reason=problem)
         else:

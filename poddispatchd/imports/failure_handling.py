@@ -123,7 +123,7 @@ class FailureHandling:
             task = await tasks.get_task(connection, job.task_pk)
             if task is not None:
                 submitted = await submissions.attempts(connection, task)
-            obstructed_for = await queue.obstructed_for(connection, job)
+            obstructed_for = await queue.obstructed_for(connection, job, ours=self._clock.now())
         if task is None or not job.is_wanted_by(task):
             await self.drop(attempt, _NOT_WANTED)
             return

@@ -71,10 +71,14 @@ class ImportJob(Struct, frozen=True):
         return is_same and task.status != TaskStatus.COMPLETED
 
 
-async def obstructed_for(connection: Connection, job: ImportJob) -> float:
-    """For how many seconds something outside the result has kept it from being imported."""
-    seconds: float | None = await connection.fetchval(*_QUERIES["obstructed_for"](import_id=job.id))
-    return seconds or 0.0
+async def obstructed_for(connection: Connection, job: ImportJob, *, ours: datetime) -> float:
+    """For how many seconds something outside the result has kept it from being imported.
+
+    ``ours``: now, by our clock; of this and the database's the one counts that says less.
+    """
+    query = _QUERIES["obstructed_for"](import_id=job.id, ours=ours)
+    seconds: float | None = await connection.fetchval(*query)
+    return max(seconds or 0.0, 0.0)
 
 
 async def reserve_video(connection: Connection, job: ImportJob) -> VideoId:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection
+from datetime import datetime
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -35,13 +36,15 @@ async def is_known(connection: Connection, task: TaskPk, run: Run, identity: str
 
 
 async def recent_failures(
-    connection: Connection, *, hours: int, limit: int, excluding: Collection[TaskPk]
+    connection: Connection, *, hours: int, limit: int, excluding: Collection[TaskPk], ours: datetime
 ) -> dict[TaskPk, Run]:
     """The failures of the last ``hours``, but for some: of each manager at most ``limit``.
 
-    Those come first that were not asked about for the longest time.
+    Those come first that were not asked about for the longest time. ``ours``: now, by our clock: none is
+    given up because the database's was put forward.
     """
-    rows = await connection.fetch(*_QUERIES["lately"](hours=hours, limit=limit, excluding=list(excluding)))
+    query = _QUERIES["lately"](hours=hours, limit=limit, excluding=list(excluding), ours=ours)
+    rows = await connection.fetch(*query)
     return {
         TaskPk(row["task_pk"]): Run(ManagerId(row["runner_manager_id"]), RunnerTaskId(row["task_id"]))
         for row in rows

@@ -1,6 +1,7 @@
 """Since when tasks are known to run, and their runners to be missing: kept over restarts and passes."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
 from msgspec import Struct
 
@@ -25,14 +26,16 @@ class TaskObservation(Struct, frozen=True):
     is_stale: bool = False
 
 
-async def see(connection: Connection, tasks: Mapping[TaskPk, str | None]) -> dict[TaskPk, TaskObservation]:
-    """These tasks run, each under its id; what is known of them, new ones from now on."""
+async def see(
+    connection: Connection, tasks: Mapping[TaskPk, str | None], *, ours: datetime
+) -> dict[TaskPk, TaskObservation]:
+    """These tasks run, each under its id; what is known of them, new ones from now on. ``ours``: our now."""
     await connection.execute(*_QUERIES["see"](tasks=list(tasks), task_ids=list(tasks.values())))
     return {
         TaskPk(row["task_pk"]): TaskObservation(
             row["age"], row["missing_runner"], row["missing_for"] or 0.0, row["is_stale"]
         )
-        for row in await connection.fetch(*_QUERIES["of_tasks"](tasks=list(tasks)))
+        for row in await connection.fetch(*_QUERIES["of_tasks"](tasks=list(tasks), ours=ours))
     }
 
 

@@ -15,6 +15,10 @@ from poddispatchd.domain.task import ManagerId, Run, TaskPk
 _QUERIES = load_queries(__package__, "scheduling.sql")
 
 
+PASSES_EVERY = 3600.0
+"""Seconds: where no daemon runs, a CRON line of single passes comes at least so often."""
+
+
 class Leader(Struct, frozen=True):
     """The scheduler's current term; ``instance`` is None before the first one."""
 
@@ -24,11 +28,15 @@ class Leader(Struct, frozen=True):
 
 
 class Scheduler(Struct, frozen=True):
-    """Who schedules (``is_held``) or was the last one to; ``instance`` is None before the first one."""
+    """Who schedules (``is_held``) or was the last one to; ``instance`` is None before the first one.
+
+    ``may_be_pass``: its term began lately and was ended in order, as those of ``poddispatchd once`` are.
+    """
 
     instance: str | None
     since: datetime | None
     is_held: bool
+    may_be_pass: bool = False
 
 
 class ManagerMemory(Struct, frozen=True):
@@ -140,10 +148,11 @@ async def leader(connection: Connection) -> Leader:
 
 async def scheduler(connection: Connection) -> Scheduler:
     """Who schedules now, seen from any connection; nobody where the table was emptied a moment ago."""
-    row = await connection.fetchrow(*_QUERIES["scheduler"]())
+    row = await connection.fetchrow(*_QUERIES["scheduler"](passes_every=PASSES_EVERY))
     if row is None:
         return Scheduler(None, None, is_held=False)
-    return Scheduler(row["instance"], row["since"], row["is_held"])
+    may_be_pass = row["may_be_pass"] and not row["is_held"]
+    return Scheduler(row["instance"], row["since"], row["is_held"], may_be_pass)
 
 
 async def add_own_tasks(connection: Connection, tasks: Sequence[TaskPk]) -> None:

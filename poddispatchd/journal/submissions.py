@@ -47,7 +47,7 @@ class Submission(Struct, frozen=True):
     reason: str | None = None
     """Why it was settled as it was, in words; known where the submissions of a task are listed."""
     age: float = 0.0
-    """Seconds since it was committed, by the database's clock; known where open ones are listed."""
+    """Seconds since it was committed, by the clock that says less; known where open ones are listed."""
     date_added: datetime | None = None
     """That of the task's row then; known where unidentified ones are listed."""
 
@@ -138,9 +138,9 @@ async def lose(connection: Connection, task: Task, run: Run, reason: str) -> Non
         )
 
 
-async def open_submissions(connection: Connection) -> list[Submission]:
-    """Every open intent, oldest first."""
-    return [_submission(row) for row in await connection.fetch(*_QUERIES["open_ones"]())]
+async def open_submissions(connection: Connection, *, ours: datetime | None = None) -> list[Submission]:
+    """Every open intent, oldest first; ``ours``: now, by our clock, where their age is to be known."""
+    return [_submission(row) for row in await connection.fetch(*_QUERIES["open_ones"](ours=ours))]
 
 
 async def unidentified(connection: Connection, managers: tuple[ManagerId, ...]) -> list[Submission]:

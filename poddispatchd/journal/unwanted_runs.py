@@ -1,6 +1,7 @@
 """Runs that belong to no row any more, and are to be stopped: they would occupy a runner for hours."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import asyncpg
 from msgspec import Struct
@@ -46,9 +47,12 @@ async def take_due(connection: Connection, *, limit: int) -> list[UnwantedRun]:
     return _unwanted(await connection.fetch(*query))
 
 
-async def forget_old(connection: Connection) -> list[UnwantedRun]:
-    """Forget those that could not be stopped for a day; they are returned."""
-    return _unwanted(await connection.fetch(*_QUERIES["forget_old"](hours=_HOURS)))
+async def forget_old(connection: Connection, *, ours: datetime) -> list[UnwantedRun]:
+    """Forget those that could not be stopped for a day, by both clocks; they are returned.
+
+    ``ours``: now, by our clock. The database's alone may have been put forward.
+    """
+    return _unwanted(await connection.fetch(*_QUERIES["forget_old"](hours=_HOURS, ours=ours)))
 
 
 async def next_in(connection: Connection) -> float | None:

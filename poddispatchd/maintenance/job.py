@@ -131,4 +131,4 @@ class Maintenance:
         except DatabaseUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
-            self._incidents.failed(what, error)
+            self._incidents.failed(what, error, is_aside=True)

@@ -84,7 +84,7 @@ class QueueCounter:
         except DatabaseUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
-            self._incidents.failed(what, error)
+            self._incidents.failed(what, error, is_aside=True)
 
     async def _count(self) -> QueueStats:
         # Before it is counted: what is changed meanwhile is counted anew the next time.

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import structlog
 
 from poddispatchd.clock import Clock
-from poddispatchd.database.pool import Database
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, LeaseLostError
 from poddispatchd.notify import queue
 from poddispatchd.notify.queue import Channel, Delivery, DeliveryState
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import DeliveryOutcome
 from poddispatchd.runtime.lease_holder import LeaseHolder
-from poddispatchd.runtime.lease_queue import Leased
+from poddispatchd.runtime.lease_queue import Lease, Leased
 from poddispatchd.runtime.queue_tables import DELIVERIES
 
 log = structlog.get_logger(__name__)
@@ -76,13 +76,13 @@ class Deliveries:
 
     async def retry(self, delivery: Delivery, error: str, *, is_last: bool = False) -> None:
         """An attempt failed: try again later, or set it aside when this was the last one."""
-        async with self._database.connection() as connection:
-            # None is what fail() gives, too, when there is no further attempt.
-            seconds = None
-            if is_last:
-                await DELIVERIES.set_aside(connection, delivery.lease, error)
-            else:
-                seconds = await DELIVERIES.fail(connection, delivery.lease, error, random=self._clock.random)
+        try:
+            async with self._database.connection() as connection:
+                seconds = await self._failed(connection, delivery.lease, error, is_last=is_last)
+        except LeaseLostError:
+            # Another daemon may have delivered it meanwhile: it is not told, nor counted, as failed.
+            self.leases.tell_lost(delivery.lease, task=delivery.task_pk or None)
+            return
         facts = {"channel": self._channel.value, "task": delivery.task_pk or None, "reason": error}
         if seconds is None:
             log.error(Event.NOTICE_FAILED, **facts, attempts=delivery.attempts)
@@ -91,6 +91,20 @@ class Deliveries:
             log.debug(Event.NOTICE_RETRIED, **facts)
             self._count(DeliveryOutcome.RETRIED)
         self.leases.let_go(delivery.lease)
+
+    async def _failed(
+        self, connection: Connection, lease: Lease, error: str, *, is_last: bool
+    ) -> float | None:
+        """Seconds until the next attempt; None when there is none.
+
+        Raises:
+            LeaseLostError: the lease was lost.
+        """
+        if not is_last:
+            return await DELIVERIES.fail(connection, lease, error, random=self._clock.random)
+        if not await DELIVERIES.set_aside(connection, lease, error):
+            raise LeaseLostError
+        return None
 
     async def postpone(self, delivery: Delivery, seconds: float, why: str) -> None:
         """Nothing was tried: look again after so many seconds."""

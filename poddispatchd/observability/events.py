@@ -192,6 +192,8 @@ class Event(StrEnum):
     """An attempt at one item of a queue ended in an error; it is tried again after a growing delay."""
     QUEUE_ITEM_POSTPONED = "queue.item_postponed"
     """An item waits for something that is no fault of its own; it is tried again, uncounted."""
+    QUEUE_ITEM_LEFT = "queue.item_left"
+    """An attempt at an item failed after its lease had run out: whoever has it now tells of its end."""
     QUEUE_ITEM_SET_ASIDE = "queue.item_set_aside"
     """An item failed too often: it stays out of the way until a person has it tried again."""
 

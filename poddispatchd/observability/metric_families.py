@@ -11,6 +11,7 @@ from prometheus_client import (
 )
 
 from poddispatchd import __version__
+from poddispatchd.build import REVISION
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
 
@@ -31,9 +32,11 @@ class MetricFamilies:
         self._add_daemon()
         self._add_shadow()
         ProcessCollector(registry=self.registry)
-        Info("poddispatchd_build", "Version of poddispatchd.", registry=self.registry).info(
-            {"version": __version__}
-        )
+        Info(
+            "poddispatchd_build",
+            "Version of poddispatchd, and the commit of its build.",
+            registry=self.registry,
+        ).info({"version": __version__, "revision": REVISION or ""})
 
     def _add_queue(self) -> None:
         """What waits, what is submitted, and how tasks end."""

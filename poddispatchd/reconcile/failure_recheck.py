@@ -83,7 +83,7 @@ class FailureRecheck:
     async def _read(self, exclude: Collection[TaskPk]) -> dict[RunnerManager, list[UnsettledTask]]:
         async with self._database.connection() as connection:
             lately = await failures.recent_failures(
-                connection, hours=_FOR_HOURS, limit=_MOST, excluding=exclude
+                connection, hours=_FOR_HOURS, limit=_MOST, excluding=exclude, ours=self._clock.now()
             )
             failed = await tasks.failed_tasks(connection, list(lately)) if lately else []
         rows = {item.task.pk: item for item in failed}

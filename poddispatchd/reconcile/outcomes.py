@@ -5,6 +5,7 @@ from typing import Protocol
 
 import structlog
 
+from poddispatchd.clock import Clock
 from poddispatchd.config.model import ReconcileSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.french import in_language
@@ -12,7 +13,7 @@ from poddispatchd.domain.lifecycle import Decision, Retries, may_submit_again
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.errors import RowLockedError
-from poddispatchd.journal import failures, imports, observations, submissions
+from poddispatchd.journal import failures, imports, observations, submissions, unwanted_runs
 from poddispatchd.journal.observations import TaskObservation
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
@@ -68,6 +69,7 @@ class AppliedOutcomes:
         locked_rows: LockedRows,
         wakeups: Wakeups,
         metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -77,6 +79,7 @@ class AppliedOutcomes:
         self._locked_rows = locked_rows
         self._wakeups = wakeups
         self._metrics = metrics
+        self._clock = clock
 
     async def importing(self, connection: Connection) -> Collection[TaskPk]:
         """The tasks whose result is being imported, or waits for it."""
@@ -86,7 +89,7 @@ class AppliedOutcomes:
         self, connection: Connection, unobserved: Mapping[TaskPk, str | None]
     ) -> Mapping[TaskPk, TaskObservation]:
         """What the journal knows of them, from now on at least since when they run."""
-        return await observations.see(connection, unobserved)
+        return await observations.see(connection, unobserved, ours=self._clock.now())
 
     async def forget_except(self, connection: Connection, running: Collection[TaskPk]) -> None:
         """Forget the others."""
@@ -158,6 +161,9 @@ class AppliedOutcomes:
                 await requeue_task(
                     connection, task, reason, retries=self._retries(), output=output, language=language
                 )
+                if task.run is not None:
+                    # A runner may be at work on it all the same, or come back to it: its result is ignored.
+                    await unwanted_runs.add(connection, task.pk, task.run)
                 outcome, decision = LostOutcome.REQUEUED, Decision.RETRY
             else:
                 await fail_task(connection, task, reason, language=language)

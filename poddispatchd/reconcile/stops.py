@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
@@ -39,6 +40,7 @@ class Stops:
         client: asks.
         managers: which ones can be asked.
         schedules: whether this daemon schedules: only that one asks.
+        clock: of the daemon.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Stops:
         client: RunnerClient,
         managers: ManagerRows,
         schedules: Callable[[], bool],
+        clock: Clock,
     ) -> None:
         self._database = database
         self._client = client
         self._managers = managers
         self._registry = managers.registry
         self._schedules = schedules
+        self._clock = clock
 
     async def step(self) -> float:
         """Ask once; seconds until the next look.
@@ -64,7 +68,7 @@ class Stops:
         if not self._schedules():
             return _IDLE
         async with self._database.connection() as connection:
-            given_up = await unwanted_runs.forget_old(connection)
+            given_up = await unwanted_runs.forget_old(connection, ours=self._clock.now())
             # Their next requests are set with that: whatever comes of these, nobody is asked again at once.
             due = await unwanted_runs.take_due(connection, limit=_AT_ONCE)
         for item in given_up:

@@ -37,19 +37,28 @@ _MANY = 1000
 _ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError, SessionEndedError)
 """Errors of the database that say nothing about what else can be written."""
 
-_ABOUT_EVERYTHING = (DatabaseStateError, SchemaError)
-"""Errors of the database that meet every statement of the kind."""
+_OF_A_STATEMENT = ("57014", "53200", "53400", "58030", "58P01")
+"""States of the server that one statement may meet alone: cancelled, as by statement_timeout, out of
+memory or over a limit of the configuration, or where a block or a file of its table cannot be read."""
+
+_SEVERAL = 2
+"""So many tasks are refused, with none written since, before that is taken for more than their own fault."""
 
 _IN_WORDS = (DatabaseUnavailableError, RowLockedError, SchemaError, SessionEndedError, RunnerManagerError)
 """Errors that are no bugs of ours: a sentence says all."""
 
 
 class _Failures(Struct):
-    """Failures in a row of one task, or of a job that works for none; the times are monotonic."""
+    """Failures in a row of one task, or of a job that works for none; the times are monotonic.
+
+    ``error`` is the last one. ``is_aside``: other work goes on without what fails.
+    """
 
     times: int
     first_at: float
     last_at: float
+    error: Exception
+    is_aside: bool
 
 
 class Incident(Struct):
@@ -88,22 +97,23 @@ class Incidents:
         self._written_at: dict[str, float] = {}
         """When each job last wrote something for a task; on the monotonic clock."""
 
-    def failed(self, job: str, error: Exception, *, task: int | None = None) -> float:
+    def failed(self, job: str, error: Exception, *, task: int | None = None, is_aside: bool = False) -> float:
         """Something failed; to be called where the error is handled.
 
         Args:
             job: what failed; one line of the log tells of it, for however many tasks.
             error: what happened.
             task: the primary key of the task that it was done for; each waits by its own count.
+            is_aside: tasks are submitted and results imported without it, as without a purge.
 
         Returns:
             Seconds to wait before the next try: growing, at random.
         """
         now = self._clock.monotonic()
         incident = self._by_job.setdefault(job, Incident(job, error))
-        failures = incident.by_task.setdefault(task, _Failures(0, now, now))
+        failures = incident.by_task.setdefault(task, _Failures(0, now, now, error, is_aside))
         incident.times, incident.error = incident.times + 1, error
-        failures.times, failures.last_at = failures.times + 1, now
+        failures.times, failures.last_at, failures.error = failures.times + 1, now, error
         if len(incident.by_task) >= _MANY:
             self._forget_old(incident)  # also where nobody ever looks at what fails
         self._tell(incident, task)
@@ -152,22 +162,22 @@ class Incidents:
     def can_write(self) -> bool:
         """Whether statements are taken, and none refused by the server's state, its schema or the site.
 
-        A statement that is refused for one task, while the same job could write for another one since, says
-        nothing about what else can be written (invariant I12).
+        A statement that is refused for one task says nothing about what else can be written (invariant I12):
+        a site's trigger may refuse its rows for good. It takes several, and none written since, or a job.
         """
-        return not any(self._keeps_from_writing(incident) for incident in self.active)
-
-    def _keeps_from_writing(self, incident: Incident) -> bool:
-        if not isinstance(incident.error, DatabaseError) or isinstance(incident.error, _ABOUT_ONE_ITEM):
-            return False
-        if isinstance(incident.error, _ABOUT_EVERYTHING):
-            return True
-        if isinstance(incident.error, DatabaseUnavailableError):
-            # The session tells of a lost one. Here a job met it while others are answered, or one item did.
-            return None in incident.by_task
-        # A job that only asks proves nothing by itself: any write for another task does for it.
-        proof = self._written_at.get(incident.job, max(self._written_at.values(), default=float("-inf")))
-        return any(failures.first_at >= proof for failures in incident.by_task.values())
+        refused: set[int] = set()
+        for incident in self.active:
+            # A job that only asks proves nothing by itself: any write for another task does for it.
+            proof = self._written_at.get(incident.job, max(self._written_at.values(), default=float("-inf")))
+            for task, failures in incident.by_task.items():
+                if _is_about_everything(failures, is_of_item=task is not None):
+                    return False
+                if failures.first_at < proof or not _may_be_about_others(failures):
+                    continue
+                if task is None:
+                    return False
+                refused.add(task)
+        return len(refused) < _SEVERAL
 
     def _forget_old(self, incident: Incident) -> None:
         now = self._clock.monotonic()
@@ -195,6 +205,26 @@ class Incidents:
         else:
             return
         incident.told_at = now
+
+
+def _is_about_everything(failures: _Failures, *, is_of_item: bool) -> bool:
+    """Whether an error is about the database itself, whatever else was written."""
+    error = failures.error
+    if isinstance(error, DatabaseStateError):
+        return not (is_of_item and error.sqlstate in _OF_A_STATEMENT)
+    # The session tells of a lost one. Here a job met it while others are answered, or one item did; and the
+    # trigger of one item's row may name a column that is gone.
+    return (
+        isinstance(error, DatabaseUnavailableError | SchemaError) and not is_of_item and not failures.is_aside
+    )
+
+
+def _may_be_about_others(failures: _Failures) -> bool:
+    """Whether an error of one item, or of a job, may meet others as well."""
+    error = failures.error
+    if failures.is_aside or not isinstance(error, DatabaseError) or isinstance(error, _ABOUT_ONE_ITEM):
+        return False
+    return isinstance(error, DatabaseStateError) or not isinstance(error, DatabaseUnavailableError)
 
 
 def _kind(error: Exception) -> str:

@@ -10,7 +10,12 @@ import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    LeaseLostError,
+    PoddispatchdError,
+)
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.item_errors import is_held, is_to_blame, words_of
 from poddispatchd.runtime.lease_queue import UNLIMITED, AtWork, Lease, Leased, LeaseQueue
@@ -174,6 +179,8 @@ class LeaseHolder:
         except DatabaseUnavailableError:
             self.abandon(lease)
             raise
+        except LeaseLostError:
+            self.tell_lost(lease, task=task)
         except DatabaseError as refused:
             # The item's own row is held, or refused: it is given back later, and the others have their turn.
             self.abandon(lease)
@@ -182,15 +189,28 @@ class LeaseHolder:
                 reason=str(refused),
             )  # fmt: skip
 
+    def tell_lost(self, lease: Lease, *, task: object) -> None:
+        """An attempt ended after its lease: nothing is said of the item, for it may well be settled."""
+        self.let_go(lease)
+        log.info(
+            Event.QUEUE_ITEM_LEFT, queue=self.queue.table.name, item=str(lease.key), task=task,
+            reason="Its lease had run out: another instance has it, or it is over.",
+        )  # fmt: skip
+
     async def failed(self, lease: Lease, error: Exception, *, within: float, task: object) -> None:
-        """An attempt ended in an error that its own work did not foresee: back off, or set the item aside."""
+        """An attempt ended in an error that its own work did not foresee: back off, or set the item aside.
+
+        Raises:
+            LeaseLostError: the lease was lost.
+        """
         name = self.queue.table.name
         is_late = isinstance(error, TimeoutError)
         words = f"It took longer than {within:g} s." if is_late else words_of(error)
         if not is_to_blame(error):
             seconds = _HELD if is_held(error) else _WAIT + self._clock.random() * _LONGEST_WAIT
             async with self._database.connection() as connection:
-                await self.queue.postpone(connection, lease, seconds, words=words)
+                if not await self.queue.postpone(connection, lease, seconds, words=words):
+                    raise LeaseLostError
             log.warning(
                 Event.QUEUE_ITEM_POSTPONED, queue=name, item=str(lease.key), task=task, reason=words,
                 in_seconds=round(seconds, 1),

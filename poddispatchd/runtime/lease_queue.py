@@ -9,7 +9,6 @@ not lost: it is deleted together with what is settled, long after.
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
 
 import asyncpg
 from msgspec import Struct, field
@@ -17,6 +16,8 @@ from msgspec import Struct, field
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.backoff import Backoff
+from poddispatchd.errors import LeaseLostError
+from poddispatchd.runtime.item_figures import QueueFigures, SetAsideItem
 from poddispatchd.runtime.longest_waits import longest_wait
 
 _TEMPLATE = load_queries(__package__, "lease_queue.sql")
@@ -127,26 +128,6 @@ class AtWork(Struct, frozen=True):
     keys: Collection[object] = ()
 
 
-class QueueFigures(Struct, frozen=True):
-    """How a queue stands; ``oldest``: since when the oldest open item waits."""
-
-    open: int
-    leased: int
-    set_aside: int
-    oldest: datetime | None
-
-
-class SetAsideItem(Struct, frozen=True):
-    """An item that was given up, as it is told to people; ``task`` is Pod's task, or the runner's."""
-
-    key: str
-    task: str | None
-    attempts: int
-    words: str
-    created_at: datetime
-    set_aside_at: datetime
-
-
 class LeaseQueue:
     """A queue in one table."""
 
@@ -210,14 +191,18 @@ class LeaseQueue:
         *,
         words: str | None = None,
         counts: bool = False,
-    ) -> None:
-        """Give a lease back, due after so many seconds; ``counts``: this was an attempt that failed."""
+    ) -> bool:
+        """Give a lease back, due after so many seconds; False when it was lost.
+
+        ``counts``: this was an attempt that failed.
+        """
         kept = None if words is None else _storable(words)
-        await connection.execute(
+        status = await connection.execute(
             *self._sql["postpone"](
                 key=lease.key, owner=lease.owner, seconds=seconds, words=kept, counts=counts
             )
         )
+        return status == "UPDATE 1"
 
     async def set_aside(self, connection: Connection, lease: Lease, words: str) -> bool:
         """Give an item up; False when the lease was lost."""
@@ -233,12 +218,18 @@ class LeaseQueue:
 
         Returns:
             Seconds until the next attempt; None when there is none.
+
+        Raises:
+            LeaseLostError: what becomes of the item is told by whoever has it.
         """
+        seconds = None
         if lease.attempts >= self.table.max_attempts:
-            await self.set_aside(connection, lease, words)
-            return None
-        seconds = self.table.backoff.delay(lease.attempts, random)
-        await self.postpone(connection, lease, seconds, words=words, counts=True)
+            is_ours = await self.set_aside(connection, lease, words)
+        else:
+            seconds = self.table.backoff.delay(lease.attempts, random)
+            is_ours = await self.postpone(connection, lease, seconds, words=words, counts=True)
+        if not is_ours:
+            raise LeaseLostError
         return seconds
 
     async def release(self, connection: Connection, owner: str, keys: Collection[object]) -> None:

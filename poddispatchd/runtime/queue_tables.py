@@ -6,7 +6,8 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
 from poddispatchd.domain.import_failures import LONGEST_DELAY
 from poddispatchd.runtime.instances import is_dead
-from poddispatchd.runtime.lease_queue import LeaseQueue, QueueFigures, QueueTable, SetAsideItem
+from poddispatchd.runtime.item_figures import QueueFigures, SetAsideItem
+from poddispatchd.runtime.lease_queue import LeaseQueue, QueueTable
 
 
 def _while_tried(since: str) -> str:

@@ -78,7 +78,7 @@ class RunReport:
     def is_curable(self) -> bool:
         """Whether it is a failure that a new submission can cure."""
         ran = self.origin is ReportOrigin.CALLBACK or bool(self.output)
-        return self.status is RunnerStatus.FAILED and is_curable(self.reason, ran=ran)
+        return self.status is RunnerStatus.FAILED and is_curable(self.reason, ran=ran, output=self.output)
 
     @property
     def may_last(self) -> bool:

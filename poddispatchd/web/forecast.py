@@ -127,7 +127,7 @@ class LastForecast:
         except DatabaseError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
-            self._incidents.failed(_JOB, error)
+            self._incidents.failed(_JOB, error, is_aside=True)
             return None
         self._incidents.recovered(_JOB)
         return found

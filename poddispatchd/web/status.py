@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from msgspec.structs import replace
 
-from poddispatchd import __version__
+from poddispatchd.build import FULL_VERSION
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.availability import WindowNow
@@ -119,7 +119,7 @@ class DaemonStatus:
         ]
         scheduling = None if is_shadow else self._session.term
         return DaemonState(
-            version=__version__,
+            version=FULL_VERSION,
             instance=self._instance,
             leader=scheduling is not None,
             term=scheduling,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import venv
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,6 +56,47 @@ def test_the_program_of_the_wheel_runs(prefix: Path) -> None:
 
     assert module.startswith(str(prefix))
     assert __version__ in _run(prefix / "bin/poddispatchd", "--version", cwd=prefix)
+
+
+def test_the_program_of_the_wheel_tells_the_commit_that_the_archive_was_made_of(prefix: Path) -> None:
+    """All releases were 0.1.0: two installations could not be told apart."""
+    expected = __version__
+    if (_REPOSITORY / ".git").exists():
+        git = ("git", "-C", _REPOSITORY, "-c", "safe.directory=*")
+        expected += f"+g{_run(*git, 'rev-parse', '--short=10', 'HEAD').strip()}"
+    told = _run(prefix / "bin/poddispatchd", "--version", cwd=prefix).strip()
+    assert told.removesuffix(".dirty") == f"poddispatchd, version {expected}"
+
+
+@pytest.mark.parametrize("inside", ["nothing", "another checkout"])
+def test_an_archive_without_a_commit_makes_a_wheel_of_the_plain_version(tmp_path: Path, inside: str) -> None:
+    """Downloaded as a tarball, and unpacked wherever it was: in /etc under etckeeper, say."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("poddispatchd", "packaging", "pyproject.toml", "README.md", "LICENSE", *_CARRIED):
+        if (_REPOSITORY / name).is_dir():
+            shutil.copytree(_REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(_REPOSITORY / name, source / name)
+    if inside != "nothing":
+        _run("git", "init", "--quiet", tmp_path)
+        _run("git", "-C", tmp_path, "add", "source/README.md")
+        who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+        _run("git", "-C", tmp_path, *who, "commit", "--quiet", "-m", "another project")
+    _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=source)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if "_revision" in name]
+
+
+def test_what_is_built_twice_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    made = []
+    for place in ("one", "two"):
+        command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / place)
+        _run("/usr/bin/env", "SOURCE_DATE_EPOCH=1700000000", *command, cwd=_REPOSITORY)
+        [wheel] = (tmp_path / place).glob("*.whl")
+        made.append(wheel.read_bytes())
+    assert made[0] == made[1]
 
 
 def test_the_wheel_has_what_the_system_needs_as_the_source_has_it(prefix: Path) -> None:

@@ -24,6 +24,7 @@ def applied_outcomes(parts: Parts) -> AppliedOutcomes:
         locked_rows=parts.locked_rows,
         wakeups=parts.wakeups,
         metrics=parts.metrics,
+        clock=parts.clock,
     )
 
 
@@ -34,6 +35,7 @@ def stops(parts: Parts) -> Stops:
         client=parts.client,
         managers=parts.managers,
         schedules=lambda: parts.session.term is not None,
+        clock=parts.clock,
     )
 
 

@@ -8,13 +8,14 @@ ON CONFLICT (task_pk) DO UPDATE
  WHERE known.task_id IS DISTINCT FROM excluded.task_id
 
 -- name: of_tasks
--- What is known of these tasks; a submission of ours counts from its acceptance.
+-- What is known of these tasks; a submission of ours counts from its acceptance. Ages by the database's clock or by ours, :ours, whichever
+-- says less: one that was put forward would make a run look lost.
 SELECT task_pk, missing_runner, is_stale,
-       extract(epoch FROM now() - coalesce(
+       extract(epoch FROM least(now(), :ours::timestamptz) - coalesce(
            (SELECT max(settled_at) FROM poddispatchd.submission AS ours
              WHERE ours.task_pk = sighting.task_pk AND ours.task_id = sighting.task_id AND ours.state = 'accepted'),
            seen_at))::double precision AS age,
-       extract(epoch FROM now() - missing_since)::double precision AS missing_for
+       extract(epoch FROM least(now(), :ours::timestamptz) - missing_since)::double precision AS missing_for
   FROM poddispatchd.sighting WHERE task_pk = ANY(:tasks::bigint[])
 
 -- name: forget_others

@@ -19,6 +19,7 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
+from poddispatchd.journal import scheduling
 from poddispatchd.pod.open_tasks import OpenTask
 from poddispatchd.reconcile import reconciler
 from poddispatchd.runtime import supervision
@@ -234,6 +235,26 @@ async def test_a_pass_submits_no_more_than_asked_for(here: Bench) -> None:
         "SELECT array_agg(rank ORDER BY rank) FROM runner_manager_task WHERE status = 'pending'"
     )
     assert ranks == [1, 2]
+
+
+async def test_after_a_pass_its_successor_is_expected_and_after_an_hour_without_one_nobody_schedules(
+    here: Bench,
+) -> None:
+    """A daemon that was killed holds a lease that ran out: nobody comes after that one by itself."""
+
+    async def may_be_pass(change: str = "") -> bool:
+        if change:
+            await here.execute(f"UPDATE poddispatchd.leader SET {change}")
+        async with here.parts.database.connection() as connection:
+            return (await scheduling.scheduler(connection)).may_be_pass
+
+    await run_once(here.parts.settings)
+    found = [
+        await may_be_pass(),
+        await may_be_pass("lease_expires_at = now() - interval '1 minute'"),
+        await may_be_pass("lease_expires_at = NULL, since = now() - interval '61 minutes'"),
+    ]
+    assert found == [True, False, False]
 
 
 async def test_what_is_to_be_tried_again_later_is_left_to_the_next_pass(here: Bench) -> None:

@@ -80,9 +80,11 @@ async def test_the_result_of_an_importer_that_died_is_taken_up(pod: Scene, daemo
 
 
 async def test_the_end_of_a_run_still_ends_those_that_wait_for_its_source(pod: Scene, daemon: Daemon) -> None:
-    assert set(await failures.recent_failures(pod.connection, hours=10**6, limit=9, excluding=())) == {
-        TaskPk(7)
-    }
+    assert set(
+        await failures.recent_failures(
+            pod.connection, hours=10**6, limit=9, excluding=(), ours=daemon.parts.clock.now()
+        )
+    ) == {TaskPk(7)}
     await pod.connection.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = 2")
     await daemon.settle()
     assert await pod.status(TaskPk(9)) == "completed"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Collection
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -212,9 +213,9 @@ async def test_what_becomes_of_a_row_while_its_import_fails_stays(
     wanted any more."""
     task = await here.ready(behaviour=Behaviour(crash=next(iter(Crash))))
 
-    async def read_before(connection: Connection, job: ImportJob) -> float:
+    async def read_before(connection: Connection, job: ImportJob, *, ours: datetime) -> float:
         await here.execute(f"UPDATE runner_manager_task SET {meanwhile} WHERE id = $1", task)
-        return await obstructed_for(connection, job)
+        return await obstructed_for(connection, job, ours=ours)
 
     obstructed_for = queue.obstructed_for
     monkeypatch.setattr(queue, "obstructed_for", read_before)

@@ -79,7 +79,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         {"submission": "7", "state": "'accepted'", "task_id": "'t'", "reason": "NULL"},
     ),
     ("submissions.sql", "forget_waiting", {"task": "7"}),
-    ("submissions.sql", "open_ones", {}),
+    ("submissions.sql", "open_ones", {"ours": "now()"}),
     ("submissions.sql", "unidentified", {"managers": "'{1}'"}),
     ("submissions.sql", "with_id", {"managers": "'{1}'", "task_id": "'task-7'"}),
     ("submissions.sql", "attempts", {"task": "7", "date_added": "now()"}),
@@ -170,7 +170,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         },
     ),
     ("observations.sql", "see", {"tasks": "'{7,8}'", "task_ids": "'{task-7,NULL}'"}),
-    ("observations.sql", "of_tasks", {"tasks": "'{7,8}'"}),
+    ("observations.sql", "of_tasks", {"tasks": "'{7,8}'", "ours": "now()"}),
     ("observations.sql", "note_runner", {"task": "7", "task_id": "'task-7'", "runner": "'runner'"}),
 )
 

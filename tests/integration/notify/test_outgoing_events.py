@@ -53,9 +53,11 @@ class Endpoint:
     answer: bytes = b"thank you"
     got: list[tuple[Mapping[str, str], bytes]] = field(default_factory=list)
     hold: asyncio.Event | None = None
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self, request: web.Request) -> web.StreamResponse:
         self.got.append((dict(request.headers), await request.read()))
+        self.reached.set()
         if self.hold is not None:
             await self.hold.wait()
         return web.Response(status=self.status, headers=self.headers, body=self.answer)
@@ -183,6 +185,28 @@ async def test_an_event_that_is_no_news_any_more_is_set_aside_after_its_next_fai
         )
         await sender.step()
         assert await queue_of(parts) == [("event", "set_aside", 1)]
+
+
+@pytest.mark.parametrize("age", ["0", "25 hours"])
+async def test_a_delivery_that_fails_after_its_lease_is_neither_counted_as_failed_nor_taken_from_its_holder(
+    pod_database: PodDatabase, world: World, endpoint: Endpoint, age: str
+) -> None:
+    endpoint.status, endpoint.hold = 500, asyncio.Event()
+    async with _telling(pod_database, world, url=endpoint.url) as (parts, sender):
+        await _failed(parts, world, pod_database, "It went wrong.")
+        await Telling(parts).step()
+        await parts.database.execute(
+            f"UPDATE poddispatchd.delivery SET created_at = now() - interval '{age}'"
+        )
+        sending = asyncio.create_task(sender.step())
+        await endpoint.reached.wait()
+        await parts.database.execute("UPDATE poddispatchd.delivery SET lease_owner = 'another daemon'")
+        endpoint.hold.set()
+        await sending
+        counts = [counted(parts, "events", outcome) for outcome in ("retried", "failed")]
+        [row] = await parts.database.fetch("SELECT state, lease_owner FROM poddispatchd.delivery")
+    assert counts == [0, 0]
+    assert tuple(row) == ("open", "another daemon")
 
 
 async def test_an_event_is_news_however_far_ahead_our_clock_is(

@@ -189,6 +189,32 @@ async def test_a_task_whose_manager_was_killed_before_a_runner_got_it_is_submitt
     assert "went down before any runner got it" in await here.words(task)
 
 
+@pytest.mark.parametrize("is_at_work", [True, False], ids=["a runner is at work", "none is"])
+async def test_a_run_that_was_given_up_is_stopped_at_whichever_runner_works_on_it(
+    here: Bench, is_at_work: bool
+) -> None:
+    """Its order may have reached a runner just before its manager was killed: two worked on one task."""
+    if not is_at_work:
+        here.fake.faults.default = Behaviour(dispatch=Dispatch.KILLED)
+    task = await here.running()
+    record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    watcher, stops = features.reconciler(here.parts), features.stops(here.parts)
+    # What a manager that was killed amid the order leaves of it.
+    record.updated_at = record.created_at
+    await look(here, watcher)
+    for after in (RUNNING_AFTER, ASK_AGAIN_AFTER):
+        await look(here, watcher, after=after)
+    assert await here.status(task) == "pending"
+    await here.execute("UPDATE poddispatchd.unwanted_run SET next_request_at = now()")
+    await stops.step()
+    paths = [request.path for request in here.fake.requests]
+    assert [path for path in paths if "/stop/" in path] == [f"/task/stop/{record.task_id}"]
+    if is_at_work:
+        await here.fake.wait_for(lambda: record.status is RunnerStatus.FAILED)
+    assert await here.value("SELECT count(*) FROM poddispatchd.unwanted_run") == 0
+    assert await here.status(task) == "pending"
+
+
 async def test_a_task_whose_order_was_only_slow_is_left_alone(here: Bench) -> None:
     here.fake.faults.default = Behaviour(dispatch=Dispatch.KILLED)
     task = await here.running()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,27 @@ async def test_a_clock_of_the_server_that_was_set_back_keeps_no_run_going(pod: S
 
     await _is_stopped(record)
     assert await _unwanted(pod) == 0
+
+
+async def test_a_clock_of_the_server_that_was_put_forward_gives_up_no_run(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a fail-over to a machine with a wrong clock a runner went on with what nobody wanted."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    record = await _fetching(pod, daemon, pk)
+    await _cancel(daemon, pk)
+    behind = timedelta(hours=30)
+    ours = datetime.now(UTC) - behind
+    monkeypatch.setattr(type(daemon.parts.clock), "now", lambda _: ours)
+    await pod.connection.execute("UPDATE poddispatchd.unwanted_run SET since = since - $1::interval", behind)
+    stops = features.stops(daemon.parts)
+    await stops.step()
+    assert await _unwanted(pod) == 1
+    _script_begins(record)
+    await _time_passes(pod)
+    await stops.step()
+    await _is_stopped(record)
 
 
 async def test_nobody_is_asked_who_cannot_be(pod: Scene) -> None:

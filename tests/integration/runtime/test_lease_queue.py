@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from poddispatchd.clock import Clock
 from poddispatchd.database import migration
@@ -13,6 +14,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
 from poddispatchd.domain.import_failures import LONGEST_DELAY
 from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.observability.events import Event
 from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import LONGEST_WORDS, AtWork, Leased, LeaseQueue
@@ -335,6 +337,35 @@ async def test_a_clock_of_the_server_that_was_set_back_keeps_no_item_waiting(
         due = await queue.next_due(one)
         assert due is not None
         assert due > 0
+
+
+@every_queue
+@pytest.mark.parametrize("is_last", [False, True])
+async def test_a_failure_after_the_end_of_its_lease_is_told_by_nobody_as_that_of_the_item(
+    pod_database: PodDatabase, queue: LeaseQueue, is_last: bool
+) -> None:
+    """Another daemon is at it, or has done it: the item was told as set aside though it was well."""
+    async with opened(pod_database) as database:
+        await migration.upgrade(database)
+        async with pod_database.connection() as one:
+            await _add(one, queue, 1)
+            table = queue.table
+            attempts = table.max_attempts - 1 if is_last else 0
+            await one.execute(f"UPDATE poddispatchd.{table.name} SET attempts = {attempts}")
+            late = LeaseHolder(queue, database, "late", Clock())
+            [item] = await late.claim(9)
+            await _later(one, queue)
+            [taken] = await queue.claim(one, "next", 9)
+
+            async def work() -> None:
+                raise ValueError
+
+            with capture_logs() as logs:
+                await late.attempt(item.lease, work, within=10, task=1)
+            told = {entry["event"] for entry in logs if entry["event"].startswith("queue.")}
+            assert told == {Event.QUEUE_ITEM_LEFT}
+            assert await queue.holds(one, taken.lease)
+            await late.stop()
 
 
 @every_queue

@@ -106,6 +106,28 @@ def test_the_directories_inside_the_media_tree_are_taken_over() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["VIDEOS_DIR", "FILES_DIR", "OPENCAST_FILES_DIR"])
+def test_such_a_directory_may_lie_in_another_one_and_nowhere_else(name: str) -> None:
+    """It is a path that Django joins: "data/videos" could not be taken over, nor configured."""
+    key = name.lower()
+    assert _imported(f"{name} = 'data/2026/videos'").tree["pod"][key] == "data/2026/videos"
+    for refused in ("/videos", "data/../videos", "data/.videos", "data//videos", "data/", "../videos"):
+        imported = _imported(f"{name} = {refused!r}")
+        assert key not in imported.tree.get("pod", {})
+        assert any(f"pod.{key}" in note for note in imported.notes)
+
+
+def test_a_pod_that_says_nothing_of_debug_writes_to_no_owner_and_nor_do_we() -> None:
+    """A copy of Pod for trials has none, and wrote to the owners of its videos."""
+    absent = _imported("SITE_ID = 1")
+    assert absent.tree["mail"]["debug"] is True
+    assert any("mail.debug: true" in remark for remark in absent.remarks)
+    for value in (True, False):
+        said = _imported(f"DEBUG = {value}")
+        assert said.tree["mail"]["debug"] is value
+        assert not any("DEBUG" in remark for remark in said.remarks)
+
+
 @pytest.mark.parametrize(("code", "expected"), [("fr", "fr"), ("fr-ca", "fr"), ("en", None), ("nl", None)])
 def test_reasons_are_french_where_pod_is_said_to_be(code: str, expected: str | None) -> None:
     assert _imported(f"LANGUAGE_CODE = '{code}'").tree["pod"].get("output_language") == expected

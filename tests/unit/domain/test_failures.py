@@ -23,12 +23,43 @@ _FETCH = f"Impossible to download {_FILM} file, "
         "Server disconnected without sending a response.",
         "Encoding process was terminated by SIGTERM (return code -15)",
         "Studio generation failed rc=-9 :: Killed",
+        "ERROR RETURN CODE for type=encode and format=mp4 : -9",
+        "ERROR RETURN CODE for type=encode and format=mp4 : 137",
         "[Errno 28] No space left on device",
     ],
 )
 def test_what_may_pass_is_run_again(error: str) -> None:
     assert is_curable(error, ran=True)
     assert advice(error) is None
+
+
+_GPU_KILLED = "ERROR RETURN CODE for type=encode and format=mp4 : -9"
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("ffmpeg extraction failed with return code -9\n", True),
+        ("whisper CLI failed with return code 137\n", True),
+        ("Whisper chunk extraction failed (chunk 2/7, rc=-15)\n", True),
+        (f"{_GPU_KILLED}\nEncode file in 3.1s.\n", True),
+        # The medium: ffmpeg gave up by itself, or crashed over it.
+        ("ffmpeg extraction failed with return code 1\n", False),
+        ("ERROR RETURN CODE for type=encode and format=mp4 : -11", False),
+        (f"{_GPU_KILLED}\nERROR RETURN CODE for type=encode and format=mp4 : 1\n", False),
+        ("a line that speaks of signal 9\n", False),
+        (None, False),
+    ],
+)
+def test_a_program_that_was_killed_inside_a_script_is_no_fault_of_the_medium(
+    output: str | None, expected: bool
+) -> None:
+    """A runner without memory kills ffmpeg, or Whisper, and its script tells that as any failure."""
+    said = [
+        RunReport(RunnerStatus.FAILED, error, output).is_curable for error in ("Transcription failed", "")
+    ]
+    assert said == [expected, expected or output is None]
+    assert not RunReport(RunnerStatus.FAILED, "Cancelled by user.", output).is_curable
 
 
 @pytest.mark.parametrize(

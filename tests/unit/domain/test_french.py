@@ -164,6 +164,28 @@ def test_a_long_log_is_looked_through_at_once() -> None:
     assert time.thread_time() - begun < 2
 
 
+def test_our_own_sentences_hundreds_of_times_in_a_row_hold_nobody_up() -> None:
+    """A runner's output of 75 kB, or a hostile one, held up the whole daemon for six minutes."""
+    one = "None of the 3 captions in a.vtt could be read (times are written 00:01:02.345 --> 00:01:04.000"
+    text = "\n".join([f"{one}).", *[one] * 900, "Video 7 has been deleted."])
+
+    french = in_language(text, "fr").split("\n")
+
+    assert french[0].startswith("Aucun des 3 sous-titres de a.vtt")
+    assert french[1:-1] == [one] * 900
+    assert french[-1] == "La vidéo 7 a été supprimée."
+
+
+def test_what_stands_amid_a_long_output_is_left_as_it_is() -> None:
+    ours, line = "Video 7 has been deleted.", "frame=1 fps=25 q=28.0 size=1kB\n"
+
+    french = in_language(f"{ours}\n{line * 400}{ours}\n{line * 400}{ours}", "fr")
+
+    assert (
+        french == f"La vidéo 7 a été supprimée.\n{line * 400}{ours}\n{line * 400}La vidéo 7 a été supprimée."
+    )
+
+
 @pytest.mark.parametrize("language", [ENGLISH, "en-gb", "de"])
 def test_other_languages_have_it_in_english(language: str) -> None:
     words = "Video 7 has been deleted."

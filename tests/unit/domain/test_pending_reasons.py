@@ -234,6 +234,24 @@ def test_who_schedules_is_told() -> None:
     assert of_type(replace(CALM, scheduling=Scheduling.SHADOW)).reason is Reason.SHADOW
 
 
+def test_between_single_passes_a_task_waits_for_the_next_one_and_for_what_keeps_it_from_that() -> None:
+    """Where CRON runs `once` it was told as a problem that nobody schedules."""
+    at = NOW - timedelta(minutes=4)
+    between = replace(CALM, scheduling=Scheduling.PASSES, scheduled_at=at)
+    words = (
+        " by the next pass of 'poddispatchd once': no daemon runs now, and the last one, or the last pass, "
+        "began at 16:56:00 UTC."
+    )
+    found = [of_type(between), why_task(TASK, between)]
+    assert [finding.words for finding in found] == [
+        f"They are submitted{words}",
+        f"It is submitted{words} It has place 3 in the queue.",
+    ]
+    assert {finding.severity for finding in found} == {Severity.NOTICE}
+    assert why_task(TASK, replace(between, managers=(FULL,))).reason is Reason.MANAGERS_FULL
+    assert general_findings(between) == []
+
+
 def test_a_media_tree_that_cannot_be_used_comes_before_the_managers() -> None:
     assert of_type(replace(CALM, media_problem="Nothing is mounted there.")).reason is Reason.MEDIA_NOT_USABLE
 

@@ -144,6 +144,7 @@ def test_a_statement_refused_for_one_row_while_others_are_written_does_not_end_r
     incidents = Incidents(clock)
     refused = DatabaseError("It was refused.", sqlstate="P0001")
     incidents.failed("submission", refused, task=1)
+    incidents.failed("submission", refused, task=2)
     before_another = incidents.can_write
     clock.time = 5
     incidents.recovered("submission", task=2, wrote=True)
@@ -151,6 +152,42 @@ def test_a_statement_refused_for_one_row_while_others_are_written_does_not_end_r
     incidents.failed("submission", refused, task=1)
     assert (before_another, incidents.can_write) == (False, True)
     assert [incident.job for incident in incidents.active] == ["submission"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseError("It was refused.", sqlstate="P0001"),
+        SchemaError("A column that a trigger names is gone."),
+        DatabaseStateError("Its trigger takes too long.", sqlstate="57014"),
+    ],
+)
+def test_one_task_that_is_refused_for_good_never_ends_readiness_though_nothing_else_is_written(
+    error: DatabaseError,
+) -> None:
+    clock = _Clock()
+    incidents = Incidents(clock)
+    seen = []
+    for _ in range(5):
+        for job in ("import", "writing of a result"):
+            incidents.failed(job, error, task=1)
+        seen.append(incidents.can_write)
+        clock.time += 900
+    assert seen == [True] * 5
+    assert incidents.active
+    incidents.failed("submission", error, task=2)
+    assert not incidents.can_write
+
+
+@pytest.mark.parametrize(
+    "error", [DatabaseError("A row cannot be deleted."), SchemaError("A right is gone.")]
+)
+def test_what_other_work_does_not_need_never_ends_readiness(error: DatabaseError) -> None:
+    incidents = Incidents(_Clock())
+    incidents.failed("purge", error, is_aside=True)
+    beside_the_work = incidents.can_write
+    incidents.failed("dispatcher", error)
+    assert (beside_the_work, incidents.can_write) == (True, False)
 
 
 def test_a_rule_that_came_after_the_last_write_ends_readiness_again() -> None:
@@ -162,13 +199,16 @@ def test_a_rule_that_came_after_the_last_write_ends_readiness_again() -> None:
     incidents.recovered("submission", task=2, wrote=True)
     clock.time = 9
     incidents.failed("submission", refused, task=3)
-    assert not incidents.can_write
+    by_one = incidents.can_write
+    incidents.failed("submission", refused, task=4)
+    assert (by_one, incidents.can_write) == (True, False)
 
 
 def test_a_question_that_went_well_proves_no_write() -> None:
     clock = _Clock()
     incidents = Incidents(clock)
-    incidents.failed("question", DatabaseError("It was refused.", sqlstate="P0001"), task=1)
+    for task in (1, 3):
+        incidents.failed("question", DatabaseError("It was refused.", sqlstate="P0001"), task=task)
     clock.time = 5
     incidents.recovered("question", task=2)
     by_question = incidents.can_write
@@ -176,11 +216,16 @@ def test_a_question_that_went_well_proves_no_write() -> None:
     assert (by_question, incidents.can_write) == (False, True)
 
 
-@pytest.mark.parametrize("error", [DatabaseStateError("Its disk is full."), SchemaError("A column is gone.")])
-def test_what_meets_every_statement_ends_readiness_whatever_was_written_before(error: DatabaseError) -> None:
+@pytest.mark.parametrize(
+    ("error", "task"),
+    [(DatabaseStateError("Its disk is full."), 1), (SchemaError("A column is gone."), None)],
+)
+def test_what_meets_every_statement_ends_readiness_whatever_was_written_before(
+    error: DatabaseError, task: int | None
+) -> None:
     clock = _Clock()
     incidents = Incidents(clock)
-    incidents.failed("submission", error, task=1)
+    incidents.failed("submission", error, task=task)
     clock.time = 5
     incidents.recovered("submission", task=2, wrote=True)
     assert not incidents.can_write

@@ -10,8 +10,9 @@ from poddispatchd.domain.media import output_directory
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ImportBusyError, MediaNotWritableError, ResultRefusedError
 from poddispatchd.pod.media import staging
-from poddispatchd.pod.media.access import trouble_with
+from poddispatchd.pod.media.access import rehearse, trouble_with
 from poddispatchd.pod.media.directory import Directory, EntryStatus
+from poddispatchd.pod.media.evidence import examine
 from poddispatchd.pod.media.files import delete_files, list_files, read_text
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import MediaTree, own_name
@@ -111,6 +112,21 @@ def test_what_a_look_left_that_was_killed_is_removed_by_the_next_one(tmp_path: P
         path.write_bytes(b"")
     assert trouble_with(MediaTree(tmp_path).top) is None
     assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_directory_of_videos_in_another_one_is_used_like_any_other(tmp_path: Path) -> None:
+    """Its directories of results are swept, its files prove that the tree is the right one."""
+    tree, videos = MediaTree(tmp_path), "data/2026/videos"
+    somebodys = tmp_path / videos / "somebody"
+    missing, _ = examine(tree, videos, [(f"{videos}/somebody/1.mp4", None)], ["data"])
+    somebodys.mkdir(parents=True)
+    (somebodys / "1.mp4").touch()
+    staging.begin(tree.staging_directory(f"{videos}/somebody/1.mp4", VideoId(7), TaskPk(7)), TaskPk(7))
+
+    assert [str(found.task) for found in staging.staging_directories(tree, videos)] == ["7"]
+    assert (missing or "").startswith(f"{tmp_path}/{videos} does not exist")
+    assert examine(tree, videos, [(f"{videos}/somebody/1.mp4", None)], ["data"]) == (None, frozenset())
+    assert rehearse(tree, videos, 0o644).problems == ()
 
 
 def test_the_staging_directories_of_a_full_folder_are_found_without_a_look_at_each_file(
