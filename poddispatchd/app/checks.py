@@ -15,6 +15,7 @@ from poddispatchd.app.database_checks import (
     schema_findings,
     server_finding,
     set_aside_findings,
+    table_findings,
 )
 from poddispatchd.app.findings import CheckLevel, CheckResult, fine, note, problem, unseen
 from poddispatchd.app.go_live_checks import (
@@ -114,6 +115,7 @@ async def _on_database(
     yield await held_rows_finding(database)
     for finding in [
         *await rights_findings(database),
+        *await table_findings(database),
         *await schema_findings(database),
         *await set_aside_findings(database),
         *await running_findings(settings, database),

@@ -34,6 +34,7 @@ from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media.access import trouble_with
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.table_faults import reading_faults
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.connections import open_session
 from poddispatchd.runtime.database_session import DatabaseSession
@@ -166,8 +167,10 @@ async def _examined(
         missing = await grants.missing_rights(database)
         if is_shadow:
             missing = [right for right in missing if right.privilege == "SELECT"]
-        if missing:
-            raise SchemaError(grants.words_of(missing))  # noqa: TRY301 - what both have in common is below
+        unfit_tables = [grants.words_of(missing)] if missing else []
+        unfit_tables += await reading_faults(database)
+        if unfit_tables:
+            raise SchemaError(" ".join(unfit_tables))  # noqa: TRY301 - what both have in common is below
     except SchemaError as error:
         if not problems and await _did_fit(database):
             raise PodUnfitError(str(error)) from error

@@ -12,6 +12,7 @@ from poddispatchd.journal import observations
 from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod.lock_holders import held_tasks
 from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.table_faults import writing_faults
 from poddispatchd.runtime import queue_tables
 from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
@@ -112,6 +113,15 @@ async def rights_findings(database: Database) -> list[CheckResult]:
         *([] if hidden is None else [problem("rights", hidden)]),
         *([] if surplus is None else [note("rights", surplus)]),
     ]
+
+
+async def table_findings(database: Database) -> list[CheckResult]:
+    """What a DBA did to Pod's tables that keeps statements from being taken."""
+    try:
+        faults = await writing_faults(database)
+    except DatabaseError as error:
+        return unseen("Pod's tables", error)
+    return [problem("Pod's tables", words) for words in faults]
 
 
 async def schema_findings(database: Database) -> list[CheckResult]:

@@ -3,7 +3,7 @@
 Each job is given what it uses, by name (``app/features/``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 
 from poddispatchd.clock import Clock
@@ -17,10 +17,11 @@ from poddispatchd.journal.scheduling import ManagerMemory, OwnTask
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import ManagerRows, PodSites, journal_memories
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod import grants
-from poddispatchd.pod.capabilities import Capabilities, Catalogue
+from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.table_faults import every_fault, reading_faults
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
@@ -84,7 +85,7 @@ class Parts:
             self.database,
             capabilities,
             self.clock,
-            grants.missing_rights if self.has_journal else _no_rights,
+            every_fault if self.has_journal else reading_faults,
         )
 
     @property
@@ -129,8 +130,3 @@ class Parts:
 async def _no_memories(_: Database) -> Mapping[ManagerId, ManagerMemory]:
     """Pod pauses no manager."""
     return {}
-
-
-async def _no_rights(_: Database) -> Sequence[grants.Right]:
-    """None that matter to a shadow: it reads, and what it may not read it notices."""
-    return ()

@@ -22,7 +22,7 @@ from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import sources, tasks
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.wakeups import Wakeup

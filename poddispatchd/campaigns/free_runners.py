@@ -10,7 +10,7 @@ from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import OwnTask
 from poddispatchd.managers.rows import PodSites
 from poddispatchd.pod import queue_order
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import CandidateQuery
 
 _LOOKED_AT = 200

@@ -28,6 +28,8 @@ OWN_SESSION = {
     "default_transaction_isolation": "read committed",
     # Rows that a policy hides look as if they were deleted, and their tasks would fail for good (I16).
     "row_security": "off",
+    # A row that somebody else holds is an error, and no reason to begin a new session.
+    "exit_on_error": "off",
     # Reading a long table looks dear enough to be compiled, every time, which takes longer than reading it.
     "jit": "off",
 }

@@ -57,19 +57,34 @@ _CHANGED = (
     "42704",
     "42804",
     "42P10",
+    "42702",
+    "42725",
+    "42809",
+    "42846",
+    "42P17",
+    "42P21",
+    "42P22",
+    "428C9",
+    "55000",
     "3F000",
     "0A000",
     "23502",
     INSUFFICIENT_PRIVILEGE,
 )
-"""Column, table, function or type unknown, or of another type, or without its unique index; a cached
-plan that is invalid; a column that wants a value; a right that is gone."""
+"""Column, table, function or type unknown, ambiguous, or of another type or collation, or without its unique
+index; a view, a rule or a policy in the way; a published table without identity; a cached plan that is
+invalid; a column that wants a value; a right that is gone."""
+
+_LAST_ID_GIVEN = "2200H"
+_LIMIT_EXCEEDED = "54000"
 
 _STATE_WORDS: Mapping[str, str] = {
     READ_ONLY: "it is read-only: where it is a standby server, wait for the switch-over or correct "
     "database.dsn, else turn its default_transaction_read_only off",
     "53100": "its disk is full",
-    "53200": "it is out of memory",
+    "53200": "it is out of memory, or of room for locks (max_locks_per_transaction): its log tells which",
+    _LIMIT_EXCEEDED: "a limit of the server is reached: where its log tells of wraparound, it takes no "
+    "changes until a DBA has vacuumed the database",
     "57014": "it cancelled a statement, by its statement_timeout or because an administrator asked",
 }
 
@@ -161,11 +176,15 @@ def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
     if state.startswith("08") or state in _LOST:
         words = f"The database cannot be reached: {_condition(error)}."
         return DatabaseUnavailableError(words, sqlstate=state)
-    if state == READ_ONLY or state[:2] in _STATE_CLASSES:
+    # A row that is too long for an index has the same code, and names its table.
+    is_out_of_ids = state == _LIMIT_EXCEEDED and not error.table_name
+    if state == READ_ONLY or is_out_of_ids or state[:2] in _STATE_CLASSES:
         reason = _STATE_WORDS.get(state, _condition(error))
         return DatabaseStateError(f"The database cannot be used now: {reason} ({state}).", sqlstate=state)
     if state in _LOCKED:
         return RowLockedError(f"Another database session holds a row or a table ({state}).", sqlstate=state)
+    if (without_ids := _without_ids(error, state)) is not None:
+        return SchemaChangedError(without_ids, sqlstate=state)
     words = f"{_condition(error)} ({state}){_names(error)}"
     if state in _CHANGED:
         return SchemaChangedError(
@@ -174,6 +193,30 @@ def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
     # Class 22 is a data exception, 23 a violated constraint.
     kind = ValuesRefusedError if state[:2] in ("22", "23") else DatabaseError
     return kind(f"The database refused a statement: {words}.", sqlstate=state)
+
+
+def _without_ids(error: asyncpg.PostgresError, state: str) -> str | None:
+    """Why a new row gets no id from the database; None when the error is another one.
+
+    All ids of Pod's rows come from sequences, and Django calls each primary key after its table.
+    """
+    table = error.table_name
+    if state == UNIQUE_VIOLATION and table and error.constraint_name == f"{table}_pkey":
+        return f"{taken_id_words(printable(table))} ({state})."
+    if state == _LAST_ID_GIVEN:
+        return (
+            f"A sequence of the database has given its last id ({state}), and PostgreSQL's log names it: let "
+            "a DBA make the column of these ids a bigint."
+        )
+    return None
+
+
+def taken_id_words(table: str) -> str:
+    """That the sequence of a table gives ids that rows have, and what mends that; without a full stop."""
+    return (
+        f"The id that the database gives to a new row of {table} is taken: its sequence stands behind the "
+        "rows, as after a restore. Run what Pod's 'manage.py sqlsequencereset' prints"
+    )
 
 
 def _condition(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from poddispatchd.domain.routing import Lane, capacity, unserved
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.managers.rows import PodSites
 from poddispatchd.pod import queue_order
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import CandidateQuery, PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 from poddispatchd.tasks.fair_order import FairShares

@@ -17,7 +17,7 @@ from poddispatchd.domain.source import Source
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.errors import MediaMissingError, MediaSlowError, ResultRefusedError, UnsubmittableError
 from poddispatchd.pod import sources
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.file_system_errors import IN_TROUBLE
 from poddispatchd.pod.media.threads import Look

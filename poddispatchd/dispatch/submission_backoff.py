@@ -11,7 +11,7 @@ from poddispatchd.errors import (
     RowLockedError,
     SchemaError,
 )
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows

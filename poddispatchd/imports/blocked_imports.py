@@ -24,7 +24,7 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.runner.client import RunnerReader
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.media_health import MediaHealth
@@ -37,7 +37,7 @@ _OF_ONE_RESULT = (RecordUnavailableError, RunnerUnreachableError)
 _WRITING = "writing of a result"
 """What is counted under this is told for as long as the result waits."""
 
-_TOLD_ELSEWHERE = (DatabaseUnavailableError, RowLockedError, SchemaError, ValuesRefusedError)
+_TOLD_ELSEWHERE = (DatabaseUnavailableError, RowLockedError, ValuesRefusedError)
 """Refusals of the database of which people learn in other ways."""
 
 _SURROUNDINGS = None
@@ -144,7 +144,7 @@ class ImportObstacles:
         """
         if isinstance(error, SchemaError):
             await self._catalogue.refresh()
-        if isinstance(error, DatabaseError) and not isinstance(error, _TOLD_ELSEWHERE):
+        if isinstance(error, DatabaseError) and not self._is_told_elsewhere(error):
             self._incidents.failed(_WRITING, error, task=job.task_pk)
         manager = self._registry.get(job.runner_manager_id)
         if isinstance(error, RunnerManagerError) and manager is not None:
@@ -155,6 +155,12 @@ class ImportObstacles:
         else:
             self._media_health.usable(job.task_pk)
         return error
+
+    def _is_told_elsewhere(self, error: DatabaseError) -> bool:
+        # What the catalogue knows of it says more; it does not know everything.
+        if isinstance(error, SchemaError) and self._catalogue.problem is not None:
+            return True
+        return isinstance(error, _TOLD_ELSEWHERE)
 
     def keep_waiting(self, job: ImportJob, error: Exception) -> None:
         """An import is to be tried again when they have changed."""

@@ -26,7 +26,7 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.files import (
     Undeleted,

@@ -12,7 +12,7 @@ from poddispatchd.domain.task import Task, TaskType, VideoId, no_import_words
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, RowLockedError
 from poddispatchd.imports import queue
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import (
     ImportPlan,

@@ -14,7 +14,7 @@ from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.history_fill import fill
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import workload
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.source_sizes import SourceSizes
 
 log = structlog.get_logger(__name__)

@@ -40,6 +40,7 @@ class Maintenance:
         media: looks at the media tree.
         obstacles: forgets what keeps results of other daemons waiting.
         set_aside: counts what people have to look at.
+        tables: looks whether what was wrong with Pod's tables has been mended.
         purges: done every hour.
         deletion: of files that nobody needs any more; tells in how many seconds the next one is due, None
             when none is left. Done then, after the purges, and every two minutes: imports leave some, too.
@@ -57,6 +58,7 @@ class Maintenance:
         media: MediaSpace,
         obstacles: ForeignObstacles,
         set_aside: SetAsideCounts,
+        tables: Callable[[], Awaitable[None]],
         purges: Purges,
         deletion: Callable[[], Awaitable[float | None]],
         incidents: Incidents,
@@ -69,6 +71,7 @@ class Maintenance:
         self._media = media
         self._obstacles = obstacles
         self.set_aside = set_aside
+        self._tables = tables
         self._purges = purges
         self._deletion = deletion
         self._incidents = incidents
@@ -83,6 +86,7 @@ class Maintenance:
         stats = await self.counter.look()
         await self._apart("look at the media tree", self.measure)
         await self._apart("count of what was set aside", self.set_aside.look)
+        await self._apart("look at Pod's tables", self._tables)
         if self._session.term is not None:
             is_first = self._purged_at == float("-inf")
             # At the first round also without any that wait: a task that ended while nobody ran may have kept

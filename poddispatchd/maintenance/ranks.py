@@ -9,7 +9,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import queue_order
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
 
 log = structlog.get_logger(__name__)

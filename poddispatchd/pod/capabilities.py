@@ -5,25 +5,17 @@ lack columns and tables; newer ones may ask for values that are not known here.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-import structlog
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
-from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
-from poddispatchd.errors import DatabaseError, SchemaError
-from poddispatchd.observability.events import Event
-from poddispatchd.pod import grants, schema
+from poddispatchd.errors import SchemaError
+from poddispatchd.pod import schema
 
 _QUERIES = load_queries("poddispatchd.pod", "introspection.sql")
-
-log = structlog.get_logger(__name__)
-
-_FRESH_FOR = 5.0
-"""Seconds for which the catalogue is not read again, however many statements are refused."""
 
 _IMAGE_TABLES = {"podfile_customimagemodel": True, "main_customimagemodel": False}
 """Where the thumbnail of a video can point, and whether that means USE_PODFILE."""
@@ -246,52 +238,3 @@ def _check_complete(
             "database named in database.dsn and its search_path, run Pod's migrations (runner managers came "
             "with Pod 4.2), and grant the rights that 'poddispatchd db grants' prints."
         )
-
-
-class Catalogue:
-    """What the database's catalogue says of Pod's tables, as it was last read (invariant I16).
-
-    Args:
-        database: Pod's.
-        capabilities: as they were read at the start.
-        clock: of the daemon.
-        missing_rights: reads what this role may not do and must.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        capabilities: Capabilities,
-        clock: Clock,
-        missing_rights: Callable[[Database], Awaitable[Sequence[grants.Right]]] = grants.missing_rights,
-    ) -> None:
-        self._database = database
-        self._clock = clock
-        self._missing_rights = missing_rights
-        self._read_at = float("-inf")
-        self.capabilities = capabilities
-        """What this Pod has."""
-        self.problem: str | None = None
-        """What is wrong with Pod's tables since they were changed under the daemon, in words."""
-
-    async def refresh(self) -> None:
-        """Read the catalogue again, at most every few seconds: Pod's tables were changed.
-
-        What follows from it is told once, and stays in ``problem`` while it lasts.
-        """
-        now = self._clock.monotonic()
-        if now - self._read_at < _FRESH_FOR:
-            return
-        # Before it is read: statements of many jobs are refused at once, and one reading serves all.
-        self._read_at = now
-        try:
-            fresh = await introspect(self._database)
-            missing = await self._missing_rights(self._database)
-            words = " ".join([*fresh.problems(), *([grants.words_of(missing)] if missing else [])])
-        except SchemaError as error:
-            fresh, words = self.capabilities, str(error)
-        except DatabaseError:
-            return  # whoever needs it meets the same, and tells it
-        if fresh != self.capabilities or words != (self.problem or ""):
-            log.warning(Event.SCHEMA_CHANGED, reason=words or "All is known and allowed.")
-        self.capabilities, self.problem = fresh, words or None

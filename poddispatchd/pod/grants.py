@@ -68,7 +68,7 @@ _READ_IN_PART: Mapping[str, str] = {
 The password of a recorder is read, for Pod gives it to the video of a studio recording.
 """
 
-_INSERTED = (
+INSERTED = (
     "completion_track",
     "main_customfilemodel",
     "main_customimagemodel",
@@ -92,6 +92,7 @@ _INSERTED = (
     "video_video_tags",
     "video_video_theme",
 )
+"""Tables that get new rows."""
 
 _UPDATED: Mapping[str, str] = {
     "completion_track": "src_id",
@@ -130,12 +131,12 @@ class Right(Struct, frozen=True):
 
 def needed_rights() -> Iterator[Right]:
     """Every privilege that is needed on every table; a table or column that this Pod lacks needs none."""
-    for table in sorted({*_READ, *_READ_IN_PART, *_INSERTED}):
+    for table in sorted({*_READ, *_READ_IN_PART, *INSERTED}):
         if table in _READ:
             yield Right(table, "SELECT")
         if table in _READ_IN_PART:
             yield Right(table, "SELECT", tuple(_READ_IN_PART[table].split()))
-        if table in _INSERTED:
+        if table in INSERTED:
             yield Right(table, "INSERT")
         if table in _UPDATED:
             yield Right(table, "UPDATE", tuple(_UPDATED[table].split()))
@@ -146,9 +147,12 @@ def needed_rights() -> Iterator[Right]:
 async def missing_rights(database: Database) -> list[Right]:
     """The rights that the role of this connection lacks and must have, on tables and columns that exist.
 
-    Columns of ``name_*`` may be missing: what they hold can be done without.
+    Columns of ``name_*`` may be missing: what they hold can be done without. A sequence that gives ids has
+    rights of its own.
     """
-    return [right for right in await _lacking(database) if (right.table, right.privilege) not in _SPARED]
+    lacking = [right for right in await _lacking(database) if (right.table, right.privilege) not in _SPARED]
+    sequences = await database.fetch(*_QUERIES["missing_sequences"](tables=list(INSERTED)))
+    return [*lacking, *(Right(row["name"], "USAGE") for row in sequences)]
 
 
 async def undone_without_rights(database: Database) -> str | None:

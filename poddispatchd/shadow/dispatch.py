@@ -26,7 +26,7 @@ from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
 from poddispatchd.managers.rows import ManagerRows, PodSites
 from poddispatchd.pod import queue_order, shadow_rows
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.shadow.capacity import ObservedCapacity
 from poddispatchd.shadow.expected import ExpectedTask

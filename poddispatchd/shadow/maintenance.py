@@ -13,7 +13,7 @@ from poddispatchd.maintenance.media_space import MediaSpace
 from poddispatchd.maintenance.queue_counter import QueueCounter
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import queue_order, shadow_rows
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.shadow.stats import ShadowStats
 
@@ -78,6 +78,7 @@ class ShadowUpkeep:
         now = self._clock.monotonic()
         await self._counter.look()
         await self._media.look()
+        await self._catalogue.look_again()
         if now - self._ranks_seen_at >= self._settings().shadow.cron_interval:
             self._ranks_seen_at = now
             await self._look_at_ranks()

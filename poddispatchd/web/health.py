@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from poddispatchd.database.poolers import Pooling
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents

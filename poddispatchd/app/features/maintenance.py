@@ -59,6 +59,7 @@ def maintenance(parts: Parts) -> Maintenance:
         media=media_space(parts),
         obstacles=ForeignObstacles(parts.database, parts.media_health, parts.instance),
         set_aside=SetAsideCounts(parts.database, parts.clock),
+        tables=parts.catalogue.look_again,
         purges={
             # First: the completed tasks tell which recordings are imported.
             "purge of recordings": opencast_files(parts).purge,

@@ -4,11 +4,13 @@
 SELECT extract(epoch FROM least(now(), :ours::timestamptz) - obstructed_since)::double precision FROM poddispatchd.import WHERE id = :import_id
 
 -- name: reserve_video
--- Take the id of the video that a studio import will make, before its files are named after it; the first one stays.
+-- Take the id of the video that a studio import will make, before its files are named after it; the first one stays, unless
+-- somebody else's video has it, as where a sequence stands behind the rows. is_taken: so has the one that was given now.
 UPDATE poddispatchd.import
-SET video_id = coalesce(video_id, nextval(pg_get_serial_sequence('video_video', 'id')::regclass))
+SET video_id = CASE WHEN video_id IS NULL OR EXISTS (SELECT FROM video_video WHERE video_video.id = import.video_id)
+                    THEN nextval(pg_get_serial_sequence('video_video', 'id')::regclass) ELSE video_id END
 WHERE id = :import_id AND state = 'open' AND lease_owner = :owner
-RETURNING video_id
+RETURNING video_id, EXISTS (SELECT FROM video_video WHERE video_video.id = import.video_id) AS is_taken
 
 -- name: finish
 -- Close an import that this instance holds: part of the transaction that is its commit point.

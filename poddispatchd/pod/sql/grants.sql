@@ -18,6 +18,20 @@ SELECT wanted.table_name, wanted.privilege, lacking.columns
             ELSE lacking.columns <> '{}' END
  ORDER BY wanted.table_name, wanted.privilege
 
+-- name: missing_sequences
+-- The sequences that give new rows of the tables :tables their ids and that the current role may not use. Those of identity
+-- columns need no right.
+SELECT DISTINCT sequence.seqrelid::regclass::text AS name
+  FROM unnest(:tables::text[]) AS wanted (name)
+  JOIN pg_catalog.pg_attrdef AS preset ON preset.adrelid = to_regclass(wanted.name)
+  JOIN pg_catalog.pg_depend AS used
+    ON used.classid = 'pg_catalog.pg_attrdef'::regclass AND used.objid = preset.oid
+   AND used.refclassid = 'pg_catalog.pg_class'::regclass
+       -- Not pg_class: who asks for this right of what is no sequence gets an error.
+  JOIN pg_catalog.pg_sequence AS sequence ON sequence.seqrelid = used.refobjid
+ WHERE NOT has_sequence_privilege(sequence.seqrelid, 'USAGE, UPDATE')
+ ORDER BY name
+
 -- name: hidden_rows
 -- The tables, of :tables, of which policies may hide rows from the current role.
 SELECT DISTINCT name FROM unnest(:tables::text[]) AS wanted (name)
@@ -57,7 +71,7 @@ DO $$
 DECLARE
     item record;
     names text;
-    sequence text;
+    sequence regclass;
 BEGIN
   IF to_regnamespace('poddispatchd') IS NULL THEN
     BEGIN
@@ -84,13 +98,20 @@ BEGIN
         EXECUTE format('GRANT %s (%s) ON %s TO %I', item.privilege, names, item.place, {role});
       END IF;
     END IF;
-    IF item.privilege = 'INSERT' AND EXISTS (
-      SELECT FROM pg_catalog.pg_attribute WHERE attrelid = item.place AND attname = 'id' AND NOT attisdropped
-    ) THEN
-      sequence := pg_get_serial_sequence(item.place::text, 'id');
-      IF sequence IS NOT NULL THEN
-        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO %I', sequence, {role});
-      END IF;
-    END IF;
+    CONTINUE WHEN item.privilege <> 'INSERT';
+    -- Of identity and serial columns, and those that somebody has made by hand.
+    FOR sequence IN
+      SELECT DISTINCT pg_class.oid::regclass
+        FROM pg_catalog.pg_depend
+        JOIN pg_catalog.pg_class
+          ON pg_class.relkind = 'S'
+         AND (pg_depend.classid = 'pg_catalog.pg_class'::regclass AND pg_depend.objid = pg_class.oid
+              AND pg_depend.refclassid = 'pg_catalog.pg_class'::regclass AND pg_depend.refobjid = item.place
+           OR pg_depend.classid = 'pg_catalog.pg_attrdef'::regclass
+              AND pg_depend.objid IN (SELECT oid FROM pg_catalog.pg_attrdef WHERE adrelid = item.place)
+              AND pg_depend.refclassid = 'pg_catalog.pg_class'::regclass AND pg_depend.refobjid = pg_class.oid)
+    LOOP
+      EXECUTE format('GRANT USAGE ON SEQUENCE %s TO %I', sequence, {role});
+    END LOOP;
   END LOOP;
 END $$;

@@ -49,6 +49,11 @@ def _error(sqlstate: str, **fields: str) -> asyncpg.PostgresError:
         ("42501", SchemaChangedError),
         ("23502", SchemaChangedError),
         ("0A000", SchemaChangedError),
+        ("42702", SchemaChangedError),
+        ("42809", SchemaChangedError),
+        ("55000", SchemaChangedError),
+        ("2200H", SchemaChangedError),
+        ("54000", DatabaseStateError),
         ("22001", ValuesRefusedError),
         ("23505", ValuesRefusedError),
         ("23514", ValuesRefusedError),
@@ -70,6 +75,17 @@ def test_names_of_the_table_the_column_and_the_constraint_are_told() -> None:
     assert "column video_video.is_nouveau" in str(error)
     error = translate(_error("23505", t="video_video", n="video_video_slug_key"))
     assert "table video_video, constraint video_video_slug_key" in str(error)
+
+
+def test_an_id_of_the_database_s_that_a_row_has_is_no_fault_of_the_values() -> None:
+    """Each import that met it was given up in the end, and its task failed for good."""
+    error = translate(_error("23505", t="completion_track", n="completion_track_pkey"))
+    assert type(error) is SchemaChangedError
+    assert "new row of completion_track is taken: its sequence stands behind the rows" in str(error)
+
+
+def test_a_row_too_long_for_an_index_is_not_taken_for_a_limit_of_the_whole_server() -> None:
+    assert type(translate(_error("54000", t="video_video"))) is DatabaseError
 
 
 def test_an_unknown_column_is_named_though_only_the_message_names_it() -> None:

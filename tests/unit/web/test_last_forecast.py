@@ -10,7 +10,7 @@ from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import PodSites
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.tasks.forecasts import Forecasts
