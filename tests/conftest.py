@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from hypothesis import settings
 
 from tests import forked
@@ -26,15 +25,6 @@ sys.dont_write_bytecode = False
 
 # The tests' server speaks no TLS: nobody makes the context of an offer that it would refuse.
 os.environ["PGSSLMODE"] = "disable"
-
-# Where a test says nothing about logs, an exception is written without the variables of its frames: to draw
-# them takes longer than most tests.
-structlog.configure(
-    processors=[
-        *structlog.get_config()["processors"][:-1],
-        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ]
-)
 
 _COLLECTED_AFTER = (20_000, 10, 10)
 """Objects: a test makes more than Python's 700 before anything of it is garbage."""
@@ -55,6 +45,7 @@ LONGEST = (
 """Those of them that hold a test of more than six seconds, the longest first."""
 
 pytest_plugins = [
+    "tests.plugins.logs",
     "tests.plugins.once_a_run",
     "tests.plugins.postgres",
     "tests.plugins.shared_world",

@@ -1,12 +1,18 @@
 """How the suite gives out its tests."""
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 
+from poddispatchd.config.model import LogSettings
+from poddispatchd.observability.logs import configure_logging
 from tests import conftest
+from tests.plugins.logs import logging_as_before
 
 _WORKERS, _WAITING, _OTHERS = 4, 20, 380
 
@@ -72,3 +78,35 @@ def test_a_worker_imports_no_more_than_was_asked_for(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(conftest, "import_module", imported.append)
     conftest._import_in_turn([f"{__file__}::test_anything"], 1, _WORKERS)
     assert imported == ["tests.unit.test_suite"]
+
+
+def _fail() -> None:
+    drawn = "the value of a variable"
+    raise KeyError(len(drawn))
+
+
+def _written() -> list[str]:
+    """How an exception is logged; the first line begins with the time."""
+    said = io.StringIO()
+    with redirect_stdout(said):
+        try:
+            _fail()
+        except KeyError:
+            structlog.get_logger("test").exception("it failed")
+    return said.getvalue().splitlines()[1:]
+
+
+def test_after_a_test_that_sets_logging_up_an_exception_is_written_as_before() -> None:
+    """With the variables of its frames it took longer than most tests, in all that its worker did then."""
+    before = _written()
+    with logging_as_before():
+        configure_logging(LogSettings(format="json"), environ={}, stream=io.StringIO())
+    assert _written() == before
+    assert before[0] == "Traceback (most recent call last):"
+
+
+def test_no_test_puts_the_defaults_of_structlog_in_the_place_of_ours() -> None:
+    tests = Path(conftest.__file__).parent
+    texts = {path.relative_to(tests).as_posix(): path.read_text() for path in tests.rglob("*.py")}
+    naming = {name for name, text in texts.items() if "structlog.reset_defaults" in text}
+    assert naming == {"plugins/logs.py", "unit/test_suite.py"}

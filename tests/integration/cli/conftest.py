@@ -1,14 +1,12 @@
 import asyncio
 import io
 import json
-import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 import yaml
 
 from poddispatchd.cli.main import main
@@ -16,6 +14,7 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.seed import ManagerSpec
 from poddispatchd.sandbox.pod.world import World
+from tests.plugins.logs import logging_as_before
 from tests.plugins.postgres import PodDatabase
 
 TOKEN = "token-of-the-cli"
@@ -35,14 +34,10 @@ class Said:
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
+def logging_of_the_tests() -> Iterator[None]:
     """A command sets logging up for its process, which is the tests' here."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
+    with logging_as_before():
+        yield
 
 
 def invoke(*arguments: str) -> Said:

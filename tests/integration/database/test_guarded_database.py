@@ -5,7 +5,6 @@ import contextlib
 import errno
 import io
 import json
-import logging
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -30,6 +29,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.observability.logs import configure_logging
 from tests.integration.pod.rows import opened
+from tests.plugins.logs import logging_as_before
 from tests.plugins.postgres import PodDatabase
 
 _SECRET = "hunter2"
@@ -100,15 +100,11 @@ async def test_no_value_is_told_by_an_error_its_traceback_or_the_log(
     """A recorder's password was seen in the log, in mail and in the task's output: DETAIL holds the row."""
     await database.execute("INSERT INTO secret VALUES (2, $1, '')", _SECRET)
     said = io.StringIO()
-    configure_logging(LogSettings(format="json"), environ={}, stream=said)
-    log = structlog.get_logger("test")
-    try:
+    with logging_as_before():
+        configure_logging(LogSettings(format="json"), environ={}, stream=said)
         with pytest.raises(DatabaseError) as caught:
             await database.execute(statement, *arguments)
-        log.error("it failed", reason=str(caught.value), exc_info=caught.value)
-    finally:
-        logging.getLogger().handlers.clear()
-        structlog.reset_defaults()
+        structlog.get_logger("test").error("it failed", reason=str(caught.value), exc_info=caught.value)
     assert caught.type is kind
     shown = [str(caught.value), repr(caught.value), "".join(traceback.format_exception(caught.value))]
     assert json.loads(said.getvalue())["exception"]
