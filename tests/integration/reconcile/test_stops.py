@@ -297,3 +297,24 @@ async def test_a_run_that_its_manager_cannot_stop_keeps_the_others_and_new_tasks
     await _is_stopped(record)
     assert await _unwanted(pod) == 1
     assert [report.error for report in daemon.parts.registry.reports() if report.error] == []
+
+
+async def test_a_run_that_its_row_carries_again_is_not_stopped(pod: Scene) -> None:
+    """A manager may give the same id for the same request: what is wanted again must not be ended."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    stops = features.stops(daemon.parts)
+    await daemon.settle()
+    await pod.connection.execute(
+        "INSERT INTO poddispatchd.unwanted_run (runner_manager_id, task_id, task_pk)"
+        " SELECT runner_manager_id, task_id, id FROM runner_manager_task WHERE id = $1",
+        pk,
+    )
+
+    assert await stops.step() > 1
+    assert _stops(pod) == 0
+
+    await pod.connection.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", pk)
+    await _time_passes(pod)
+    await stops.step()
+    assert (await _unwanted(pod), _stops(pod)) == (0, 1)
