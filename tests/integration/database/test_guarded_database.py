@@ -86,7 +86,7 @@ async def test_a_timeout_of_our_own_around_a_statement_is_no_loss_of_the_databas
     ("statement", "arguments", "kind"),
     [
         ("INSERT INTO secret (id, password) VALUES (1, $1)", (_SECRET,), SchemaChangedError),
-        ("INSERT INTO secret VALUES (2, $1, '')", (_SECRET,), ValuesRefusedError),
+        ("INSERT INTO secret VALUES (2, $1, '')", (_SECRET,), SchemaChangedError),
         ("SELECT $1::text::integer", (_SECRET,), ValuesRefusedError),
         ("SELECT $1::integer", (_SECRET,), ValuesRefusedError),
         ("SELECT nothing FROM secret WHERE password = $1", (_SECRET,), SchemaChangedError),
