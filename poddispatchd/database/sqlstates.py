@@ -201,8 +201,8 @@ def _without_ids(error: asyncpg.PostgresError, state: str) -> str | None:
 
     All ids of Pod's rows come from sequences, and Django calls each primary key after its table.
     """
-    table = error.table_name
-    is_of_the_key = table and error.constraint_name == f"{table}_pkey" and error.schema_name != _OWN_SCHEMA
+    table = error.table_name or ""
+    is_of_the_key = error.constraint_name == f"{table}_pkey" and error.schema_name != _OWN_SCHEMA
     if state == UNIQUE_VIOLATION and is_of_the_key:
         return f"{taken_id_words(printable(table))} ({state})."
     if state == _LAST_ID_GIVEN:
