@@ -5,8 +5,7 @@ The docstring of an error is its default message: one clear sentence that says w
 
 import errno
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a full file system, a quota and a limit to the size of files say."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # also of a quota, and of a limit to the size of files
 
 
 class PoddispatchdError(Exception):
@@ -251,11 +250,16 @@ class NoSpaceError(ResultError):
     """There is not enough free space under MEDIA_ROOT for this result."""
 
 
-def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableError:
+def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableError | ResultRefusedError:
     """The error that a failure of the media tree's file system means; ``what`` could not be done."""
+    if error.errno == errno.ENAMETOOLONG:  # of this result, and for good: eCryptfs takes 143 bytes
+        name = str(error.filename or "of a file").rpartition("/")[2]
+        return ResultRefusedError(
+            f"The name {name} is too long for the file system of MEDIA_ROOT: shorten that of the source."
+        )
     hint = " ('df' and 'df -i' tell what is used up)" if error.errno == errno.ENOSPC else ""
-    words = f"{what}: {error.strerror or error}{hint}."
-    return NoSpaceError(words) if error.errno in _NO_SPACE else MediaNotWritableError(words)
+    kind = NoSpaceError if error.errno in _NO_SPACE else MediaNotWritableError
+    return kind(f"{what}: {error.strerror or error}{hint}.")
 
 
 class ImportBusyError(PoddispatchdError):

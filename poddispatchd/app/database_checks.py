@@ -10,15 +10,19 @@ from poddispatchd.domain.task import StaleTasks, TaskStatus
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError, SchemaError
 from poddispatchd.journal import observations
 from poddispatchd.pod import duplicates, grants, tasks
-from poddispatchd.pod.lock_holders import held_tasks
+from poddispatchd.pod.lock_holders import held_tables, held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.table_faults import writing_faults
 from poddispatchd.runtime import queue_tables
+from poddispatchd.runtime.leadership import COMMITS_WAIT
 from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 
 OLDEST_POSTGRESQL = 13
 """The oldest major release with which the tests pass."""
+
+_HELD_FOR = 10.0
+"""Seconds after which it is worth a word that a whole table is held."""
 
 _MOST_STALE = 100
 _SHOWN = 5
@@ -30,7 +34,10 @@ async def server_finding(database: Database) -> CheckResult:
     row = await database.fetchrow(
         "SELECT current_database(), current_user, current_setting('server_version'),"
         " current_setting('transaction_read_only')::boolean, pg_is_in_recovery(),"
-        " current_setting('server_version_num')::integer / 10000, getdatabaseencoding()"
+        " current_setting('server_version_num')::integer / 10000, getdatabaseencoding(),"
+        " current_setting('synchronous_standby_names') <> ''"
+        " AND current_setting('synchronous_commit') NOT IN ('off', 'local')"
+        " AND NOT EXISTS (SELECT FROM pg_stat_replication)"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     words = f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]})"
@@ -46,6 +53,8 @@ async def server_finding(database: Database) -> CheckResult:
             f"{words}, but its sessions are read-only: default_transaction_read_only is on for the server, "
             "the database or the role. Turn it off there.",
         )
+    if row[7]:
+        return problem("database", f"{words}. {COMMITS_WAIT}")
     if row[5] < OLDEST_POSTGRESQL:
         return note(
             "database",
@@ -74,9 +83,9 @@ async def pooler_finding(database: Database) -> CheckResult:
 
 
 async def held_rows_finding(database: Database) -> CheckResult:
-    """Tasks that wait because a session left a transaction open."""
+    """Tasks that wait because a session left a transaction open, or holds whole tables."""
     try:
-        held = await held_tasks(database)
+        held, tables = await held_tasks(database), await held_tables(database, seconds=_HELD_FOR)
     except DatabaseError as error:
         return problem("held rows", str(error))
     if held.is_whole_table:
@@ -85,6 +94,8 @@ async def held_rows_finding(database: Database) -> CheckResult:
             f"A transaction that is left open holds Pod's whole task table, by {held.by}: nobody can read "
             "it. End it there.",
         )
+    if tables:
+        return problem("held rows", " ".join(each.words for each in tables))
     if not held.by:
         return fine("held rows", "No database session holds Pod's tasks for long.")
     if not held.tasks:

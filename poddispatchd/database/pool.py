@@ -73,8 +73,8 @@ class Database:
         self._pool: ConnectionPool | None = None
         self._is_pooled = False
         self._ends = SessionEnds()
-        self.on_locked: Callable[[int], None] | None = None
-        """Is told the primary key of a task whose row could not be had."""
+        self.on_locked: Callable[[int | None], None] | None = None
+        """Is told the primary key of a task whose row could not be had; None where it is not known whose."""
 
     @property
     def is_open(self) -> bool:
@@ -152,7 +152,7 @@ class Database:
             yield guarded
             is_sound = True
         except RowLockedError as error:
-            if error.task is not None and self.on_locked is not None:
+            if self.on_locked is not None:
                 self.on_locked(error.task)
             raise
         except DatabaseUnavailableError as error:

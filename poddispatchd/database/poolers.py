@@ -17,7 +17,7 @@ from enum import StrEnum
 import asyncpg
 
 from poddispatchd.database.connections import GuardedConnection
-from poddispatchd.database.session_parameters import OF_NEWER_SERVERS
+from poddispatchd.database.session_parameters import DURABLE, OF_NEWER_SERVERS
 
 _ECHO_TIMEOUT = 2.0
 
@@ -66,7 +66,7 @@ async def prepare(
     for name, value in OF_NEWER_SERVERS.items():
         known = f"current_setting('{name}', true) <> ''"
         setting[name] = f"CASE WHEN {known} THEN set_config('{name}', '{value}', false) END"
-    settings = ", ".join(setting.values())
+    settings = ", ".join((*setting.values(), DURABLE.format(is_local="false")))
     # Without arguments it is one message, and nothing is prepared: poolers know that of old.
     status = await connection.execute(
         f"SELECT {settings} WHERE pg_backend_pid() = {connection.get_server_pid()}",

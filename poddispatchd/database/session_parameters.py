@@ -38,11 +38,19 @@ OWN_SESSION = {
 OF_NEWER_SERVERS = {"idle_session_timeout": "0", "transaction_timeout": "0"}
 """The same, where the server knows them (PostgreSQL 14 and 17)."""
 
+DURABLE = (
+    "CASE WHEN current_setting('synchronous_commit') = 'off'"
+    " THEN set_config('synchronous_commit', 'local', {is_local}) END"
+)
+"""What is posted or answered has been committed before (I3), and a crash of the server must not take that
+back: a DBA's ``off`` is for others. Whatever waits for standby servers stays as it is."""
+
 LIMITS = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
     "SET LOCAL row_security = off; "
     f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}; "
     f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}; "
-    "SET LOCAL statement_timeout = 0"
+    "SET LOCAL statement_timeout = 0; "
+    f"SELECT {DURABLE.format(is_local='true')}"
 )
 """The same for one transaction: a pooler goes on holding a server, with its locks, for a vanished client."""

@@ -75,6 +75,7 @@ _CHANGED = (
 index; a view, a rule or a policy in the way; a published table without identity; a cached plan that is
 invalid; a column that wants a value; a right that is gone."""
 
+_OWN_SCHEMA = "poddispatchd"
 _LAST_ID_GIVEN = "2200H"
 _LIMIT_EXCEEDED = "54000"
 
@@ -200,8 +201,9 @@ def _without_ids(error: asyncpg.PostgresError, state: str) -> str | None:
 
     All ids of Pod's rows come from sequences, and Django calls each primary key after its table.
     """
-    table = error.table_name
-    if state == UNIQUE_VIOLATION and table and error.constraint_name == f"{table}_pkey":
+    table = error.table_name or ""
+    is_of_the_key = error.constraint_name == f"{table}_pkey" and error.schema_name != _OWN_SCHEMA
+    if state == UNIQUE_VIOLATION and is_of_the_key:
         return f"{taken_id_words(printable(table))} ({state})."
     if state == _LAST_ID_GIVEN:
         return (

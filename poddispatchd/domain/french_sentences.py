@@ -133,6 +133,7 @@ SENTENCES: Mapping[str, str] = {
     "Video {video} has no file, so its results have no place to go.": "La vidéo {video} n'a pas de fichier : ses résultats n'ont pas d'endroit où aller.",
     "{name} cannot be stored: {words}.": "{name} ne peut pas être enregistré : {words}.",
     "User {user} of recording {recording} has no Owner row, and neither has the user of its recorder: open the user in Pod's administration and save it.": "L'utilisateur {user} de l'enregistrement {recording} n'a pas de ligne Owner, ni l'utilisateur de son enregistreur : ouvrez l'utilisateur dans l'administration de Pod et enregistrez-le.",
+    "The name {file} is too long for the file system of MEDIA_ROOT: shorten that of the source.": "Le nom {file} est trop long pour le système de fichiers de MEDIA_ROOT : raccourcissez celui de la source.",
     "{file} is larger than {size} MiB.": "{file} est plus grand que {size} Mio.",
     "{file} in the result is not a plain file.": "{file}, dans le résultat, n'est pas un fichier ordinaire.",
     "{file} has vanished from the staging directory.": "{file} a disparu du répertoire de préparation.",

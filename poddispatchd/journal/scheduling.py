@@ -260,3 +260,8 @@ def _wait(row: asyncpg.Record) -> Wait | None:
     if row["not_before"] is None or not 0 < row["seconds"] <= LONGEST_WAIT:
         return None
     return Wait(row["not_before"], row["seconds"], row["date_added"])
+
+
+async def commits_wait(connection: Connection) -> bool:
+    """Whether a commit of this role waits for a standby server, which may be gone."""
+    return bool(await connection.fetchval(*_QUERIES["commits_wait"]()))

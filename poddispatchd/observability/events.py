@@ -64,9 +64,9 @@ class Event(StrEnum):
     SCHEMA_CHANGED = "schema.changed"
     """Pod's tables, or the rights on them, were changed: the catalogue is read again until they fit."""
     ROW_LOCKED = "row.locked"
-    """Another database session holds a task's row or what belongs to it; the task waits, all others go on."""
+    """Another database session holds a task's row, what belongs to it, or whole tables: that waits."""
     ROW_FREED = "row.freed"
-    """A task's row can be had again."""
+    """A task's row, or the tables, can be had again."""
 
     # --- the media tree ---
     MEDIA_SLOW = "media.slow"

@@ -144,6 +144,11 @@ def needed_rights() -> Iterator[Right]:
             yield Right(table, "DELETE")
 
 
+def every_table() -> frozenset[str]:
+    """All tables of Pod's that are used, whether this Pod has them or not."""
+    return frozenset(right.table for right in needed_rights())
+
+
 async def missing_rights(database: Database) -> list[Right]:
     """The rights that the role of this connection lacks and must have, on tables and columns that exist.
 

@@ -19,6 +19,7 @@ from poddispatchd.database.session_parameters import APPLICATION_NAME
 from poddispatchd.database.sqlstates import printable
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError, RowLockedError, SchemaError
+from poddispatchd.pod import grants
 
 _QUERIES = load_queries("poddispatchd.pod", "locks.sql")
 
@@ -35,6 +36,9 @@ _AT_ONCE = 0.2
 
 _LONG = 10.0
 """Seconds after which a session that holds rows is worth a word."""
+
+_NAMED = 5
+"""Tables that are named, of those that one session holds."""
 
 _LOOKED_AT = 500
 """Tasks of which ``held_tasks`` finds out whether somebody holds them."""
@@ -53,6 +57,23 @@ class HeldTasks(Struct, frozen=True):
     tasks: tuple[TaskPk, ...] = ()
     by: str = ""
     is_whole_table: bool = False
+
+
+class HeldTables(Struct, frozen=True):
+    """Tables that a session holds as a whole; ``by`` which one, in words."""
+
+    tables: tuple[str, ...]
+    by: str
+
+    @property
+    def words(self) -> str:
+        """A sentence for people."""
+        named, more = ", ".join(self.tables[:_NAMED]), len(self.tables) - _NAMED
+        others = f" and {more} more" if more > 0 else ""
+        return (
+            f"As a whole tables are held ({named}{others}), by {self.by}: what needs them waits. Wait until "
+            "that has ended, or end it there."
+        )
 
 
 @contextmanager
@@ -119,6 +140,29 @@ async def held_tasks(database: Database) -> HeldTasks:
         return HeldTasks()  # the role may only read: whoever looks at rights tells that
 
 
+async def held_tables(database: Database, *, seconds: float = 0.0) -> tuple[HeldTables, ...]:
+    """The tables of Pod's and of ours that a session of another program holds as a whole, by session.
+
+    ALTER TABLE, VACUUM FULL, CREATE INDEX, LOCK TABLE: no table is read, so that this waits for nobody.
+
+    Args:
+        database: Pod's.
+        seconds: for which they have been held, at least; one of which that cannot be seen counts.
+
+    Raises:
+        DatabaseError: it cannot be found out.
+    """
+    rows = await database.fetch(*_QUERIES["tables"](tables=list(grants.every_table()), ours=APPLICATION_NAME))
+    by_session: dict[tuple[int, str | None], list[asyncpg.Record]] = {}
+    for row in rows:
+        if row["seconds"] is None or row["seconds"] >= seconds:
+            by_session.setdefault((row["pid"], row["prepared"]), []).append(row)
+    return tuple(
+        HeldTables(tuple(printable(row["name"]) for row in found), _session(found[0]))
+        for found in by_session.values()
+    )
+
+
 async def _not_free(connection: Connection) -> list[TaskPk]:
     some = [record["id"] for record in await connection.fetch(*_QUERIES["candidates"](limit=_LOOKED_AT))]
     free = {record["id"] for record in await connection.fetch(*_QUERIES["unfinished"](tasks=some))}
@@ -140,13 +184,19 @@ def _who(sessions: Iterable[asyncpg.Record]) -> str:
 
 
 def _session(record: asyncpg.Record) -> str:
+    prepared = record["prepared"]
     facts = [
         f"role {printable(record['role'])}" if record["role"] else "",
         f"program {printable(record['application'])}" if record["application"] else "",
         record["state"] or "",
         "" if record["seconds"] is None else f"its transaction began {_age(record['seconds'])} ago",
     ]
-    return f"process {record['pid']} of the database server ({', '.join(filter(None, facts))})"
+    known = ", ".join(filter(None, facts))
+    if prepared is not None or not record["pid"]:
+        # Nobody's session, and it outlasts a restart of the server.
+        name = f"the prepared transaction {printable(prepared)}" if prepared else "a prepared transaction"
+        return f"{name} ({known + ', ' if known else ''}ended by ROLLBACK PREPARED)"
+    return f"process {record['pid']} of the database server ({known})"
 
 
 def _age(seconds: float) -> str:

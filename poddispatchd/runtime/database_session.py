@@ -20,7 +20,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.runtime.leadership import HELD, Leadership
+from poddispatchd.runtime.leadership import Leadership, why_held
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 
 log = structlog.get_logger(__name__)
@@ -192,19 +192,20 @@ class DatabaseSession:
             # No lock_timeout is set behind a pooler: if anything is answered, it is the row that is held.
             async with answered_within(_FAREWELL):
                 await connection.execute("SELECT 1")
-            self._blocked()
+            await self._blocked(connection)
         except RowLockedError:
-            self._blocked()
+            await self._blocked(connection)
         else:
             self.lease_problem = None
             if begun:
                 self._wakes.ring_all()
 
-    def _blocked(self) -> None:
+    async def _blocked(self, connection: GuardedConnection) -> None:
         """Whatever holds the row, the database answers: our term goes on until its lease ends."""
-        if self.lease_problem is None:
-            self.lease_problem = HELD
-            log.warning(Event.LEADER_BLOCKED, reason=HELD)
+        reason = await why_held(connection)
+        known, self.lease_problem = self.lease_problem, reason
+        if reason != known:
+            log.warning(Event.LEADER_BLOCKED, reason=reason)
 
     async def resign(self) -> None:
         """Give the term up for good: this daemon stops, and another one schedules at once."""

@@ -28,6 +28,18 @@ HELD = (
 )
 
 
+COMMITS_WAIT = (
+    "The database commits nothing: it waits for a standby server (synchronous_standby_names) that does not "
+    "answer. Let a DBA bring that one back, or take it out of this setting."
+)
+
+
+async def why_held(connection: Connection) -> str:
+    """Why the row of the scheduler cannot be had, for people."""
+    # A session of ours that waits to commit holds it, long after its daemon has given it up.
+    return COMMITS_WAIT if await scheduling.commits_wait(connection) else HELD
+
+
 class Leadership:
     """This daemon's term as the scheduler, if it has one.
 

@@ -10,13 +10,16 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.observability.events import Event
-from poddispatchd.pod.lock_holders import HeldRow, held_row
+from poddispatchd.pod.lock_holders import HeldRow, HeldTables, held_row, held_tables
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 
 log = structlog.get_logger(__name__)
 
 _IDLE = 120.0
 _LOOK_EVERY = 2.0
+_NOT_TOO_OFTEN = 1.0
+"""Seconds between two looks at tables that are held as a whole."""
+
 _HELD_AT_ONCE = 5
 _FREE_AT_ONCE = 200
 """Tasks looked at in one go: a held row takes a second to find out about, a free one some milliseconds."""
@@ -76,6 +79,9 @@ class LockedRows:
         self.tasks: frozenset[TaskPk] = frozenset()
         """The tasks that wait: nothing is tried with them meanwhile."""
         self._freed: dict[TaskPk, tuple[float, LockedTask]] = {}
+        self._tables: tuple[HeldTables, ...] = ()
+        self._suspects_tables = False
+        self._tables_seen_at = float("-inf")
         self.wake = Wakeup()
 
     @property
@@ -83,10 +89,15 @@ class LockedRows:
         """A sentence for each, a few at most."""
         shown = [locked.words for locked in list(self._tasks.values())[:_SHOWN]]
         more = len(self._tasks) - len(shown)
-        return (*shown, f"{more} more tasks wait for rows that are held.") if more > 0 else tuple(shown)
+        others = (f"{more} more tasks wait for rows that are held.",) if more > 0 else ()
+        return (*(held.words for held in self._tables), *shown, *others)
 
-    def met(self, task: int) -> None:
-        """A row of this task could not be had."""
+    def met(self, task: int | None) -> None:
+        """A row of this task could not be had; None: a row, or a whole table, for whatever."""
+        self._suspects_tables = True
+        if task is None:
+            self.wake.ring()
+            return
         pk = TaskPk(task)
         if pk in self._tasks:
             return
@@ -105,6 +116,7 @@ class LockedRows:
         Raises:
             DatabaseError: it cannot be found out now.
         """
+        await self._look_at_tables()
         freed: list[LockedTask] = []
         held = 0
         # Those looked at longest ago come first: a round ends at a limit, and the next one goes on from
@@ -127,7 +139,23 @@ class LockedRows:
                 locked.is_told = True
                 log.warning(Event.ROW_LOCKED, task=locked.pk, row=locked.held.what, holder=locked.held.by)
         self._free(freed)
-        return _LOOK_EVERY if self._tasks else _IDLE
+        return _LOOK_EVERY if self._tasks or self._tables or self._suspects_tables else _IDLE
+
+    async def _look_at_tables(self) -> None:
+        """Find out whether whole tables are held, when something could not be had; nothing else tells it."""
+        now = self._clock.monotonic()
+        if not (self._suspects_tables or self._tables) or now - self._tables_seen_at < _NOT_TOO_OFTEN:
+            return
+        self._tables_seen_at = now
+        before, self._tables = self._tables, await held_tables(self._database)
+        self._suspects_tables = False
+        known = {held.tables for held in before}
+        for held in self._tables:
+            if held.tables not in known:
+                log.warning(Event.ROW_LOCKED, row=f"whole tables: {', '.join(held.tables)}", holder=held.by)
+        if before and not self._tables:
+            log.info(Event.ROW_FREED)
+            self._wakeups.ring_all()
 
     def _free(self, freed: Collection[LockedTask]) -> None:
         now = self._clock.monotonic()

@@ -154,3 +154,7 @@ SELECT EXISTS (SELECT FROM held)
 DELETE FROM poddispatchd.refused_parameter AS refused USING poddispatchd.submission
 WHERE refused.runner_manager_id = :runner_manager AND submission.runner_manager_id = :runner_manager AND submission.task_id = :task_id
   AND submission.body <> '' AND convert_from(submission.body, 'UTF8')::jsonb -> 'parameters' ? refused.name
+
+-- name: commits_wait
+-- Whether a session of this role waits for a standby server to confirm a commit.
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = current_user AND wait_event = 'SyncRep')

@@ -28,23 +28,67 @@ SELECT id FROM video_encode_transcript_encodinglog
 
 -- name: blockers
 -- The sessions that process :pid of the server waits for. What they do is never read; of other roles' sessions a poor
--- role sees the process and the role.
-SELECT blocker.pid, activity.usename AS role, activity.application_name AS application, activity.state,
-       extract(epoch FROM now() - activity.xact_start)::float8 AS seconds
+-- role sees the process and the role. Process 0 stands for a transaction that was prepared, and has no session.
+SELECT blocker.pid, coalesce(activity.usename, prepared.owner) AS role, activity.application_name AS application,
+       activity.state, extract(epoch FROM now() - coalesce(activity.xact_start, prepared.prepared))::float8 AS seconds,
+       prepared.gid AS prepared
   FROM unnest(pg_blocking_pids(:pid)) AS blocker (pid)
   LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocker.pid
+  LEFT JOIN LATERAL (
+      SELECT gid, owner, pg_prepared_xacts.prepared
+        FROM pg_prepared_xacts
+        JOIN pg_locks AS own ON own.transactionid = pg_prepared_xacts.transaction AND own.granted AND own.pid IS NULL
+        JOIN pg_locks AS held ON held.virtualtransaction = own.virtualtransaction AND held.pid IS NULL
+        JOIN pg_locks AS wanted
+          ON wanted.pid = :pid AND NOT wanted.granted
+         AND (wanted.transactionid = held.transactionid
+              OR wanted.relation = held.relation AND wanted.database = held.database)
+       ORDER BY wanted.transactionid IS NULL
+       LIMIT 1) AS prepared ON blocker.pid = 0
 
 -- name: holders
--- Sessions of others that have held a lock for writing on Pod's task table for more than :seconds seconds.
-SELECT DISTINCT held.pid, activity.usename AS role, activity.application_name AS application, activity.state,
-       extract(epoch FROM now() - activity.xact_start)::float8 AS seconds
+-- Sessions of others, and prepared transactions, that have held a lock for writing on Pod's task table for more than
+-- :seconds seconds.
+SELECT DISTINCT coalesce(held.pid, 0) AS pid, coalesce(activity.usename, prepared.owner) AS role,
+       activity.application_name AS application, activity.state,
+       extract(epoch FROM now() - coalesce(activity.xact_start, prepared.prepared))::float8 AS seconds,
+       prepared.gid AS prepared
   FROM pg_locks AS held
   LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
- WHERE held.locktype = 'relation' AND held.granted AND held.pid <> pg_backend_pid()
+       -- What a prepared transaction holds names no process; its own lock has its number.
+  LEFT JOIN pg_locks AS own
+    ON held.pid IS NULL AND own.pid IS NULL AND own.transactionid IS NOT NULL AND own.granted
+   AND own.virtualtransaction = held.virtualtransaction
+  LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = own.transactionid
+ WHERE held.locktype = 'relation' AND held.granted AND held.pid IS DISTINCT FROM pg_backend_pid()
    AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND held.relation = to_regclass('runner_manager_task')
    AND held.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-   AND (activity.xact_start IS NULL OR activity.xact_start < now() - make_interval(secs => :seconds))
+   AND coalesce(coalesce(activity.xact_start, prepared.prepared) < now() - make_interval(secs => :seconds), true)
+
+-- name: tables
+-- Of the tables :tables and those of our schema, the ones that sessions of others, or prepared transactions, hold as a whole:
+-- nobody else can write there, or not even read.
+SELECT DISTINCT table_.oid::regclass::text AS name, coalesce(held.pid, 0) AS pid,
+       coalesce(activity.usename, prepared.owner) AS role, activity.application_name AS application, activity.state,
+       extract(epoch FROM now() - coalesce(activity.xact_start, prepared.prepared))::float8 AS seconds,
+       prepared.gid AS prepared
+  FROM pg_locks AS held
+  JOIN pg_class AS table_ ON table_.oid = held.relation
+  LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+       -- What a prepared transaction holds names no process; its own lock has its number.
+  LEFT JOIN pg_locks AS own
+    ON held.pid IS NULL AND own.pid IS NULL AND own.transactionid IS NOT NULL AND own.granted
+   AND own.virtualtransaction = held.virtualtransaction
+  LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = own.transactionid
+ WHERE held.locktype = 'relation' AND held.granted AND held.pid IS DISTINCT FROM pg_backend_pid()
+   AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND held.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+   AND table_.relkind IN ('r', 'p')
+   AND (table_.relnamespace = to_regnamespace('poddispatchd')
+        OR table_.oid IN (SELECT to_regclass(name) FROM unnest(:tables::text[]) AS wanted (name)))
+   AND activity.application_name IS DISTINCT FROM :ours
+ ORDER BY pid, name
 
 -- name: unfinished
 -- Of the first :tasks tasks that run or wait, those whose row nobody holds.

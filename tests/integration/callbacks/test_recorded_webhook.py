@@ -45,8 +45,10 @@ _KEEP = """
     CREATE TABLE kept.recorder_recording AS TABLE recorder_recording;
 """
 _RESTORE = """
-    TRUNCATE video_encode_transcript_encodingstep, video_encode_transcript_encodinglog;
-    TRUNCATE poddispatchd.import, poddispatchd.callback CASCADE;
+    DELETE FROM video_encode_transcript_encodingstep;
+    DELETE FROM video_encode_transcript_encodinglog;
+    DELETE FROM poddispatchd.import;
+    DELETE FROM poddispatchd.callback;
     UPDATE runner_manager AS t SET token = kept.token, url = kept.url
       FROM kept.runner_manager AS kept WHERE kept.id = t.id;
     UPDATE video_video AS t SET encoding_in_progress = kept.encoding_in_progress

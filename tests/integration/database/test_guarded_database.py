@@ -86,7 +86,7 @@ async def test_a_timeout_of_our_own_around_a_statement_is_no_loss_of_the_databas
     ("statement", "arguments", "kind"),
     [
         ("INSERT INTO secret (id, password) VALUES (1, $1)", (_SECRET,), SchemaChangedError),
-        ("INSERT INTO secret VALUES (2, $1, '')", (_SECRET,), ValuesRefusedError),
+        ("INSERT INTO secret VALUES (2, $1, '')", (_SECRET,), SchemaChangedError),
         ("SELECT $1::text::integer", (_SECRET,), ValuesRefusedError),
         ("SELECT $1::integer", (_SECRET,), ValuesRefusedError),
         ("SELECT nothing FROM secret WHERE password = $1", (_SECRET,), SchemaChangedError),
@@ -273,3 +273,25 @@ async def test_nobody_goes_on_in_a_transaction_whose_beginning_or_end_was_cut_of
         first, second = [await connection.fetchval("SELECT now()") for _ in range(2)]
     assert first < second
     assert "active transaction" not in caplog.text
+
+
+@pytest.mark.parametrize(("given", "taken"), [("off", "local"), ("remote_write", "remote_write")])
+async def test_what_was_committed_outlasts_a_crash_of_the_server(
+    pod_database: PodDatabase, given: str, taken: str
+) -> None:
+    """With ``off`` PostgreSQL forgets the latest commits: a task that was posted would be posted again."""
+    async with pod_database.connection() as other:
+        await other.execute(f"ALTER DATABASE {pod_database.name} SET synchronous_commit = {given}")
+        async with opened(pod_database) as database:
+            assert await _synchronous_commit(database) == taken
+            # Behind a pooler, whose sessions are nobody's own.
+            async with database.connection() as connection:
+                await connection.execute(f"SET synchronous_commit = {given}")
+            database._is_pooled = True
+            assert await _synchronous_commit(database) == taken
+        await other.execute(f"ALTER DATABASE {pod_database.name} RESET synchronous_commit")
+
+
+async def _synchronous_commit(database: Database) -> object:
+    async with database.transaction() as connection:
+        return await connection.fetchval("SHOW synchronous_commit")

@@ -57,5 +57,7 @@ class RewindingWorld:
                 "SELECT relname AS name FROM pg_class WHERE relnamespace = 'poddispatchd'::regnamespace"
                 " AND relkind = 'r' AND relname NOT IN ('schema_version', 'leader')"
             )
-            names = ", ".join(f"poddispatchd.{table['name']}" for table in journal)
-            await connection.execute(f"TRUNCATE {names}")
+            # Few rows each. TRUNCATE gives every table and index a new file: 10 ms instead of 0.3.
+            await connection.execute(
+                "; ".join(f"DELETE FROM poddispatchd.{table['name']}" for table in journal)
+            )

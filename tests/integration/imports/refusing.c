@@ -1,7 +1,7 @@
 /*
  * Preloaded into a process: system calls on what lies under REFUSE_ROOT fail.
  *
- * By kind: with the errno that REFUSE_<CALL> names. By number: after refuse_from(n, errno, ...), the n-th call,
+ * By kind: with the errno that REFUSE_<CALL> names; REFUSE_LONGEST is the length of the longest name there. By number: after refuse_from(n, errno, ...), the n-th call,
  * or that one and all behind it; refuse_calls() says how many there were, refuse_hits() how many failed.
  * With REFUSE_TRACE, the path of a file, every call that creates, writes, syncs or names something is written there.
  */
@@ -80,6 +80,10 @@ static int refused(const char *call, int kind, int descriptor, const char *name)
     if (!below(descriptor, name, path, sizeof path))
         return errno = kept, 0;
     errno = kept;
+    /* As eCryptfs does, which takes 143. */
+    const char *longest = getenv("REFUSE_LONGEST"), *last = strrchr(path, '/');
+    if (name && longest && last && strlen(last + 1) > (size_t)atol(longest))
+        return errno = ENAMETOOLONG, 1;
     snprintf(variable, sizeof variable, "REFUSE_%s", call);
     const char *with = getenv(variable);
     if (with)

@@ -115,3 +115,22 @@ async def test_an_import_on_nfs_without_a_lock_manager_waits_and_names_it(
         assert "start rpc.statd (lockd)" in str(reason)
         await here.import_again()
         assert await here.status(task) == "completed"
+
+
+@pytest.mark.slow
+async def test_a_result_whose_names_are_too_long_for_the_file_system_ends_in_words(
+    pod_database: PodDatabase, media_root: Path, library: Path
+) -> None:
+    """It was tried again for ever, with the advice that files of the staging directory cannot be written."""
+    async with bench(pod_database, media_root) as here:
+        video = await here.video(title="a" * 80)
+        task = await here.ready(video=video)
+        # Those of a result begin with what they are: 360p_, audio_192k_.
+        longest = len(Path(video.path).name)
+        status, output = await run_until(here, "undisturbed", refusing(library, media_root, longest=longest))
+        assert (status, await here.status(task)) == (0, "failed"), output
+        assert (
+            "is too long for the file system of MEDIA_ROOT: shorten that of the source."
+            in await here.words(task)
+        )
+        assert here.staged() == []

@@ -13,6 +13,7 @@ from poddispatchd.app.checks import CheckLevel, run_checks
 from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
+from poddispatchd.errors import RowLockedError
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.lock_holders import held_row
 from poddispatchd.runtime.jobs import Progress
@@ -198,3 +199,29 @@ async def test_a_thousand_tasks_go_on_as_soon_as_what_held_them_all_lets_go(pod:
     for _ in range(3):
         await daemon.parts.locked_rows.step()
     assert daemon.parts.locked_rows.tasks == frozenset()
+
+
+async def test_who_holds_a_whole_table_is_told_until_it_can_be_had(pod: Scene) -> None:
+    """VACUUM FULL, ALTER TABLE: nothing was submitted any more, and nothing told who held which table."""
+    daemon = await pod.daemon()
+    with capture_logs() as logs:
+        async with pod.database.connection() as other, other.transaction():
+            await other.execute("LOCK TABLE video_video, poddispatchd.callback IN ACCESS EXCLUSIVE MODE")
+            pid = await other.fetchval("SELECT pg_backend_pid()")
+            with pytest.raises(RowLockedError):
+                await daemon.parts.database.execute("UPDATE video_video SET title = title")
+            await daemon.parts.locked_rows.step()
+            words = _problems(daemon)
+            checked = [
+                each.words async for each in run_checks(daemon.parts.settings) if each.subject == "held rows"
+            ]
+        daemon.clock.advance(2)
+        await daemon.parts.locked_rows.step()
+    assert "(poddispatchd.callback, video_video), by process " in words
+    assert f"process {pid} of the database server" in words
+    assert "As a whole tables are held" not in " ".join(checked)  # for a moment only
+    assert _problems(daemon) == ""
+    assert [entry["event"] for entry in logs if "row." in entry["event"]] == [
+        Event.ROW_LOCKED,
+        Event.ROW_FREED,
+    ]
