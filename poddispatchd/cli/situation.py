@@ -209,7 +209,7 @@ async def _source_problem(settings: Settings, database: Database, task: Task) ->
     except SchemaError:
         return None
     tree = MediaTree(settings.pod.media_root)
-    found = await SourceFiles(tree).look(path)
+    found = (await SourceFiles(tree).look(path)).presence
     if found is Presence.SILENT:
         return SILENT_WORDS.format(path=tree.root / path)
     words = MISSING_WORDS.get(found)
