@@ -3,7 +3,7 @@
 Each job is given what it uses, by name (``app/features/``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import InitVar, dataclass, field
 
 from poddispatchd.clock import Clock
@@ -13,7 +13,7 @@ from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.journal import scheduling
-from poddispatchd.journal.scheduling import ManagerMemory, OwnTask
+from poddispatchd.journal.scheduling import ManagerMemory, OwnTask, Wait
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import ManagerRows, PodSites, journal_memories
 from poddispatchd.observability.metrics import Metrics
@@ -99,15 +99,22 @@ class Parts:
         settings = self.settings.reconcile
         return Retries(settings.max_attempts, settings.retry_wait, self.clock.random)
 
-    async def own_tasks(self) -> Mapping[TaskPk, OwnTask]:
-        """Pending tasks that Pod is not submitting itself: they need no grace, but some are to wait.
+    async def own_tasks(self, tasks: Collection[TaskPk]) -> Mapping[TaskPk, OwnTask]:
+        """Those of these tasks that Pod is not submitting itself: they need no grace, but some are to wait.
 
         None without a journal: whatever waits may be Pod's to submit at this moment.
         """
         if not self.has_journal:
             return {}
         async with self.database.connection() as connection:
-            return await scheduling.own_tasks(connection)
+            return await scheduling.own_tasks(connection, tasks)
+
+    async def waits(self) -> Mapping[TaskPk, Wait]:
+        """The tasks that were put back, and wait; none without a journal."""
+        if not self.has_journal:
+            return {}
+        async with self.database.connection() as connection:
+            return await scheduling.waits(connection)
 
     async def order(self) -> FairOrder | None:
         """In which tasks are handed out; None: Pod's, as always without a journal.

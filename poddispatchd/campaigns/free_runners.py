@@ -7,7 +7,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.routing import Lane, capacity
 from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskPk, TaskType
-from poddispatchd.journal.scheduling import OwnTask
+from poddispatchd.journal.scheduling import Wait
 from poddispatchd.managers.rows import PodSites
 from poddispatchd.pod import queue_order
 from poddispatchd.pod.catalogue import Catalogue
@@ -29,7 +29,7 @@ class FreeRunners:
         catalogue: what Pod's tables have.
         sites: on which tasks are.
         lanes: the runner managers as routing sees them.
-        own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
+        waits: of the tasks that were put back into the queue.
         clock: of the daemon.
     """
 
@@ -40,14 +40,14 @@ class FreeRunners:
         catalogue: Catalogue,
         sites: PodSites,
         lanes: Callable[[], list[Lane]],
-        own_tasks: Callable[[], Awaitable[Mapping[TaskPk, OwnTask]]],
+        waits: Callable[[], Awaitable[Mapping[TaskPk, Wait]]],
         clock: Clock,
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._sites = sites
         self._lanes = lanes
-        self._own_tasks = own_tasks
+        self._waits = waits
         self._clock = clock
 
     def room(self) -> Room:
@@ -76,8 +76,7 @@ class FreeRunners:
             besides: tasks of campaigns; who waits for one of these, as both are of one source, counts.
         """
         sites = frozenset().union(*room.values())
-        own_waits = [(pk, own.wait) for pk, own in (await self._own_tasks()).items()]
-        waits = {pk: wait.date_added for pk, wait in own_waits if wait is not None}
+        waits = {pk: wait.date_added for pk, wait in (await self._waits()).items()}
         query = CandidateQuery(
             limit=_LOOKED_AT,
             types=tuple(room),

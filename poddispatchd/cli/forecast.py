@@ -1,11 +1,12 @@
 """When tasks are expected to begin and end, for a command: from the journal, and a daemon if one answers."""
 
 from collections.abc import Collection
+from functools import partial
 
 import click
 
 from poddispatchd.cli.daemon_state import State
-from poddispatchd.cli.situation import JournalRows, daemon_state, read_journal
+from poddispatchd.cli.situation import JournalRows, daemon_state, own_tasks_of, read_journal
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.config.windows import availability_of
@@ -76,7 +77,7 @@ async def _expected(
         managers=_managers_now(managers, journal, state, availability_of(settings)),
         is_submitted=is_submitted(journal, state),
         choose=site_chooser(settings, sites, frozenset(one.site_id for one in managers if one.is_active)),
-        own_tasks=journal.own_tasks or {},
+        own_tasks=partial(own_tasks_of, database, journal),
         order=await _order(settings, database),
     )
     sizes = SourceSizes(MediaTree(settings.pod.media_root))

@@ -2,7 +2,7 @@
 
 import asyncio
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -37,16 +37,16 @@ from poddispatchd.tasks.pending_facts import SubmissionRules, waiting_task
 class JournalRows(Struct, frozen=True):
     """What poddispatchd's own schema tells; nothing where it does not exist yet.
 
-    ``memories`` are not read of the schema of an older release.
+    ``memories`` are not read of the schema of an older release. ``is_there``: whether there is any.
     """
 
     scheduler: Scheduler | None = None
     memories: Mapping[ManagerId, ManagerMemory] | None = None
-    own_tasks: Mapping[TaskPk, OwnTask] | None = None
+    is_there: bool = False
 
 
 async def read_journal(database: Database) -> JournalRows:
-    """Who schedules, which managers are paused and which tasks wait."""
+    """Who schedules, and which managers are paused."""
     async with database.connection() as connection:
         version = await migration.current_version(connection)
         if version == 0:
@@ -55,8 +55,18 @@ async def read_journal(database: Database) -> JournalRows:
         return JournalRows(
             await scheduling.scheduler(connection),
             await scheduling.manager_memories(connection) if is_latest else None,
-            await scheduling.own_tasks(connection),
+            is_there=True,
         )
+
+
+async def own_tasks_of(
+    database: Database, journal: JournalRows, tasks: Collection[TaskPk]
+) -> Mapping[TaskPk, OwnTask]:
+    """Those of these tasks that need no grace; none without a journal."""
+    if not journal.is_there:
+        return {}
+    async with database.connection() as connection:
+        return await scheduling.own_tasks(connection, tasks)
 
 
 async def daemon_state(settings: Settings) -> State | None:
@@ -180,7 +190,7 @@ async def why_it_waits(settings: Settings, database: Database, task: Task) -> Fi
         rows[0],
         choose=site_chooser(settings, sites, active),
         sites=sites,
-        own_tasks=journal.own_tasks or {},
+        own_tasks=await own_tasks_of(database, journal, [task.pk]),
         rules=SubmissionRules.of(settings),
         source_problem=await _source_problem(settings, database, task),
     )
@@ -199,7 +209,7 @@ async def _source_problem(settings: Settings, database: Database, task: Task) ->
     except SchemaError:
         return None
     tree = MediaTree(settings.pod.media_root)
-    found = await SourceFiles(tree).look(path)
+    found = (await SourceFiles(tree).look(path)).presence
     if found is Presence.SILENT:
         return SILENT_WORDS.format(path=tree.root / path)
     words = MISSING_WORDS.get(found)

@@ -19,7 +19,7 @@ from poddispatchd.dispatch import duplicates
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.payload import Payload
-from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus, source_of
+from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus, TaskType, source_of
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
@@ -111,6 +111,11 @@ async def open_intents(
             attempts=[request.attempt for request in requests],
             bodies=bodies,
             follow_nobody=[request.follows_nobody for request in requests],
+            # The source of a recording is told apart by its name; audio is made anew with each encoding.
+            source_sizes=[
+                request.payload.source_size if request.task.type is TaskType.ENCODING else None
+                for request in requests
+            ],
             term=requests[0].term,
         )
     )

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
@@ -48,6 +49,13 @@ class Presence(Enum):
     """The file system did not answer in time, or is in trouble."""
 
 
+class SourceFile(Struct, frozen=True):
+    """What is found of a source file; ``size``: its bytes, 0 where it is none or cannot be looked at."""
+
+    presence: Presence
+    size: int = 0
+
+
 MISSING_WORDS = {
     Presence.MISSING: "The source file {path} does not exist.",
     Presence.EMPTY: "The source file {path} is empty (0 bytes): upload it again.",
@@ -76,10 +84,10 @@ class SourceFiles:
 
     def __init__(self, tree: MediaTree) -> None:
         self._tree = tree
-        self._places: dict[str, Batcher[str, Presence]] = {}
+        self._places: dict[str, Batcher[str, SourceFile]] = {}
 
-    async def look(self, relative: str) -> Presence:
-        """Whether there is a file at a path relative to MEDIA_ROOT; within ``limits.look`` seconds."""
+    async def look(self, relative: str) -> SourceFile:
+        """What is at a path relative to MEDIA_ROOT; within ``limits.look`` seconds."""
         place = relative.partition("/")[0]
         if place not in self._places:
             if len(self._places) >= _MOST_PLACES:
@@ -89,25 +97,25 @@ class SourceFiles:
         try:
             return await self._places[place].put(relative)
         except MediaSlowError:
-            return Presence.SILENT
+            return SourceFile(Presence.SILENT)
 
-    async def _look(self, place: str, paths: Sequence[str]) -> Sequence[Presence]:
-        return await self._tree.look_each(Look.SOURCE, partial(_presence, self._tree), paths, place=place)
+    async def _look(self, place: str, paths: Sequence[str]) -> Sequence[SourceFile]:
+        return await self._tree.look_each(Look.SOURCE, partial(_found, self._tree), paths, place=place)
 
 
-def _presence(tree: MediaTree, relative: str) -> Presence:
+def _found(tree: MediaTree, relative: str) -> SourceFile:
     try:
         status = tree.path(relative).status()
     except OSError as error:
-        return Presence.SILENT if error.errno in IN_TROUBLE else Presence.HIDDEN
+        return SourceFile(Presence.SILENT if error.errno in IN_TROUBLE else Presence.HIDDEN)
     except ResultRefusedError:
         # A link below MEDIA_ROOT, which we do not follow (I14) and the web server may: its task is submitted.
-        return Presence.HIDDEN
+        return SourceFile(Presence.HIDDEN)
     if status is None:
-        return Presence.MISSING
+        return SourceFile(Presence.MISSING)
     if status.is_file:
-        return Presence.THERE if status.size else Presence.EMPTY
-    return Presence.HIDDEN if status.is_link else Presence.NOT_A_FILE
+        return SourceFile(Presence.THERE if status.size else Presence.EMPTY, status.size)
+    return SourceFile(Presence.HIDDEN if status.is_link else Presence.NOT_A_FILE)
 
 
 class Payloads:
@@ -149,28 +157,29 @@ class Payloads:
         if isinstance(source, UnsubmittableError):
             raise source
         payload = build_payload(source, site, self._settings)
-        await self._check(posixpath.normpath(payload.source_file))
-        return payload
+        size = await self._check(posixpath.normpath(payload.source_file))
+        return replace(payload, source_size=size)
 
-    async def _check(self, path: str) -> None:
-        """Make sure that a source is there, or that only others can know.
+    async def _check(self, path: str) -> int | None:
+        """Make sure that a source is there, or that only others can know; its bytes, if it can be looked at.
 
         It has failed only when it is looked for before and after the tree has shown that it is the right one:
         it may have been mounted just now.
         """
-        if (found := await self._disk.look(path)) in MISSING_WORDS:
+        if (found := await self._disk.look(path)).presence in MISSING_WORDS:
             words = await self._evidence.check(source=path)
             if words is not None:
                 raise MediaMissingError(words)
             found = await self._disk.look(path)
-        if found in MISSING_WORDS:
-            raise UnsubmittableError(MISSING_WORDS[found].format(path=self._media_root / path))
-        if found is Presence.SILENT:
+        if (words := MISSING_WORDS.get(found.presence)) is not None:
+            raise UnsubmittableError(words.format(path=self._media_root / path))
+        if found.presence is Presence.SILENT:
             words = SILENT_WORDS.format(path=self._media_root / path)
             self._evidence.silent(path, words)
             raise MediaMissingError(words)
         if self._evidence.silent_places:
             self._evidence.answered(path)
+        return found.size or None
 
     async def directory_of(self, task: Task) -> str:
         """Where the results of an encoding would be; nowhere for other tasks, or for a video that is gone."""

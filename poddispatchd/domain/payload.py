@@ -67,7 +67,7 @@ class Payload(Struct, frozen=True):
 
     ``warnings`` says, one sentence each, what was left out and why. ``source_file`` is what the runner will
     fetch, relative to MEDIA_ROOT; ``output_directory`` is where the results of an encoding will be, absolute,
-    and empty for other tasks.
+    and empty for other tasks. ``source_size``: bytes of the source file, None where nobody looked.
     """
 
     etab_name: str
@@ -79,6 +79,7 @@ class Payload(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     source_file: str = ""
     output_directory: str = ""
+    source_size: int | None = None
 
     def document(self) -> dict[str, str | dict[str, Parameter]]:
         """The body as a mapping, its keys in Pod's order."""

@@ -166,6 +166,7 @@ class Preparation:
             ours=known.ours,
             taken=known.taken,
             source_url=known.source_url,
+            source_size=known.source_size,
         )
         match task.result_type:
             case TaskType.ENCODING:

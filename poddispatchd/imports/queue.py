@@ -148,11 +148,13 @@ class Known(Struct, frozen=True):
 
     ``ours``: files that it has put in place so far, or was about to. ``taken``: those of other open imports:
     no new name may be one of them. ``source_url``: what its runner was to fetch; None where Pod submitted it.
+    ``source_size``: how large that was then; None where nobody looked.
     """
 
     ours: frozenset[str]
     taken: frozenset[str]
     source_url: str | None
+    source_size: int | None
 
 
 async def known(connection: Connection, job: ImportJob) -> Known:
@@ -164,7 +166,7 @@ async def known(connection: Connection, job: ImportJob) -> Known:
     source_url = None
     with suppress(ValueError):  # of a submission of Pod's nothing is known
         source_url = json.loads(row["body"] or b"{}").get("source_url")
-    return Known(frozenset(row["ours"] or ()), frozenset(row["taken"] or ()), source_url)
+    return Known(frozenset(row["ours"] or ()), frozenset(row["taken"] or ()), source_url, row["source_size"])
 
 
 async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:

@@ -172,13 +172,19 @@ async def put_back(connection: Connection, task: TaskPk, date_added: datetime, *
     await connection.execute(*_QUERIES["put_back"](task=task, date_added=date_added, seconds=wait))
 
 
-async def own_tasks(connection: Connection) -> dict[TaskPk, OwnTask]:
-    """All tasks that need no grace."""
-    rows = await connection.fetch(*_QUERIES["own_tasks"]())
+async def own_tasks(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, OwnTask]:
+    """Those of these tasks that need no grace: after a restart of all that failed there may be any number."""
+    rows = await connection.fetch(*_QUERIES["own_tasks"](tasks=list(tasks)))
     return {
         TaskPk(row["task_pk"]): OwnTask(row["date_added"], _wait(row), tuple(row["lost_by"] or ()))
         for row in rows
     }
+
+
+async def waits(connection: Connection) -> dict[TaskPk, Wait]:
+    """The tasks that were put back into the queue and are not to be submitted yet."""
+    rows = await connection.fetch(*_QUERIES["waits"]())
+    return {TaskPk(row["task_pk"]): wait for row in rows if (wait := _wait(row)) is not None}
 
 
 async def new_own_tasks(connection: Connection, *, within: float) -> tuple[dict[TaskPk, OwnTask], bool]:

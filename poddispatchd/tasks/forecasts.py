@@ -2,10 +2,11 @@
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from typing import TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from poddispatchd.computing import computed
@@ -32,13 +33,17 @@ _SEED = 1
 """The same queue gives the same answer, however often it is asked for."""
 
 
+OwnTasksOf: TypeAlias = Callable[[Collection[TaskPk]], Awaitable[Mapping[TaskPk, OwnTask]]]
+"""Tells which of some tasks Pod is not submitting itself, and the waits of some of them."""
+
+
 class Around(Struct, frozen=True):
     """What surrounds the queue.
 
     Attributes:
         managers: all of Pod's, as they are now.
         choose: for which of its sites a task is done.
-        own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
+        own_tasks: tells which tasks Pod is not submitting itself, and the waits of some.
         pending: how many tasks of each type wait in all, None: those that were read are all.
         order: by fair share, None: Pod's.
         is_submitted: whether tasks are submitted at all: nobody schedules, or cannot, where not.
@@ -46,7 +51,7 @@ class Around(Struct, frozen=True):
 
     managers: Collection[ManagerNow]
     choose: SiteChooser
-    own_tasks: Mapping[TaskPk, OwnTask] = field(default_factory=dict)
+    own_tasks: OwnTasksOf
     pending: Mapping[str, int] | None = None
     order: FairOrder | None = None
     is_submitted: bool = True
@@ -79,8 +84,9 @@ class Forecasts:
             begun = await ends.begun(connection, [item.source.pk for item in running])
             runs = await history.recent_runs(connection, [kind.value for kind in SUBMITTABLE])
         sizes = await self._sizes_of([*waiting, *running])
+        own_tasks = await around.own_tasks([item.source.pk for item in waiting])
         todo = Workload(
-            queue=[_pending(item, around, sizes) for item in waiting],
+            queue=[_pending(item, around, own_tasks, sizes) for item in waiting],
             running=[
                 RunningWork(_played(item, sizes), item.manager, begun.get(item.source.pk, item.date_added))
                 for item in running
@@ -108,8 +114,10 @@ def _forecast(
     return forecast(now, todo, tuple(slots), runs, random=chance.random)
 
 
-def _pending(item: OpenWork, around: Around, sizes: Mapping[str, int]) -> PendingWork:
-    own = around.own_tasks.get(item.source.pk)
+def _pending(
+    item: OpenWork, around: Around, own_tasks: Mapping[TaskPk, OwnTask], sizes: Mapping[str, int]
+) -> PendingWork:
+    own = own_tasks.get(item.source.pk)
     wait = own.wait if own is not None and own.date_added == item.date_added else None
     return PendingWork(_played(item, sizes, around.choose), None if wait is None else wait.until)
 

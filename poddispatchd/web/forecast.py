@@ -11,9 +11,8 @@ from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.capacity import ManagerNow
 from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.forecast import Forecast
-from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus
+from poddispatchd.domain.task import SUBMITTABLE, TaskStatus
 from poddispatchd.errors import DatabaseError
-from poddispatchd.journal.scheduling import OwnTask
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import PodSites
 from poddispatchd.managers.state import ManagerReport
@@ -21,7 +20,7 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.tasks.forecasts import Around, Forecasts
+from poddispatchd.tasks.forecasts import Around, Forecasts, OwnTasksOf
 
 _JOB = "forecast of the queue"
 
@@ -34,7 +33,7 @@ class LastForecast:
         registry: who can take tasks.
         sites: Pod's.
         catalogue: what Pod's tables have.
-        own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
+        own_tasks: tells which tasks Pod is not submitting itself, and the waits of some.
         order: reads the order of fair share; None: Pod's.
         metrics: of the daemon.
         incidents: is told when none can be made.
@@ -48,7 +47,7 @@ class LastForecast:
         registry: ManagerRegistry,
         sites: PodSites,
         catalogue: Catalogue,
-        own_tasks: Callable[[], Awaitable[Mapping[TaskPk, OwnTask]]],
+        own_tasks: OwnTasksOf,
         order: Callable[[], Awaitable[FairOrder | None]],
         metrics: Metrics,
         incidents: Incidents,
@@ -107,7 +106,7 @@ class LastForecast:
                     manager_now(report, openings.get(report.id, {})) for report in self._registry.reports()
                 ],
                 choose=self._sites.chooser(),
-                own_tasks=await self._own_tasks(),
+                own_tasks=self._own_tasks,
                 pending=pending,
                 order=await self._order(),
                 is_submitted=is_submitted,

@@ -63,7 +63,7 @@ class Overviews:
         async with database.connection() as connection:
             if not self._has_journal and await migration.current_version(connection) < migration.LATEST:
                 return Overview(as_of, tuple(waiting), running=tuple(running))
-            own_tasks = await scheduling.own_tasks(connection)
+            own_tasks = await scheduling.own_tasks(connection, [row.pk for row in waiting])
             begun = await ends.begun(connection, [task.pk for task in running])
             ended = await ends.recent(connection, limit=_ENDED)
             failed = await ends.failed(connection, hours=_DAY, limit=_FAILED)

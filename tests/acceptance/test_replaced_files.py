@@ -1,5 +1,7 @@
 """The owner of a video replaces its file while a runner works on the one before."""
 
+import os
+
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox.fake_runner_manager import Behaviour
 from tests.acceptance.rig import Rig
@@ -53,6 +55,49 @@ async def test_what_was_made_of_the_old_file_is_not_imported_for_the_new_one(rig
     assert files
     assert all("the-new-film" in str(row["source_file"]) for row in files)
     await _imported_once(rig)
+
+
+async def test_a_file_that_was_replaced_under_its_own_name_is_told_by_its_size(rig: Rig) -> None:
+    """Copied over by an administrator: what viewers saw stayed that of the old film."""
+    rig.set("reconcile", retry_wait="1s")
+    rig.manager.faults.behaviours.append(_ENDS_WHEN_TOLD)
+    daemon = await rig.start()
+    [task] = await rig.add(TaskType.ENCODING)
+    await daemon.event("task.submitted", task=task)
+    [first] = rig.manager.tasks
+    [row] = await rig.fetch("SELECT video FROM video_video")
+    source = rig.world.media_root / str(row["video"])
+    source.write_bytes(source.read_bytes() + b"another film")
+    await rig.manager.finish(first, behaviour=Behaviour())
+
+    again = await daemon.event("import.failed", task=task)
+    await daemon.event("task.completed", task=task)
+
+    assert (again["outcome"], again["reason"]) == (
+        "resubmitted",
+        "The file of video 1 was replaced while it was worked on.",
+    )
+    assert len(rig.manager.tasks) == 2
+    await _imported_once(rig)
+
+
+async def test_a_file_that_was_only_touched_is_the_same_and_so_is_one_that_is_gone(rig: Rig) -> None:
+    """Its time changes when the tree moves to another disk, and whoever keeps originals on tape has none."""
+    rig.manager.faults.behaviours += [_ENDS_WHEN_TOLD] * 2
+    daemon = await rig.start()
+    tasks = await rig.add(TaskType.ENCODING, TaskType.ENCODING)
+    for task in tasks:
+        await daemon.event("task.submitted", task=task)
+    touched, gone = await rig.fetch("SELECT video FROM video_video ORDER BY id")
+    os.utime(rig.world.media_root / str(touched["video"]), (1, 1))
+    (rig.world.media_root / str(gone["video"])).unlink()
+    for run in list(rig.manager.tasks):
+        await rig.manager.finish(run, behaviour=Behaviour())
+
+    for task in tasks:
+        await daemon.event("task.completed", task=task)
+
+    assert len(rig.manager.tasks) == 2
 
 
 async def test_a_file_that_only_moved_with_its_owner_is_the_same(rig: Rig) -> None:

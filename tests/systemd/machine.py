@@ -1,12 +1,15 @@
 """A Debian in a container, with poddispatchd installed as the README says and the unit file in place."""
 
+import fcntl
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,18 +38,29 @@ def missing_tools() -> list[str]:
     return lacking if os.geteuid() == 0 else [*lacking, "root"]
 
 
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "poddispatchd"
+
+
 def base_tree(*more: str) -> Path:
     """A minimal Debian, made once and kept in the cache; with more packages, one of its own."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "poddispatchd"
+    cache = _cache()
     name = "-".join((SUITE, "rootfs", *more))
-    tree, draft = cache / name, cache / f"{name}.draft"
+    tree = cache / name
     if not tree.exists():
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        # Another run may make the same one at this moment: whichever is there first stays.
+        draft = Path(tempfile.mkdtemp(prefix=f"{name}.draft-", dir=cache))
+        draft.chmod(0o755)
         packages = ",".join((_PACKAGES, *more))
         _run("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(draft), *_MIRROR)
         _run("chroot", str(draft), "useradd", "--system", "--gid", "www-data", "--no-create-home", "pod")
-        draft.rename(tree)
+        try:
+            draft.rename(tree)
+        except OSError:
+            shutil.rmtree(draft, ignore_errors=True)
+            if not tree.exists():
+                raise
     return tree
 
 
@@ -203,11 +217,58 @@ class Machine:
 
 
 @contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Wait until no other run of these tests is at something that has fixed names on this machine."""
+    lock = _cache() / f"{what}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _control_groups() -> Iterator[list[Path]]:
+    """Control groups of their own for a container, where they can be made; systemd's hierarchies only.
+
+    systemd-nspawn puts what it boots into "payload" below its own: two runs at once would share that, and the
+    groups of their units.
+    """
+    name, made = f"poddispatchd-tests-{os.getpid()}-{secrets.token_hex(4)}", []
+    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+        _, hierarchy, group = line.split(":", 2)
+        places = {"name=systemd": ("systemd",), "": ("unified", "")}.get(hierarchy, ())
+        for root in (Path("/sys/fs/cgroup") / place for place in places):
+            with suppress(OSError):
+                if (root / "cgroup.procs").exists():
+                    own = root / group.lstrip("/") / name
+                    own.mkdir()
+                    made.append(own)
+                    break
+    try:
+        yield made
+    finally:
+        for own in made:
+            for place in sorted(own.rglob("*/"), key=lambda each: len(each.parts), reverse=True):
+                with suppress(OSError):
+                    place.rmdir()
+            with suppress(OSError):
+                own.rmdir()
+
+
+@contextmanager
 def booted(tree: Path, binds: Mapping[Path, str]) -> Iterator[Machine]:
     """Boot a tree; what was written into it is there until it is deleted."""
     options = [f"--bind={outside}:{inside}" for outside, inside in binds.items()]
+    with _control_groups() as groups, _booted(tree, options, groups) as machine:
+        yield machine
+
+
+@contextmanager
+def _booted(tree: Path, options: Sequence[str], groups: Sequence[Path]) -> Iterator[Machine]:
+    enter = "".join(f"echo $$ > {group}/cgroup.procs; " for group in groups)
     nspawn = subprocess.Popen(
         [
+            *("sh", "-c", f'{enter}exec "$@"', "sh"),
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe"),
             *("--link-journal=no", f"--directory={tree}", *options),
         ],

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +22,16 @@ from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.sandbox.ports import free_ports
 from tests.acceptance.callback_load import CallbackLoad
-from tests.systemd.machine import REPOSITORY, Machine, base_tree, booted, build_package, python_of, wheels
+from tests.systemd.machine import (
+    REPOSITORY,
+    Machine,
+    alone,
+    base_tree,
+    booted,
+    build_package,
+    python_of,
+    wheels,
+)
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -142,6 +151,13 @@ def _tree(work: Path, port: int) -> Path:
 
 
 @pytest.fixture
+def ports_of_the_readme() -> Iterator[None]:
+    """The container has this machine's network, and the README's daemon listens at its own ports."""
+    with alone("ports-of-the-readme"):
+        yield
+
+
+@pytest.fixture
 async def manager() -> AsyncIterator[FakeRunnerManager]:
     async with FakeRunnerManager(token=_TOKEN, task_seconds=0.1, connect_to={}) as manager:
         manager.connect_to["pod.example.org:80"] = _WEBHOOK  # type: ignore[index]  # a dict
@@ -149,7 +165,7 @@ async def manager() -> AsyncIterator[FakeRunnerManager]:
 
 
 @pytest.fixture
-async def site(manager: FakeRunnerManager, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(manager: FakeRunnerManager, tmp_path: Path, ports_of_the_readme: None) -> AsyncIterator[Site]:
     [port] = free_ports(1)
     media = tmp_path / "media"
     media.mkdir()

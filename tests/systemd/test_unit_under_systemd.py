@@ -1,3 +1,4 @@
+import ast
 import asyncio
 import os
 import signal
@@ -12,6 +13,7 @@ from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.acceptance.callback_load import CallbackLoad
 from tests.systemd.conftest import TOKEN, Host
 from tests.systemd.machine import REPOSITORY, SOCKET, UNIT, Machine
+from tests.unit.cli.test_environment_files import LINES
 
 _NOTIFY_RELOAD = 253
 """The systemd that brought Type=notify-reload."""
@@ -191,3 +193,26 @@ async def _stays_down_when_misconfigured(host: Host) -> None:
     machine.until(lambda: machine.property("ActiveState", SOCKET) == "inactive")
     assert "set it to true" in machine.lines("config.invalid")[-1]["MESSAGE"]
     host.configure("pod", use_podfile=True)
+
+
+async def test_files_of_variables_are_read_as_this_systemd_reads_them(host: Host) -> None:
+    """Commands of root read the files of the unit themselves."""
+    for number, (line, _) in enumerate(LINES):
+        (host.etc / f"{number}.env").write_text(f"{line}\n", encoding="utf-8")
+
+    assert await asyncio.to_thread(_values, host.machine) == [value for _, value in LINES]
+
+
+def _values(machine: Machine) -> list[str]:
+    unit = (
+        "[Service]\nType=oneshot\nEnvironmentFile=/etc/poddispatchd/%i.env\nStandardOutput=file:/run/values-%i\n"
+        "ExecStart=/usr/bin/python3 -c \"import os; print(ascii(os.environ.get('A')))\"\n"
+    )
+    # Without a bus there is no systemd-run. The container's /run is no directory of this machine's.
+    machine.run("mkdir", "--parents", "/run/systemd/system")
+    write = ("sh", "-c", 'printf %s "$1" > /run/systemd/system/values@.service', "sh", unit)
+    machine.run(*write)
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", *(f"values@{number}.service" for number in range(len(LINES))))
+    told = (machine.run("cat", f"/run/values-{number}") for number in range(len(LINES)))
+    return [str(ast.literal_eval(each)) for each in told]

@@ -15,7 +15,7 @@ def campaigns(parts: Parts) -> CampaignJob:
         catalogue=parts.catalogue,
         sites=parts.sites,
         lanes=parts.registry.lanes,
-        own_tasks=parts.own_tasks,
+        waits=parts.waits,
         clock=parts.clock,
     )
     wakeups = parts.wakeups

@@ -3,7 +3,7 @@
 -- name: open
 -- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
 -- Commit intents, one for each of the tasks :tasks, of type :types, added at :dates_added, of video :videos or recording :recordings, to the manager
--- :runner_managers, as attempt :attempts, with the body :bodies; of those of :follow_nobody it is known that they follow nobody. Nothing is committed when the
+-- :runner_managers, as attempt :attempts, with the body :bodies, of sources of :source_sizes bytes; of those of :follow_nobody it is known that they follow nobody. Nothing is committed when the
 -- scheduler's term :term is over, nor for a task that is not free: it was changed, someone holds its row, it is to wait,
 -- another one of its source runs or stands before it, it may have to follow one that ended, or its body is for another
 -- attempt. What keeps each of them is in its row of the answer.
@@ -14,8 +14,8 @@ WITH wanted AS MATERIALIZED (
     SELECT *
       FROM unnest((SELECT :tasks::bigint[]), (SELECT :types::text[]), (SELECT :dates_added::timestamptz[]), (SELECT :videos::bigint[]),
                   (SELECT :recordings::bigint[]), (SELECT :runner_managers::bigint[]), (SELECT :attempts::integer[]), (SELECT :bodies::bytea[]),
-                  (SELECT :follow_nobody::boolean[]))
-           AS task (id, type, date_added, video_id, recording_id, runner_manager_id, attempt, body, follows_nobody)
+                  (SELECT :follow_nobody::boolean[]), (SELECT :source_sizes::bigint[]))
+           AS task (id, type, date_added, video_id, recording_id, runner_manager_id, attempt, body, follows_nobody, source_size)
 ), scheduler AS MATERIALIZED (
     SELECT FROM poddispatchd.leader WHERE term = :term FOR KEY SHARE
 ), free AS MATERIALIZED (
@@ -60,8 +60,8 @@ WITH wanted AS MATERIALIZED (
              WHERE task_pk = wanted.id AND state IN ('accepted', 'lost', 'orphaned')) AS next_attempt
       FROM wanted
 ), intent AS (
-    INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added)
-    SELECT id, type, runner_manager_id, attempt, body, date_added
+    INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added, source_size)
+    SELECT id, type, runner_manager_id, attempt, body, date_added, source_size
       FROM judged
      WHERE is_scheduled AND is_untouched AND is_free AND NOT may_follow AND ahead IS NULL AND wait IS NULL
        AND next_attempt = attempt

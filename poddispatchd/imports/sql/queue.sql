@@ -39,7 +39,9 @@ WHERE id IN (
 SELECT array_agg(file.path) FILTER (WHERE file.import_id = :import_id) AS ours,
        array_agg(file.path) FILTER (WHERE file.import_id <> :import_id) AS taken,
        (SELECT body FROM poddispatchd.submission
-         WHERE runner_manager_id = :runner_manager AND task_id = :task_id ORDER BY id DESC LIMIT 1) AS body
+         WHERE runner_manager_id = :runner_manager AND task_id = :task_id ORDER BY id DESC LIMIT 1) AS body,
+       (SELECT source_size FROM poddispatchd.submission
+         WHERE runner_manager_id = :runner_manager AND task_id = :task_id ORDER BY id DESC LIMIT 1) AS source_size
 FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
 WHERE import.id = :import_id OR import.state = 'open'
 

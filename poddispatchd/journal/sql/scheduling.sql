@@ -74,13 +74,19 @@ ON CONFLICT (task_pk) DO UPDATE
 SET added_at = now(), date_added = excluded.date_added, not_before = excluded.not_before
 
 -- name: own_tasks
--- Tasks that need no grace, for how many seconds more they wait, and the runner managers that lost them.
+-- Which of the tasks :tasks need no grace, for how many seconds more they wait, and the runner managers that lost them.
 SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds, lost_by
 FROM poddispatchd.own_task
 LEFT JOIN LATERAL (
     SELECT array_agg(runner_manager_id) AS lost_by FROM poddispatchd.submission
     WHERE own_task.not_before IS NOT NULL AND submission.task_pk = own_task.task_pk
       AND submission.date_added = own_task.date_added AND state = 'lost') AS lost ON true
+WHERE task_pk = ANY(:tasks::bigint[])
+
+-- name: waits
+-- The tasks that were put back and wait: a longer wait than any is none, as below.
+SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
+FROM poddispatchd.own_task WHERE not_before > now() AND not_before <= now() + interval '10 minutes'
 
 -- name: new_own_tasks
 -- Those that wait or were added within so many seconds: after a restart of all that failed, or a first start beside as

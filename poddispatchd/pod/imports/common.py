@@ -1,6 +1,7 @@
 """What the imports of all three task types share: a staged result, its plan, facts of a video, log, step."""
 
 import json
+import posixpath
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
@@ -49,6 +50,7 @@ class StagedResult(Struct, frozen=True):
         ours: what earlier attempts at this import may have put in place; None when nobody knows.
         taken: paths that are not free though nothing need be there: other imports are putting files there.
         source_url: what its runner was given to fetch; None when nobody knows.
+        source_size: the bytes that an encoded source had when it was submitted; None when nobody knows.
     """
 
     database: Database
@@ -62,6 +64,7 @@ class StagedResult(Struct, frozen=True):
     ours: frozenset[str] | None = None
     taken: frozenset[str] = frozenset()
     source_url: str | None = None
+    source_size: int | None = None
 
     @property
     def tree(self) -> MediaTree:
@@ -232,7 +235,22 @@ async def read_video(result: StagedResult) -> tuple[VideoFacts, Renditions]:
         files += record["audio_files"]
     if result.source_url is not None and media.is_another_source(result.source_url, files, video.id):
         raise SourceReplacedError(f"The file of video {video.id} was replaced while it was worked on.")
+    if result.source_size is not None and await _size_of(result.tree, video.video) not in (
+        None,
+        result.source_size,
+    ):
+        # By its size, and not by its time: that changes when a tree is moved to another disk, say.
+        raise SourceReplacedError(f"The file of video {video.id} was replaced while it was worked on.")
     return video, renditions_of(record)
+
+
+async def _size_of(tree: MediaTree, file: str) -> int | None:
+    """The bytes of a file; None when it cannot be looked at, as on a tape, or is none."""
+    try:
+        status = await tree.run(tree.path(posixpath.normpath(file)).status)
+    except (OSError, ResultRefusedError):
+        return None
+    return status.size if status is not None and status.is_file else None
 
 
 def checked_video_file(task: Task, file: str | None) -> str:

@@ -174,7 +174,8 @@ async def test_sources_of_one_folder_that_are_asked_for_at_once_are_looked_for_t
     monkeypatch.setattr(MediaTree, "look_within", counted)
     sources = SourceFiles(daemon.parts.media)
     found = await asyncio.gather(*(sources.look(path) for path in [*paths, "videos/nothing.mp4"]))
-    assert found == [Presence.THERE] * 9 + [Presence.MISSING]
+    assert [file.presence for file in found] == [Presence.THERE] * 9 + [Presence.MISSING]
+    assert all(file.size for file in found[:9])
     assert looks == [Look.SOURCE]
 
 
@@ -325,6 +326,6 @@ async def test_directories_in_which_nothing_is_looked_for_any_more_are_not_remem
     media = (await pod.daemon()).parts.media
     sources = SourceFiles(media)
     for number in range(9):
-        assert await sources.look(f"place{number}/video.mp4") is Presence.MISSING
+        assert (await sources.look(f"place{number}/video.mp4")).presence is Presence.MISSING
     assert len(sources._places) <= 3
     assert len(media._threads._turns) <= 3

@@ -101,7 +101,7 @@ async def test_a_young_task_is_left_to_pod_for_a_while(pod_database: PodDatabase
         await scheduling.add_own_tasks(pod.connection, [made_by_us])
         await daemon.settle()
         assert await pod.holders([old, young, made_by_us]) == ["first", None, "first"]
-        assert made_by_us not in await scheduling.own_tasks(pod.connection)
+        assert made_by_us not in await scheduling.own_tasks(pod.connection, [made_by_us])
         await pod.connection.execute(
             "UPDATE runner_manager_task SET date_added = now() - interval '31 seconds' WHERE id = $1", young
         )

@@ -339,7 +339,7 @@ async def test_own_tasks_are_remembered_until_they_are_submitted(pod_database: P
         await scheduling.add_own_tasks(one, [TaskPk(1), TaskPk(2)])
         await scheduling.add_own_tasks(one, [TaskPk(2)])
         await scheduling.forget_own_task(one, TaskPk(1))
-        assert [*await scheduling.own_tasks(one)] == [2]
+        assert [*await scheduling.own_tasks(one, [TaskPk(1), TaskPk(2)])] == [2]
 
 
 async def test_of_own_tasks_those_are_read_for_the_queue_that_are_new_or_wait(
@@ -361,7 +361,10 @@ async def test_of_own_tasks_those_are_read_for_the_queue_that_are_new_or_wait(
         )
         found, some_put_back = await scheduling.new_own_tasks(one, within=60.0)
         assert (set(found), some_put_back) == ({2, 4}, True)
-        assert set(await scheduling.own_tasks(one)) == {1, 2, 3, 4, 5}
+        assert set(await scheduling.own_tasks(one, [TaskPk(pk) for pk in (1, 3, 4, 5, 9)])) == {1, 3, 4, 5}
+        assert set(await scheduling.waits(one)) == set()  # 4 waits for longer than any task does
+        await scheduling.put_back(one, TaskPk(4), added, wait=60)
+        assert {pk: wait.date_added for pk, wait in (await scheduling.waits(one)).items()} == {4: added}
 
 
 async def test_a_task_that_was_put_back_waits_by_the_databases_clock(pod_database: PodDatabase) -> None:
@@ -373,12 +376,12 @@ async def test_a_task_that_was_put_back_waits_by_the_databases_clock(pod_databas
         assert wait is not None
         assert 50 < wait.seconds <= 60
         assert wait.date_added == added
-        own = (await scheduling.own_tasks(one))[task]
+        own = (await scheduling.own_tasks(one, [task]))[task]
         assert own.wait is not None
         assert own.wait.until == wait.until
         await scheduling.put_back(one, task, added, wait=0)
         assert await scheduling.wait_of(one, task, added) is None
-        assert (await scheduling.own_tasks(one))[task].wait is None
+        assert (await scheduling.own_tasks(one, [task]))[task].wait is None
 
 
 @pytest.mark.parametrize("by", ["1 hour", "1 day"])
@@ -392,7 +395,7 @@ async def test_a_clock_of_the_database_that_was_set_back_keeps_no_task_waiting(
         assert await scheduling.wait_of(one, task, added) is not None
         await one.execute(f"UPDATE poddispatchd.own_task SET not_before = not_before + interval '{by}'")
         assert await scheduling.wait_of(one, task, added) is None
-        assert (await scheduling.own_tasks(one))[task].wait is None
+        assert (await scheduling.own_tasks(one, [task]))[task].wait is None
 
 
 async def test_a_task_that_was_restarted_since_does_not_wait(pod_database: PodDatabase) -> None:

@@ -15,6 +15,8 @@ from tests.plugins.postgres import PodDatabase
 _SETTLED = 20_000
 
 _FILL = f"""
+    INSERT INTO poddispatchd.own_task (task_pk, added_at)
+    SELECT n, now() - interval '1 hour' FROM generate_series(1, {_SETTLED}) AS n;
     INSERT INTO poddispatchd.submission
         (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, created_at, settled_at)
     SELECT n, 'encoding', n % 3, 1, 'x', 'accepted', 'task-' || n, now(), now()
@@ -134,6 +136,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("failures.sql", "purge", {"days": "90", "batch": "1000"}),
     ("scheduling.sql", "put_back", {"task": "7", "date_added": "now()", "seconds": "20"}),
     ("scheduling.sql", "wait_of", {"task": "7", "date_added": "now()"}),
+    ("scheduling.sql", "own_tasks", {"tasks": "'{7,8}'"}),
     ("task_ids.sql", "known", {"managers": "'{1}'", "task_id": "'task-7'"}),
     ("history.sql", "recent_runs", {"types": "'{encoding,studio}'"}),
     ("history.sql", "is_empty", {}),

@@ -17,6 +17,7 @@ from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, RunnerTaskId, Ta
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import observations
 from poddispatchd.observability.events import Event
+from poddispatchd.pod import tasks
 from poddispatchd.reconcile import outcomes, polling, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.runner.client import NOBODYS, RunnerClient
@@ -213,6 +214,23 @@ async def test_a_run_that_was_given_up_is_stopped_at_whichever_runner_works_on_i
         await here.fake.wait_for(lambda: record.status is RunnerStatus.FAILED)
     assert await here.value("SELECT count(*) FROM poddispatchd.unwanted_run") == 0
     assert await here.status(task) == "pending"
+
+
+async def test_a_run_that_another_task_goes_on_with_is_not_stopped(here: Bench) -> None:
+    """A manager gives two requests for the same source one id: one row was given up before the other."""
+    await here.running()
+    await here.execute(
+        "INSERT INTO runner_manager_task (type, status, task_id, date_added, video_id, runner_manager_id)"
+        " SELECT type, status, task_id, date_added, video_id, runner_manager_id FROM runner_manager_task"
+    )
+    async with here.pod.connection() as connection:
+        both = await tasks.unsettled_tasks(connection, after=TaskPk(0), limit=9)
+    applied, stops = features.applied_outcomes(here.parts), []
+    for item in both:
+        await applied.lost(item, "Nobody knows it.")
+        stops.append(await here.value("SELECT count(*) FROM poddispatchd.unwanted_run"))
+    assert [await here.status(item.task.pk) for item in both] == ["pending", "pending"]
+    assert stops == [0, 1]
 
 
 async def test_a_task_whose_order_was_only_slow_is_left_alone(here: Bench) -> None:

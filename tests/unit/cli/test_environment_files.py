@@ -8,27 +8,27 @@ import pytest
 from poddispatchd.cli.environment_files import assignments, variables
 from poddispatchd.cli.unit import parsed
 
+LINES = [
+    ("A=plain", "plain"),
+    ("A = plain  ", "plain"),
+    ("A=", ""),
+    ("A=it's", "it's"),
+    ('A=say "so"', 'say "so"'),
+    ("A=a#b;c", "a#b;c"),
+    ("A=one two  three", "one two  three"),
+    ("A=host=/run/postgresql password='a b'", "host=/run/postgresql password='a b'"),
+    ("A='a \\ b'", "a \\ b"),
+    ('A="a b # c"', "a b # c"),
+    ('A="a \\"b\\" \\$c \\d"', 'a "b" $c \\d'),
+    ("A=a\\'b\\\\c", "a'b\\c"),
+    ("A=one\\\ntwo", "onetwo"),
+    ("A='two\nlines'", "two\nlines"),
+    ("A='a''b'", "ab"),
+]
+"""What stands in a file, and the value of A; under systemd it is compared with what that makes of it."""
 
-@pytest.mark.parametrize(
-    ("line", "value"),
-    [
-        ("A=plain", "plain"),
-        ("A = plain  ", "plain"),
-        ("A=", ""),
-        ("A=it's", "it's"),
-        ('A=say "so"', 'say "so"'),
-        ("A=a#b;c", "a#b;c"),
-        ("A=one two  three", "one two  three"),
-        ("A=host=/run/postgresql password='a b'", "host=/run/postgresql password='a b'"),
-        ("A='a \\ b'", "a \\ b"),
-        ('A="a b # c"', "a b # c"),
-        ('A="a \\"b\\" \\$c \\d"', 'a "b" $c \\d'),
-        ("A=a\\'b\\\\c", "a'b\\c"),
-        ("A=one\\\ntwo", "onetwo"),
-        ("A='two\nlines'", "two\nlines"),
-        ("A='a''b'", "ab"),
-    ],
-)
+
+@pytest.mark.parametrize(("line", "value"), LINES)
 def test_a_value_is_what_systemd_takes_it_for(line: str, value: str) -> None:
     """A password with an apostrophe was none: the command had no DSN at all."""
     assert list(assignments(line)) == [("A", value)]

@@ -6,7 +6,8 @@ from typing import cast
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain.forecast import Forecast
-from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
+from poddispatchd.journal.scheduling import OwnTask
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import PodSites
 from poddispatchd.observability.metrics import Metrics
@@ -51,7 +52,7 @@ def _last_forecast(odd: _Odd, incidents: Incidents) -> LastForecast:
     async def nothing() -> None:
         return None
 
-    async def no_tasks() -> dict[object, None]:
+    async def no_tasks(_: object) -> dict[TaskPk, OwnTask]:
         return {}
 
     return LastForecast(
@@ -59,7 +60,7 @@ def _last_forecast(odd: _Odd, incidents: Incidents) -> LastForecast:
         registry=cast("ManagerRegistry", odd),
         sites=cast("PodSites", odd),
         catalogue=cast("Catalogue", odd),
-        own_tasks=no_tasks,  # type: ignore[arg-type] # none at all
+        own_tasks=no_tasks,
         order=nothing,
         metrics=Metrics(),
         incidents=incidents,
