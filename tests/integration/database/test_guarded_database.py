@@ -105,7 +105,7 @@ async def test_a_timeout_of_our_own_around_a_statement_is_no_loss_of_the_databas
 @pytest.mark.parametrize(
     ("statement", "arguments", "kind"),
     [
-        ("INSERT INTO secret (id, password) VALUES (1, $1)", (_SECRET,), SchemaChangedError),
+        ("INSERT INTO secret (number, password) VALUES (1, $1)", (_SECRET,), SchemaChangedError),
         ("INSERT INTO secret VALUES (2, $1, '')", (_SECRET,), ValuesRefusedError),
         ("SELECT $1::text::integer", (_SECRET,), ValuesRefusedError),
         ("SELECT $1::integer", (_SECRET,), ValuesRefusedError),
