@@ -1,5 +1,6 @@
 """What is done while a wheel or a source archive is built: its commit goes into it, where git can tell."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _FILE = "poddispatchd/_revision"
-_DESCRIBED = re.compile(r"[0-9a-f]{7,40}(-dirty)?")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
 class RevisionHook(BuildHookInterface[Any]):
@@ -34,19 +35,25 @@ class RevisionHook(BuildHookInterface[Any]):
 
 def revision_of(root: Path) -> str | None:
     """The commit of a checkout, ``g1a2b3c4`` or ``g1a2b3c4.dirty``; None where git does not tell one."""
-    # The build runs the code of this directory anyway; root often builds from somebody else's checkout.
-    git = ["git", "-C", str(root), "-c", "safe.directory=*"]
     try:
-        top = _said([*git, "rev-parse", "--show-toplevel"])
+        top = _said(root, "rev-parse", "--show-toplevel")
         # An archive that was unpacked inside another project's checkout has nothing of that one.
         if Path(top).resolve() != root.resolve():
             return None
-        found = _said([*git, "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"])
-    except (OSError, subprocess.SubprocessError):
+        commit = _said(root, "rev-parse", "--short=10", "HEAD")
+        is_dirty = bool(_said(root, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return f"g{found.replace('-', '.')}" if _DESCRIBED.fullmatch(found) else None
+    return f"g{commit}{'.dirty' if is_dirty else ''}" if _COMMIT.fullmatch(commit) else None
 
 
-def _said(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+def _said(root: Path, *command: str) -> str:
+    """What git says of this directory: not of the one whose hook builds, nor with a write to the checkout."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # The build runs the code of this directory anyway; root often builds from somebody else's checkout.
+    git = ["git", "-C", str(root), "-c", "safe.directory=*"]
+    environment = {**ours, "GIT_OPTIONAL_LOCKS": "0"}
+    done = subprocess.run(
+        [*git, *command], capture_output=True, text=True, check=True, timeout=20, env=environment
+    )
     return done.stdout.strip()

@@ -26,7 +26,7 @@ async def media_findings(settings: Settings, tree: MediaTree) -> list[CheckResul
 async def known_files_findings(settings: Settings, database: Database, tree: MediaTree) -> list[CheckResult]:
     """Whether files that the database knows are in the media tree."""
     try:
-        evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)
+        evidence = MediaEvidence(tree, database, Clock(), settings.pod, logs=False)
         words = await evidence.check()
     except DatabaseError as error:
         return unseen(_SUBJECT, error)

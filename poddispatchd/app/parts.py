@@ -65,7 +65,7 @@ class Parts:
         """Everything about the media tree follows from the settings: they need a restart to change."""
         pod = self.settings.pod
         self.media = shared_media or MediaTree(pod.media_root)
-        self.evidence = MediaEvidence(self.media, self.database, self.clock, pod.videos_dir)
+        self.evidence = MediaEvidence(self.media, self.database, self.clock, pod)
         self.fair_shares = FairShares(
             self.database,
             lambda: self.settings.dispatch,

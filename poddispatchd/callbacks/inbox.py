@@ -11,6 +11,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, RunnerTaskId
+from poddispatchd.journal.ages import with_ages
 from poddispatchd.runtime.lease_queue import Lease, Leased
 
 _NEWEST = 1000
@@ -19,6 +20,7 @@ _NEWEST = 1000
 _QUERIES = {
     name: query.fill(newest=str(_NEWEST)) for name, query in load_queries(__package__, "inbox.sql").items()
 }
+_UNANSWERED_FOR = with_ages(_QUERIES["unanswered_for"], unanswered_for="unanswered_since")
 
 
 class CallbackState(StrEnum):
@@ -151,7 +153,7 @@ async def unanswered_for(connection: Connection, callback: RecordedCallback, *, 
 
     Time in which nobody asked does not count, nor what one clock was put forward by; ``ours``: now, by ours.
     """
-    query = _QUERIES["unanswered_for"](callback=callback.lease.key, owner=callback.lease.owner, ours=ours)
+    query = _UNANSWERED_FOR(callback=callback.lease.key, owner=callback.lease.owner, ours=ours)
     seconds: float | None = await connection.fetchval(*query)
     return seconds or 0.0
 

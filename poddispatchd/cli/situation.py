@@ -209,12 +209,12 @@ async def _source_problem(settings: Settings, database: Database, task: Task) ->
     except SchemaError:
         return None
     tree = MediaTree(settings.pod.media_root)
-    found = (await SourceFiles(tree).look(path)).presence
+    found = (await SourceFiles(tree, settings.pod).look(path)).presence
     if found is Presence.SILENT:
         return SILENT_WORDS.format(path=tree.root / path)
     words = MISSING_WORDS.get(found)
     if words is None:
         return None  # it is there, or another user may see more
-    evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)
+    evidence = MediaEvidence(tree, database, Clock(), settings.pod, logs=False)
     wrong = await evidence.check(source=path)
     return wrong or words.format(path=tree.root / path)

@@ -101,6 +101,11 @@ class PodSettings(Section, frozen=True):
     ] = field(default_factory=dict)
     default_year_date_delete: Annotated[int, Means("DEFAULT_YEAR_DATE_DELETE, in years", ge=1, le=1000)] = 2
 
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Those inside media_root that have names of their own."""
+        return self.videos_dir, self.files_dir, self.opencast_files_dir
+
 
 class DispatchSettings(Section, frozen=True):
     """Handing pending tasks to runner managers."""

@@ -79,13 +79,15 @@ _OWN_SCHEMA = "poddispatchd"
 _LAST_ID_GIVEN = "2200H"
 _LIMIT_EXCEEDED = "54000"
 
+_NUMBERS_TRANSACTIONS = ("varsup.c", "multixact.c")
+"""The sources of PostgreSQL that tell of wraparound; a value that is too long has the same code elsewhere."""
+
 _STATE_WORDS: Mapping[str, str] = {
     READ_ONLY: "it is read-only: where it is a standby server, wait for the switch-over or correct "
     "database.dsn, else turn its default_transaction_read_only off",
     "53100": "its disk is full",
     "53200": "it is out of memory, or of room for locks (max_locks_per_transaction): its log tells which",
-    _LIMIT_EXCEEDED: "a limit of the server is reached: where its log tells of wraparound, it takes no "
-    "changes until a DBA has vacuumed the database",
+    _LIMIT_EXCEEDED: "it takes no changes, for fear of wraparound, until a DBA has vacuumed it",
     "57014": "it cancelled a statement, by its statement_timeout or because an administrator asked",
 }
 
@@ -177,9 +179,9 @@ def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
     if state.startswith("08") or state in _LOST:
         words = f"The database cannot be reached: {_condition(error)}."
         return DatabaseUnavailableError(words, sqlstate=state)
-    # A row that is too long for an index has the same code, and names its table.
-    is_out_of_ids = state == _LIMIT_EXCEEDED and not error.table_name
-    if state == READ_ONLY or is_out_of_ids or state[:2] in _STATE_CLASSES:
+    told_by = (error.server_source_filename or "").rpartition("/")[2]
+    is_wraparound = state == _LIMIT_EXCEEDED and told_by in _NUMBERS_TRANSACTIONS
+    if state == READ_ONLY or is_wraparound or state[:2] in _STATE_CLASSES:
         reason = _STATE_WORDS.get(state, _condition(error))
         return DatabaseStateError(f"The database cannot be used now: {reason} ({state}).", sqlstate=state)
     if state in _LOCKED:
@@ -199,11 +201,13 @@ def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
 def _without_ids(error: asyncpg.PostgresError, state: str) -> str | None:
     """Why a new row gets no id from the database; None when the error is another one.
 
-    All ids of Pod's rows come from sequences, and Django calls each primary key after its table.
+    All ids of Pod's rows come from sequences, and Django calls each primary key after its table. Tables that
+    a site's trigger fills, and ours, may have other keys.
     """
-    table = error.table_name or ""
-    is_of_the_key = error.constraint_name == f"{table}_pkey" and error.schema_name != _OWN_SCHEMA
-    if state == UNIQUE_VIOLATION and is_of_the_key:
+    table = error.table_name
+    # The DETAIL of any language names the column; it is not sent to whoever may not read that.
+    is_pods = error.schema_name != _OWN_SCHEMA and "(id)=(" in (error.detail or "(id)=(")
+    if state == UNIQUE_VIOLATION and table and is_pods and error.constraint_name == f"{table}_pkey":
         return f"{taken_id_words(printable(table))} ({state})."
     if state == _LAST_ID_GIVEN:
         return (

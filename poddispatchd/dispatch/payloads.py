@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.media import place_of
 from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.source import Source
@@ -72,23 +73,24 @@ and its result would have to be written there: it would be run to fail."""
 
 
 _MOST_PLACES = 100
-"""Directories of the first level that are remembered; those in which nothing is looked for make room."""
+"""Places that are remembered; those in which nothing is looked for make room."""
 
 
 class SourceFiles:
     """Looks whether source files are there, without waiting for a file system that does not answer.
 
-    It asks for files of each directory of the first level, those that wait together, in threads of their own:
-    a hanging NFS holds up nothing else.
+    It asks for files of each place that may be a mount, those that wait together, in threads of their own: a
+    hanging NFS holds up nothing else.
     """
 
-    def __init__(self, tree: MediaTree) -> None:
+    def __init__(self, tree: MediaTree, pod: PodSettings) -> None:
         self._tree = tree
+        self._named = pod.directories
         self._places: dict[str, Batcher[str, SourceFile]] = {}
 
     async def look(self, relative: str) -> SourceFile:
         """What is at a path relative to MEDIA_ROOT; within ``limits.look`` seconds."""
-        place = relative.partition("/")[0]
+        place = place_of(relative, self._named)
         if place not in self._places:
             if len(self._places) >= _MOST_PLACES:
                 # Idle ones only: beside one that is at work another one would look at the same place.

@@ -86,12 +86,17 @@ def _patterns() -> Sequence[tuple["re.Pattern[str]", int, str, Sequence[str]]]:
     known = []
     for english, french in SENTENCES.items():
         parts = _PLACE.split(english)
-        text, end = re.escape(parts[0]), "" if english.endswith(": ") else r"(?=$|[\s;])"
+        end = "" if english.endswith(": ") else r"(?=$|[\s;])"
+        text, is_in_one = re.escape(parts[0]), False
         for number in range(1, len(parts), 2):
-            # A place ends where what is behind it first stands, for good: to try all ends took minutes.
-            behind = re.escape(parts[number + 1]) + (end if number == len(parts) - 2 else "")
-            text += f"(?>(?P<{parts[number]}>{_content_of(parts[number])}){behind})"
-        text += end
+            content = _content_of(parts[number])
+            if content == _ANYTHING:
+                # It ends where what is behind it first stands, a phrase included, for good: to try all ends
+                # took minutes.
+                text += ")(?>" if is_in_one else "(?>"
+                is_in_one = True
+            text += f"(?P<{parts[number]}>{content}){re.escape(parts[number + 1])}"
+        text += f"{end})" if is_in_one else end
         own = parts[::2]
         known.append((re.compile(text, re.DOTALL), sum(map(len, own)), french, own))
     return tuple(known)

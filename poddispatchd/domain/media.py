@@ -125,3 +125,12 @@ def is_another_source(source_url: str, files: Collection[str], video_id: VideoId
         return False
     names = {posixpath.basename(file) for file in files} - {""}
     return bool(names) and names.isdisjoint((name, unquote(name)))
+
+
+def place_of(path: str, named: Collection[str]) -> str:
+    """The directory that a path leads into and that may be a mount: one of ``named``, or of the first level.
+
+    One of Pod's directories may lie in another (``data/videos``): what else is in that says nothing of it.
+    """
+    above = [place for place in named if path.startswith(f"{place}/")]
+    return max(above, key=len, default=path.partition("/")[0])

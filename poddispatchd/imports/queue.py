@@ -15,11 +15,13 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.database.sqlstates import taken_id_words
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, VideoId
 from poddispatchd.errors import ImportBusyError, RaceLostError, SchemaError
+from poddispatchd.journal.ages import with_ages
 from poddispatchd.journal.imports import ImportId, ImportState
 from poddispatchd.runtime.lease_queue import Lease, Leased
 from poddispatchd.runtime.queue_tables import IMPORTS
 
 _QUERIES = load_queries(__package__, "queue.sql")
+_OBSTRUCTED_FOR = with_ages(_QUERIES["obstructed_for"], obstructed_for="obstructed_since")
 
 
 class ImportJob(Struct, frozen=True):
@@ -77,7 +79,7 @@ async def obstructed_for(connection: Connection, job: ImportJob, *, ours: dateti
 
     ``ours``: now, by our clock; of this and the database's the one counts that says less.
     """
-    query = _QUERIES["obstructed_for"](import_id=job.id, ours=ours)
+    query = _OBSTRUCTED_FOR(import_id=job.id, ours=ours)
     seconds: float | None = await connection.fetchval(*query)
     return max(seconds or 0.0, 0.0)
 

@@ -8,8 +8,10 @@ from msgspec import Struct
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk
+from poddispatchd.journal.ages import with_ages
 
 _QUERIES = load_queries(__package__, "observations.sql")
+_OF_TASKS = with_ages(_QUERIES["of_tasks"], age="runs_since", missing_for="missing_since")
 
 
 class TaskObservation(Struct, frozen=True):
@@ -35,7 +37,7 @@ async def see(
         TaskPk(row["task_pk"]): TaskObservation(
             row["age"], row["missing_runner"], row["missing_for"] or 0.0, row["is_stale"]
         )
-        for row in await connection.fetch(*_QUERIES["of_tasks"](tasks=list(tasks), ours=ours))
+        for row in await connection.fetch(*_OF_TASKS(tasks=list(tasks), ours=ours))
     }
 
 

@@ -12,8 +12,10 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.duplicates import Taken
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk, TaskType
+from poddispatchd.journal.ages import with_ages
 
 _QUERIES = load_queries(__package__, "submissions.sql")
+_OPEN_ONES = with_ages(_QUERIES["open_ones"], age="created_at")
 
 SubmissionId = NewType("SubmissionId", int)
 
@@ -140,7 +142,7 @@ async def lose(connection: Connection, task: Task, run: Run, reason: str) -> Non
 
 async def open_submissions(connection: Connection, *, ours: datetime | None = None) -> list[Submission]:
     """Every open intent, oldest first; ``ours``: now, by our clock, where their age is to be known."""
-    return [_submission(row) for row in await connection.fetch(*_QUERIES["open_ones"](ours=ours))]
+    return [_submission(row) for row in await connection.fetch(*_OPEN_ONES(ours=ours))]
 
 
 async def unidentified(connection: Connection, managers: tuple[ManagerId, ...]) -> list[Submission]:

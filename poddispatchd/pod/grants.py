@@ -94,6 +94,9 @@ INSERTED = (
 )
 """Tables that get new rows."""
 
+_NUMBERED = ("video_video",)
+"""Those whose next id is taken before the row is made: the files of a recording are called after it."""
+
 _UPDATED: Mapping[str, str] = {
     "completion_track": "src_id",
     "podfile_userfolder": "name owner_id",
@@ -156,7 +159,9 @@ async def missing_rights(database: Database) -> list[Right]:
     rights of its own.
     """
     lacking = [right for right in await _lacking(database) if (right.table, right.privilege) not in _SPARED]
-    sequences = await database.fetch(*_QUERIES["missing_sequences"](tables=list(INSERTED)))
+    sequences = await database.fetch(
+        *_QUERIES["missing_sequences"](tables=list(INSERTED), numbered=list(_NUMBERED))
+    )
     return [*lacking, *(Right(row["name"], "USAGE") for row in sequences)]
 
 

@@ -1,5 +1,7 @@
 """The source archive makes the wheel, and the wheel carries all that a system needs besides the program."""
 
+import os
+import runpy
 import shutil
 import site
 import subprocess
@@ -87,6 +89,45 @@ def test_an_archive_without_a_commit_makes_a_wheel_of_the_plain_version(tmp_path
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         assert not [name for name in archive.namelist() if "_revision" in name]
+
+
+def test_the_commit_is_that_of_the_source_whoever_s_hook_builds_and_nothing_is_written_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook of another repository has git look at that one; root's build left an index that its owner could
+    not read."""
+    revision_of = runpy.run_path(str(_REPOSITORY / "packaging/revision.py"))["revision_of"]
+    source, other = tmp_path / "source", tmp_path / "other"
+    commits = [_committed(source), _committed(other)]
+    index = source / ".git/index"
+    os.utime(source / "README.md", (1, 1))
+    before = (index.stat().st_ino, index.read_bytes())
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+
+    found = revision_of(source)
+
+    assert found == f"g{commits[0]}" != f"g{commits[1]}"
+    assert (index.stat().st_ino, index.read_bytes()) == before
+    (source / "README.md").write_text("Something else.\n", encoding="utf-8")
+    assert revision_of(source) == f"{found}.dirty"
+
+
+def test_a_source_in_a_directory_whose_name_is_no_text_is_built_all_the_same(tmp_path: Path) -> None:
+    revision_of = runpy.run_path(str(_REPOSITORY / "packaging/revision.py"))["revision_of"]
+    source = tmp_path / os.fsdecode(b"\xe9t\xe9")
+    _committed(source)
+    assert revision_of(source) is None
+
+
+def _committed(directory: Path) -> str:
+    """Make a checkout with a commit of its own; what that is called for short."""
+    directory.mkdir()
+    (directory / "README.md").write_text(f"{directory.name!r}\n", encoding="utf-8")
+    git = ("git", "-C", directory, "-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+    for command in (("init", "--quiet"), ("add", "README.md"), ("commit", "--quiet", "-m", "first")):
+        _run(*git, *command)
+    return _run(*git, "rev-parse", "--short=10", "HEAD").strip()
 
 
 def test_what_is_built_twice_is_the_same_to_the_byte(tmp_path: Path) -> None:

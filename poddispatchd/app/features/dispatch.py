@@ -106,7 +106,7 @@ def payloads(parts: Parts) -> Payloads:
     return Payloads(
         database=parts.database,
         catalogue=parts.catalogue,
-        disk=SourceFiles(parts.media),
+        disk=SourceFiles(parts.media, parts.settings.pod),
         evidence=parts.evidence,
         pod=parts.settings.pod,
     )

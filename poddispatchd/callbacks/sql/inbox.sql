@@ -94,11 +94,10 @@ SELECT id FROM ours WHERE NOT EXISTS (
 )
 
 -- name: unanswered_for
--- Its manager does not tell what a callback of ours is about: for how many seconds it has not, while somebody asked, by the database's
--- clock or by ours, :ours, whichever says less.
+-- Its manager does not tell what a callback of ours is about: for how many seconds it has not, while somebody asked.
 UPDATE poddispatchd.callback SET unanswered_since = coalesce(unanswered_since, now())
 WHERE id = :callback AND state = 'open' AND lease_owner = :owner
-RETURNING extract(epoch FROM least(now(), :ours::timestamptz) - unanswered_since)::double precision
+RETURNING {unanswered_for}
 
 -- name: settle
 -- Close callbacks, each as its :states and :outcomes say; their texts are in Pod's rows now.

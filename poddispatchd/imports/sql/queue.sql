@@ -1,7 +1,7 @@
 -- name: obstructed_for
--- For how many seconds something outside the result has kept it from being imported, while somebody tried: by the database's clock
--- or by ours, :ours, whichever says less. One that was put forward would have the result given up.
-SELECT extract(epoch FROM least(now(), :ours::timestamptz) - obstructed_since)::double precision FROM poddispatchd.import WHERE id = :import_id
+-- For how many seconds something outside the result has kept it from being imported, while somebody tried. A clock that was put forward would
+-- have the result given up.
+SELECT {obstructed_for} FROM poddispatchd.import WHERE id = :import_id
 
 -- name: reserve_video
 -- Take the id of the video that a studio import will make, before its files are named after it; the first one stays, unless

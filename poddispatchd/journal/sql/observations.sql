@@ -8,15 +8,15 @@ ON CONFLICT (task_pk) DO UPDATE
  WHERE known.task_id IS DISTINCT FROM excluded.task_id
 
 -- name: of_tasks
--- What is known of these tasks; a submission of ours counts from its acceptance. Ages by the database's clock or by ours, :ours, whichever
--- says less: one that was put forward would make a run look lost.
-SELECT task_pk, missing_runner, is_stale,
-       extract(epoch FROM least(now(), :ours::timestamptz) - coalesce(
-           (SELECT max(settled_at) FROM poddispatchd.submission AS ours
-             WHERE ours.task_pk = sighting.task_pk AND ours.task_id = sighting.task_id AND ours.state = 'accepted'),
-           seen_at))::double precision AS age,
-       extract(epoch FROM least(now(), :ours::timestamptz) - missing_since)::double precision AS missing_for
-  FROM poddispatchd.sighting WHERE task_pk = ANY(:tasks::bigint[])
+-- What is known of these tasks; a submission of ours counts from its acceptance. A clock that was put forward would make a run look lost.
+SELECT task_pk, missing_runner, is_stale, {age} AS age, {missing_for} AS missing_for
+  FROM poddispatchd.sighting
+ CROSS JOIN LATERAL (
+     SELECT coalesce(max(submission.settled_at), sighting.seen_at) AS runs_since
+       FROM poddispatchd.submission
+      WHERE submission.task_pk = sighting.task_pk AND submission.task_id = sighting.task_id AND submission.state = 'accepted'
+ ) AS begun
+ WHERE task_pk = ANY(:tasks::bigint[])
 
 -- name: forget_others
 -- All but these tasks have ended.

@@ -46,9 +46,9 @@ FROM poddispatchd.submission WHERE task_pk = :task
 HAVING NOT coalesce(bool_or(runner_manager_id = :runner_manager AND task_id = :task_id), false)
 
 -- name: open_ones
--- Every open intent, oldest first; its age by the database's clock or, if given, by ours, whichever says less.
+-- Every open intent, oldest first; :ours is NULL where their age does not matter.
 SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at,
-       extract(epoch FROM least(now(), :ours::timestamptz) - created_at)::double precision AS age
+       {age} AS age
 FROM poddispatchd.submission WHERE state = 'open' ORDER BY id
 
 -- name: unidentified

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import structlog
 
 from poddispatchd.clock import Clock
+from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.media import place_of
 from poddispatchd.errors import MediaSlowError, ResultRefusedError
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.media.directory import NotPlainError
@@ -39,25 +41,25 @@ file in it again."""
 class MediaEvidence:
     """Looks for what the database knows, and remembers what was found.
 
-    A directory of the first level may be a mount of its own. One that is bare, though a task has its source
-    there, keeps that task waiting; it says nothing about the rest of the tree.
+    A directory of the first level, or one of Pod's, may be a mount of its own. One that is bare, though a
+    task has its source there, keeps that task waiting; it says nothing about the rest of the tree.
 
     Args:
         tree: the media tree.
         database: Pod's.
         clock: of the daemon.
-        videos_dir: VIDEOS_DIR.
+        pod: how this Pod is set up.
         logs: whether a change is logged: a command says what it finds itself.
     """
 
     def __init__(
-        self, tree: MediaTree, database: Database, clock: Clock, videos_dir: str, *, logs: bool = True
+        self, tree: MediaTree, database: Database, clock: Clock, pod: PodSettings, *, logs: bool = True
     ) -> None:
         self._logs = logs
         self._tree = tree
         self._database = database
         self._clock = clock
-        self._videos_dir = videos_dir
+        self._pod = pod
         self._right_at = float("-inf")
         self._wrong_at = float("-inf")
         self._asked_at: dict[str, float] = {}
@@ -76,11 +78,11 @@ class MediaEvidence:
     @property
     def nothing_can_be_submitted(self) -> str | None:
         """Why no task can be, in words: the tree is not the right one, or its videos do not answer."""
-        return self.problem or self._silent_words().get(_place(self._videos_dir))
+        return self.problem or self._silent_words().get(self._place(f"{self._pod.videos_dir}/"))
 
     def silent(self, source: str, words: str) -> None:
         """A source could not be looked at: its file system does not answer, or is in trouble."""
-        now, place = self._clock.monotonic(), _place(source)
+        now, place = self._clock.monotonic(), self._place(source)
         lately = self._silent_words()
         if self._logs and place not in lately:
             log.error(Event.MEDIA_SLOW, reason=words)
@@ -89,8 +91,11 @@ class MediaEvidence:
 
     def answered(self, source: str) -> None:
         """A source could be looked at."""
-        if self.silent_places.pop(_place(source), None) is not None and self._logs:
+        if self.silent_places.pop(self._place(source), None) is not None and self._logs:
             log.info(Event.MEDIA_FOUND)
+
+    def _place(self, path: str) -> str:
+        return place_of(path, self._pod.directories)
 
     def _silent_words(self) -> dict[str, str]:
         now = self._clock.monotonic()
@@ -101,7 +106,7 @@ class MediaEvidence:
 
         Args:
             source: a file of a task that is not there; that alone does not speak against the tree, but it
-                does when the directory of the first level that it should be in is missing or empty.
+                does when the place that it should be in is missing or empty.
             within: how many seconds an earlier finding that it is the right one is good for.
 
         Raises:
@@ -110,7 +115,7 @@ class MediaEvidence:
         now = self._clock.monotonic()
         if (source is None and now - self._right_at < within) or now - self._wrong_at < _WRONG_FOR:
             return self.problem
-        place = None if source is None else _place(source)
+        place = None if source is None else self._place(source)
         if place is not None:
             # Before anything is waited for: tasks ask at the same time, and no look is to forget any.
             self._asked_at[place] = now
@@ -121,7 +126,7 @@ class MediaEvidence:
             words, bare = await self._tree.look_within(
                 self._tree.limits.space,
                 Look.TREE,
-                lambda: examine(self._tree, self._videos_dir, known, sorted(asked)),
+                lambda: examine(self._tree, self._pod.videos_dir, known, sorted(asked)),
             )
         except MediaSlowError as error:
             return str(error)
@@ -156,24 +161,19 @@ class MediaEvidence:
 def examine(
     tree: MediaTree, videos_dir: str, known: Sequence[tuple[str, str | None]], places: Sequence[str]
 ) -> tuple[str | None, frozenset[str]]:
-    """Look for known files, and into directories of the first level in which something should be (blocking).
+    """Look for known files, and into places in which something should be (blocking).
 
     Args:
         tree: the media tree.
         videos_dir: VIDEOS_DIR.
         known: of videos that are finished: the video file, and a rendition if there is one.
-        places: directories of the first level.
+        places: directories that may be mounts.
 
     Returns:
         What is wrong, in words, if anything is; and which of the places are missing or empty.
     """
     bare = frozenset(place for place in places if _is_bare(tree, place))
     return (_without_videos(tree, videos_dir, known) if known else None), bare
-
-
-def _place(path: str) -> str:
-    """The directory of the first level that a path leads into."""
-    return path.partition("/")[0]
 
 
 def _bare_words(tree: MediaTree, place: str) -> str:

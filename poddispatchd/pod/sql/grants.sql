@@ -20,8 +20,16 @@ SELECT wanted.table_name, wanted.privilege, lacking.columns
 
 -- name: missing_sequences
 -- The sequences that give new rows of the tables :tables their ids and that the current role may not use. Those of identity
--- columns need no right.
-SELECT DISTINCT sequence.seqrelid::regclass::text AS name
+-- columns need no right, but for the tables :numbered, whose ids we take ourselves.
+SELECT sequence.seqrelid::regclass::text AS name
+  FROM unnest(:numbered::text[]) AS wanted (name)
+  JOIN pg_catalog.pg_depend AS used
+    ON used.classid = 'pg_catalog.pg_class'::regclass AND used.deptype = 'i'
+   AND used.refclassid = 'pg_catalog.pg_class'::regclass AND used.refobjid = to_regclass(wanted.name)
+  JOIN pg_catalog.pg_sequence AS sequence ON sequence.seqrelid = used.objid
+ WHERE NOT has_sequence_privilege(sequence.seqrelid, 'USAGE, UPDATE')
+ UNION
+SELECT sequence.seqrelid::regclass::text
   FROM unnest(:tables::text[]) AS wanted (name)
   JOIN pg_catalog.pg_attrdef AS preset ON preset.adrelid = to_regclass(wanted.name)
   JOIN pg_catalog.pg_depend AS used

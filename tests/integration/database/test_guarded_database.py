@@ -42,11 +42,31 @@ async def _cut_off_in_a_transaction(database: Database, other: "asyncpg.Connecti
         await connection.execute("DELETE FROM secret")
 
 
+_TOO_LONG = (
+    "SELECT to_tsvector('simple', string_agg(md5(n::text), ' ')) FROM generate_series(1, 60000) AS n",
+    "CREATE INDEX ON secret (more);"
+    "INSERT INTO secret SELECT 1, '', string_agg(md5(n::text), '') FROM generate_series(1, 900) AS n",
+)
+
+
+@pytest.mark.parametrize("statement", _TOO_LONG, ids=["a text to search", "a text in an index"])
+async def test_a_value_that_is_too_long_is_not_taken_for_a_limit_of_the_whole_server(
+    pod_database: PodDatabase, statement: str
+) -> None:
+    """One video with a description of a megabyte, on a site with a trigger, made the daemon unready, and
+    its result waited for a DBA."""
+    async with opened(pod_database) as database:
+        await database.execute("CREATE TABLE secret (id integer, password text, more text)")
+        with pytest.raises(DatabaseError) as caught:
+            await database.execute(statement)
+    assert (type(caught.value), caught.value.sqlstate) == (DatabaseError, "54000")
+
+
 @pytest.fixture
 async def database(pod_database: PodDatabase) -> AsyncIterator[Database]:
     async with opened(pod_database) as database:
         await database.execute(
-            "CREATE TABLE secret (id integer PRIMARY KEY, password text NOT NULL, more text NOT NULL)"
+            "CREATE TABLE secret (number integer PRIMARY KEY, password text NOT NULL, more text NOT NULL)"
         )
         yield database
 
@@ -85,8 +105,8 @@ async def test_a_timeout_of_our_own_around_a_statement_is_no_loss_of_the_databas
 @pytest.mark.parametrize(
     ("statement", "arguments", "kind"),
     [
-        ("INSERT INTO secret (id, password) VALUES (1, $1)", (_SECRET,), SchemaChangedError),
-        ("INSERT INTO secret VALUES (2, $1, '')", (_SECRET,), SchemaChangedError),
+        ("INSERT INTO secret (number, password) VALUES (1, $1)", (_SECRET,), SchemaChangedError),
+        ("INSERT INTO secret VALUES (2, $1, '')", (_SECRET,), ValuesRefusedError),
         ("SELECT $1::text::integer", (_SECRET,), ValuesRefusedError),
         ("SELECT $1::integer", (_SECRET,), ValuesRefusedError),
         ("SELECT nothing FROM secret WHERE password = $1", (_SECRET,), SchemaChangedError),

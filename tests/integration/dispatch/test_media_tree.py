@@ -172,7 +172,7 @@ async def test_sources_of_one_folder_that_are_asked_for_at_once_are_looked_for_t
         return await look(tree, limit, kind, function, place=place)
 
     monkeypatch.setattr(MediaTree, "look_within", counted)
-    sources = SourceFiles(daemon.parts.media)
+    sources = SourceFiles(daemon.parts.media, daemon.parts.settings.pod)
     found = await asyncio.gather(*(sources.look(path) for path in [*paths, "videos/nothing.mp4"]))
     assert [file.presence for file in found] == [Presence.THERE] * 9 + [Presence.MISSING]
     assert all(file.size for file in found[:9])
@@ -281,6 +281,34 @@ async def test_one_mount_that_is_not_there_keeps_only_the_tasks_whose_sources_ar
     assert daemon.parts.evidence.place_problems == ()
 
 
+@pytest.mark.parametrize("parent", ["data", "videos"])
+async def test_a_mount_in_another_directory_keeps_the_tasks_with_sources_in_it_though_that_one_is_not_bare(
+    pod: Scene, media_root: Path, parent: str
+) -> None:
+    """Every recording failed for good while OPENCAST_FILES_DIR, beside or below that of videos, was away."""
+    await finished(pod)
+    studio = await pod.studio()
+    (media_root / parent / "studio").mkdir(parents=True)
+    (media_root / parent / "other").mkdir()
+    await pod.connection.execute(
+        "UPDATE recorder_recording SET source_file = $1", f"{media_root}/{parent}/studio/1/mix.xml"
+    )
+    here = {"https": False, "media_root": str(media_root), "use_podfile": True}
+    daemon = await pod.daemon(pod={**here, "opencast_files_dir": f"{parent}/studio"})
+    for _ in range(2):
+        await daemon.settle()
+        daemon.clock.advance(6)
+    assert await pod.status(studio) == "pending"
+    state = features.status(daemon.parts).state(Progress())
+    assert any(f"{media_root}/{parent}/studio is missing or empty" in words for words in state.problems)
+
+    (media_root / parent / "studio/1").mkdir()
+    (media_root / parent / "studio/1/mix.xml").write_text("<x/>", encoding="ascii")
+    daemon.clock.advance(6)
+    await daemon.settle()
+    assert await pod.status(studio) == "running"
+
+
 async def test_two_mounts_that_are_asked_for_at_once_are_both_known_not_to_be_there(
     pod: Scene, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,8 +351,8 @@ async def test_directories_in_which_nothing_is_looked_for_any_more_are_not_remem
 ) -> None:
     monkeypatch.setattr(payloads, "_MOST_PLACES", 3)
     monkeypatch.setattr("poddispatchd.pod.media.threads._MOST_TURNS", 3)
-    media = (await pod.daemon()).parts.media
-    sources = SourceFiles(media)
+    parts = (await pod.daemon()).parts
+    media, sources = parts.media, SourceFiles(parts.media, parts.settings.pod)
     for number in range(9):
         assert (await sources.look(f"place{number}/video.mp4")).presence is Presence.MISSING
     assert len(sources._places) <= 3

@@ -7,6 +7,7 @@ import pytest
 
 from poddispatchd.database import migration
 from poddispatchd.database.queries import Query, load_queries
+from poddispatchd.journal.ages import with_ages
 from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.queue_tables import QUEUES
 from tests.integration.pod.rows import opened
@@ -177,6 +178,11 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("observations.sql", "note_runner", {"task": "7", "task_id": "'task-7'", "runner": "'runner'"}),
 )
 
+_AGES = {
+    "open_ones": {"age": "created_at"},
+    "of_tasks": {"age": "runs_since", "missing_for": "missing_since"},
+}
+
 _MOST_ROWS = 500
 """Rows that a hot query may look at: all that is open, several times over, or 400 runs."""
 
@@ -212,7 +218,8 @@ def _queries() -> Iterator[tuple[str, Query, Mapping[str, str]]]:
     """Every hot query: what it is called, the statement, its parameters as PostgreSQL writes them."""
     for file, name, arguments in _HOT:
         package = _ROOMS.get(file, "poddispatchd.journal")
-        yield f"{file}: {name}", load_queries(package, file)[name].fill(newest="9"), arguments
+        query = load_queries(package, file)[name].fill(newest="9")
+        yield f"{file}: {name}", with_ages(query, **_AGES.get(name, {})), arguments
     for queue in QUEUES.values():
         statements = queue.table.statements()
         for name, arguments in _OF_A_QUEUE.items():

@@ -84,3 +84,22 @@ async def test_a_sequence_made_by_hand_is_granted_and_its_lack_is_told(pod_datab
         assert database.is_open
     assert granted == []
     assert "lacks USAGE on by_hand" in lacking
+
+
+async def test_the_sequence_of_videos_is_wanted_though_its_column_needs_no_right(
+    pod_database: PodDatabase,
+) -> None:
+    """Where a DBA granted tables alone, every recording waited for ever, and ``check`` found nothing."""
+    role = f"{pod_database.name}_tables"
+    async with pod_database.connection() as connection:
+        await connection.execute(f"CREATE ROLE {role} NOLOGIN")
+        try:
+            await connection.execute(grants_script(role))
+            await connection.execute(f"REVOKE USAGE ON ALL SEQUENCES IN SCHEMA public FROM {role}")
+            await connection.execute(f"ALTER ROLE postgres IN DATABASE {pod_database.name} SET role = {role}")
+            async with opened(pod_database) as poor:
+                [lacking] = await every_fault(poor)
+        finally:
+            await connection.execute(f"ALTER ROLE postgres IN DATABASE {pod_database.name} RESET role")
+            await connection.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+    assert "lacks USAGE on video_video_id_seq" in lacking

@@ -53,7 +53,7 @@ def _error(sqlstate: str, **fields: str) -> asyncpg.PostgresError:
         ("42809", SchemaChangedError),
         ("55000", SchemaChangedError),
         ("2200H", SchemaChangedError),
-        ("54000", DatabaseStateError),
+        ("54000", DatabaseError),
         ("22001", ValuesRefusedError),
         ("23505", ValuesRefusedError),
         ("23514", ValuesRefusedError),
@@ -79,13 +79,30 @@ def test_names_of_the_table_the_column_and_the_constraint_are_told() -> None:
 
 def test_an_id_of_the_database_s_that_a_row_has_is_no_fault_of_the_values() -> None:
     """Each import that met it was given up in the end, and its task failed for good."""
-    error = translate(_error("23505", t="completion_track", n="completion_track_pkey"))
+    taken = {"t": "completion_track", "n": "completion_track_pkey"}
+    error = translate(_error("23505", **taken, s="public", D="Clé (id)=(7) existe déjà."))
     assert type(error) is SchemaChangedError
     assert "new row of completion_track is taken: its sequence stands behind the rows" in str(error)
 
 
-def test_a_row_too_long_for_an_index_is_not_taken_for_a_limit_of_the_whole_server() -> None:
-    assert type(translate(_error("54000", t="video_video"))) is DatabaseError
+@pytest.mark.parametrize("place", ["varsup.c", "./build/../src/backend/access/transam/multixact.c"])
+def test_a_server_that_fears_wraparound_takes_nothing_of_anybody(place: str) -> None:
+    error = translate(_error("54000", F=place))
+    assert type(error) is DatabaseStateError
+    assert "wraparound" in str(error)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"t": "audit", "n": "audit_pkey", "D": "Key (slug)=(a) already exists."},
+        {"t": "import", "n": "import_pkey", "s": "poddispatchd", "D": "Key (id)=(7) already exists."},
+    ],
+    ids=["a site's", "ours"],
+)
+def test_a_key_that_is_taken_and_no_id_of_pod_s_is_not_told_as_one(fields: dict[str, str]) -> None:
+    """A result waited for ever for a DBA who had nothing to mend: the values of that one were to blame."""
+    assert type(translate(_error("23505", **fields))) is ValuesRefusedError
 
 
 def test_an_unknown_column_is_named_though_only_the_message_names_it() -> None:
