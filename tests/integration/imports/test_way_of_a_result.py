@@ -7,7 +7,8 @@ from tests.integration.imports.bench import bench, idle
 from tests.integration.visited import passes, visited
 from tests.plugins.postgres import PodDatabase
 
-_MOST_MODULES = 68
+_MOST_MODULES = 70
+"""With two that a busy machine adds: connections that are handed on, and waited for."""
 
 _TROUBLE = (
     "domain/import_failures.py",
