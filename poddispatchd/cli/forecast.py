@@ -104,9 +104,8 @@ def expected_words(forecast: Forecast, task: TaskPk, status: str) -> str | None:
 def is_submitted(journal: JournalRows, state: State | None) -> bool:
     """Whether anybody submits tasks at all, as far as the journal and the daemon of this machine know."""
     if state is None:
-        found = journal.scheduler
-        # A pass submits what a daemon would, some minutes later.
-        return found is not None and (found.is_held or found.may_be_pass)
+        # Not between passes: a daemon that was stopped leaves the same behind, and none comes after it.
+        return journal.scheduler is not None and journal.scheduler.is_held
     return not any(
         entry["why"] is not None and entry["why"]["reason"] in NOTHING_IS_SUBMITTED
         for entry in state["queue"]

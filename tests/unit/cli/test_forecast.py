@@ -26,8 +26,3 @@ def test_nothing_is_expected_to_begin_while_the_daemon_cannot_submit(reason: str
 def test_without_a_daemon_here_it_depends_on_whether_one_schedules_elsewhere(held: bool) -> None:
     assert is_submitted(JournalRows(Scheduler("there", None, is_held=held)), None) is held
     assert not is_submitted(JournalRows(), None)
-
-
-def test_between_single_passes_tasks_are_expected_to_begin() -> None:
-    """`tasks list` expected nothing to begin where CRON runs `poddispatchd once` and no daemon runs."""
-    assert is_submitted(JournalRows(Scheduler("there", None, is_held=False, may_be_pass=True)), None)
