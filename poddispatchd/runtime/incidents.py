@@ -179,6 +179,15 @@ class Incidents:
                 refused.add(task)
         return len(refused) < _SEVERAL
 
+    @property
+    def meet_the_schema(self) -> bool:
+        """Whether work that others wait for meets tables, or rights on them, that are not as they must be."""
+        return any(
+            isinstance(failures.error, SchemaError) and not failures.is_aside
+            for incident in self.active
+            for failures in incident.by_task.values()
+        )
+
     def _forget_old(self, incident: Incident) -> None:
         now = self._clock.monotonic()
         for task, failures in list(incident.by_task.items()):

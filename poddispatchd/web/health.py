@@ -49,8 +49,12 @@ class DaemonHealth:
 
     @property
     def can_write(self) -> bool:
-        """Whether the database takes what the daemon has to write."""
-        return self._incidents.can_write
+        """Whether the database takes what the daemon has to write.
+
+        One task whose statement is refused says little, but where the tables are not as they must be.
+        """
+        is_known = self._catalogue.problem is not None and self._incidents.meet_the_schema
+        return self._incidents.can_write and not is_known
 
     @property
     def write_problem(self) -> str | None:

@@ -12,7 +12,8 @@ DELETE FROM poddispatchd.unwanted_run WHERE runner_manager_id = :runner_manager 
 -- name: take_due
 -- The runs that are to be asked to stop now, at most :limit: the next request is set before this one is made, twice as
 -- long after it as the one before, from :base to :cap seconds. What is due later than after any wait is due now: the server's
--- clock was set back. Nobody stops one that its row carries again: a manager may give the same id for the same request.
+-- clock was set back. Nobody stops one that its row carries again, or another one of its source: a manager gives
+-- the same id for the same request. OFFSET 0: looked up by key for each of them, and not joined as a whole.
 WITH due AS (
     UPDATE poddispatchd.unwanted_run AS run
        SET requests = requests + 1,
@@ -26,8 +27,11 @@ WITH due AS (
 SELECT runner_manager_id, task_id, task_pk
   FROM due
  WHERE NOT EXISTS (SELECT FROM runner_manager_task AS task
-                    WHERE task.id = due.task_pk AND task.status IN ('pending', 'running')
-                      AND (task.runner_manager_id, task.task_id) = (due.runner_manager_id, due.task_id))
+                     JOIN runner_manager_task AS other
+                       ON other.id = task.id OR other.video_id = task.video_id OR other.recording_id = task.recording_id
+                    WHERE task.id = due.task_pk AND other.status IN ('pending', 'running', 'warning')
+                      AND (other.runner_manager_id, other.task_id) = (due.runner_manager_id, due.task_id)
+                   OFFSET 0)
 
 -- name: next_in
 -- Seconds until the next request is due; NULL without any.

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.app import features
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.journal import submissions
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.records import Accepted
+from poddispatchd.runtime.jobs import Progress
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -166,3 +168,26 @@ async def test_a_database_that_refused_every_intent_is_tried_again_and_all_tasks
         await _look(daemon, 30, 60)
         assert await pod.statuses() == {"running": 6}
         assert [await _runs_of(pod, pk) for pk in tasks] == [1] * 6
+
+
+async def test_a_single_task_ends_readiness_when_the_tables_are_known_not_to_be_as_they_must_be(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Nothing could be submitted, and a monitor saw a daemon that was ready until a second task came."""
+    async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
+        pk = await pod.encoding(title="One")
+        daemon = await pod.daemon()
+        status = features.status(daemon.parts)
+        await pod.connection.execute(
+            "CREATE RULE audit AS ON UPDATE TO runner_manager_task DO ALSO NOTIFY audit"
+        )
+        await _look(daemon, 3, 60)
+        assert await pod.status(pk) == "pending"
+        assert not status.state(Progress()).database_writable
+
+        await pod.connection.execute("DROP RULE audit ON runner_manager_task")
+        daemon.clock.advance(60)
+        await daemon.parts.catalogue.look_again()
+        await _look(daemon, 3, 60)
+        assert await pod.status(pk) == "running"
+        assert status.state(Progress()).database_writable

@@ -15,6 +15,7 @@ from poddispatchd.journal import unwanted_runs
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, Endpoint, FaultKind
 from poddispatchd.sandbox.fake_runner_manager.records import TaskRecord
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager
+from poddispatchd.sandbox.pod.world import add_video
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
@@ -318,3 +319,31 @@ async def test_a_run_that_its_row_carries_again_is_not_stopped(pod: Scene) -> No
     await _time_passes(pod)
     await stops.step()
     assert (await _unwanted(pod), _stops(pod)) == (0, 1)
+
+
+async def test_a_run_that_another_task_of_its_source_shares_is_not_stopped(pod: Scene) -> None:
+    """One of two rows with one id was given up as lost, and the other one could not be: somebody held it."""
+    video = await add_video(pod.connection, pod.world)
+    first, second = [await pod.encoding_of(video) for _ in range(2)]
+    for pk in (first, second):
+        await pod.start(pk, "first", "one-run")
+    daemon = await pod.daemon()
+    stops = features.stops(daemon.parts)
+    await pod.connection.execute(
+        "INSERT INTO poddispatchd.unwanted_run (runner_manager_id, task_id, task_pk)"
+        " SELECT runner_manager_id, task_id, id FROM runner_manager_task WHERE id = $1",
+        first,
+    )
+    await pod.connection.execute(
+        "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL"
+        " WHERE id = $1",
+        first,
+    )
+
+    await stops.step()
+    assert _stops(pod) == 0
+
+    await pod.connection.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", second)
+    await _time_passes(pod)
+    await stops.step()
+    assert _stops(pod) == 1
