@@ -11,17 +11,18 @@ INSERT INTO poddispatchd.planned_pause (runner_manager_id, begins_at, ends_at, r
 VALUES (:runner_manager, coalesce(:begins_at::timestamptz, now()), :ends_at, :reason)
 
 -- name: resume
--- Give a runner manager tasks again, whatever keeps them from it now; tells whether anything did.
+-- Give a runner manager tasks again, whatever keeps them from it now; tells whether anything did. A pause that has begun goes: whether
+-- one holds is asked of the clock of a daemon, which may be behind or ahead of this one.
 WITH resumed AS (
     UPDATE poddispatchd.manager_state SET paused_at = NULL, pause_reason = ''
      WHERE id = :runner_manager AND paused_at IS NOT NULL
     RETURNING id
 ), ended AS (
-    UPDATE poddispatchd.planned_pause SET ends_at = now()
-     WHERE runner_manager_id = :runner_manager AND begins_at <= now() AND (ends_at IS NULL OR ends_at > now())
-    RETURNING id
+    DELETE FROM poddispatchd.planned_pause
+     WHERE runner_manager_id = :runner_manager AND begins_at <= now() AND (ends_at IS NULL OR ends_at > now() - interval '2 days')
+    RETURNING ends_at
 )
-SELECT EXISTS (SELECT FROM resumed) OR EXISTS (SELECT FROM ended)
+SELECT EXISTS (SELECT FROM resumed) OR EXISTS (SELECT FROM ended WHERE ends_at IS NULL OR ends_at > now())
 
 -- name: cancel_planned
 -- Forget the pauses of a runner manager that have not begun.

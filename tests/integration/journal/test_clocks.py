@@ -12,10 +12,11 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.inbox import RecordedCallback
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.availability import Pause, pause_at
+from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.imports import queue
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.journal import failures, observations, scheduling, submissions, unwanted_runs
+from poddispatchd.journal import failures, observations, pauses, scheduling, submissions, unwanted_runs
 from poddispatchd.runtime.queue_tables import CALLBACKS, IMPORTS
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
@@ -96,3 +97,27 @@ async def test_our_clock_that_is_behind_makes_nothing_younger_than_it_is(
     now: datetime = await connection.fetchval("SELECT now()")
     ages, *_ = await _ages(connection, now - timedelta(seconds=age), now - behind)
     assert [age - 1 < found < age + 60 for found in ages] == [True] * 5
+
+
+@pytest.mark.parametrize("behind", [timedelta(minutes=5), timedelta(hours=-30)], ids=["behind", "ahead"])
+async def test_a_manager_that_a_person_resumes_gets_tasks_at_once_whatever_our_clock_says(
+    connection: Connection, behind: timedelta
+) -> None:
+    """Its pause ended at a moment of the database's clock: a daemon whose own was behind kept to it."""
+    now: datetime = await connection.fetchval("SELECT now()")
+    manager = ManagerId(1)
+    ours = now - behind
+    await pauses.plan(
+        connection, manager, begins=min(now, ours) - timedelta(hours=1), ends=ours + timedelta(hours=9)
+    )
+    held = await _pause_of(connection, manager, ours)
+
+    await pauses.resume(connection, manager)
+
+    assert held is not None
+    assert await _pause_of(connection, manager, ours) is None
+
+
+async def _pause_of(connection: Connection, manager: ManagerId, ours: datetime) -> Pause | None:
+    memories = await scheduling.manager_memories(connection)
+    return pause_at(memories[manager].pauses if manager in memories else (), ours)
