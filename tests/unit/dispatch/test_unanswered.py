@@ -90,7 +90,7 @@ async def test_one_that_is_lost_during_a_look_is_not_taken_for_settled_by_it(
     """Its task was offered to others, and its bytes were posted again only after one of them had room."""
     reads, answer = asyncio.Event(), asyncio.Event()
 
-    async def open_submissions(_connection: object) -> list[Submission]:
+    async def open_submissions(_connection: object, **_: object) -> list[Submission]:
         reads.set()
         await answer.wait()
         return []
@@ -111,7 +111,7 @@ async def test_one_that_is_lost_during_a_look_is_not_taken_for_settled_by_it(
 
 
 async def test_a_look_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def open_submissions(_connection: object) -> list[Submission]:
+    async def open_submissions(_connection: object, **_: object) -> list[Submission]:
         raise DatabaseUnavailableError
 
     monkeypatch.setattr(submissions, "open_submissions", open_submissions)
@@ -139,7 +139,7 @@ async def test_time_between_two_terms_is_none_in_which_an_answer_was_asked_for(
     )
     given_up: list[Submission] = []
 
-    async def open_submissions(_connection: object) -> list[Submission]:
+    async def open_submissions(_connection: object, **_: object) -> list[Submission]:
         return [intent]
 
     async def close_intent(_connection: object, intent: Submission, *_: object, **__: object) -> None:
