@@ -1,7 +1,7 @@
 """The daemon, which tells what it holds: ``python -m soak.observed_daemon CONFIG CLOCK [--trace]``.
 
-SIGUSR1: memory, threads, descriptors and asyncio tasks are written to the file that ``observation`` names;
-with ``--trace`` the first one begins the tracing, for a start takes long under it. SIGUSR2, with ``--trace``:
+``LOOK``: memory, threads, descriptors and asyncio tasks are written to the file that ``observation`` names;
+with ``--trace`` the first one begins the tracing, for a start takes long under it. ``SNAPSHOT``, with ``--trace``:
 a snapshot of tracemalloc goes beside it. The process looks at itself, since the kernel hides what belongs to
 one that forbids dumps (``runtime/hardening.py``).
 """
@@ -18,6 +18,10 @@ from types import FrameType
 
 from chaos.skewed_daemon import skew
 from poddispatchd.cli.main import main
+
+
+LOOK, SNAPSHOT = signal.SIGRTMIN, signal.SIGRTMIN + 1
+"""Signals that the daemon leaves alone: it handles SIGUSR1 and SIGUSR2 itself, and does nothing then."""
 
 
 def observation(config: Path) -> Path:
@@ -94,9 +98,9 @@ def _answer_signals(config: Path, *, is_traced: bool) -> None:
         tracemalloc.take_snapshot().dump(str(fresh))
         fresh.replace(snapshot(config))
 
-    signal.signal(signal.SIGUSR1, told)
+    signal.signal(LOOK, told)
     if is_traced:
-        signal.signal(signal.SIGUSR2, traced)
+        signal.signal(SNAPSHOT, traced)
 
 
 def _churn_interned_names() -> None:

@@ -60,6 +60,8 @@ def findings(samples: Sequence[Sample], *, warm_up: float) -> list[Finding]:
     Raises:
         ValueError: there are too few samples to tell.
     """
+    if not samples:
+        raise ValueError("No daemon told what it holds: there is nothing to tell by.")
     found = []
     traced = {sample.daemon for sample in samples if sample.figures.get("traced_kib")}
     for daemon in sorted({sample.daemon for sample in samples}):

@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import json
-import signal
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -15,7 +14,7 @@ import asyncpg
 
 from chaos.processes import DaemonChild
 from chaos.stage import Stage
-from soak.observed_daemon import observation, snapshot
+from soak.observed_daemon import LOOK, SNAPSHOT, observation, snapshot
 from soak.verdict import LIMITS, Sample
 
 _WITHIN = 20.0
@@ -101,7 +100,7 @@ async def _ask(daemon: DaemonChild) -> dict[str, int] | None:
     """What it holds; None from one that does not answer."""
     path = observation(daemon.config)
     path.unlink(missing_ok=True)
-    if not _send(daemon, signal.SIGUSR1) or not await _appears(path):
+    if not _send(daemon, LOOK) or not await _appears(path):
         return None
     told: dict[str, int] = json.loads(path.read_text(encoding="ascii"))
     return told
@@ -112,7 +111,7 @@ async def _snapshot(daemon: DaemonChild, name: str) -> Path | None:
     if "--trace" not in daemon.command:
         return None
     path, kept = snapshot(daemon.config), _kept(daemon, name)
-    if not _send(daemon, signal.SIGUSR2) or not await _appears(path):
+    if not _send(daemon, SNAPSHOT) or not await _appears(path):
         return None
     path.rename(kept)
     return kept
@@ -122,7 +121,7 @@ def _kept(daemon: DaemonChild, name: str) -> Path:
     return daemon.config.with_suffix(f".{name}-snapshot")
 
 
-def _send(daemon: DaemonChild, number: signal.Signals) -> bool:
+def _send(daemon: DaemonChild, number: int) -> bool:
     if daemon.process is None or daemon.process.returncode is not None:
         return False
     daemon.process.send_signal(number)

@@ -70,3 +70,8 @@ def test_what_is_always_zero_was_not_measured() -> None:
 def test_too_few_samples_are_no_verdict() -> None:
     with pytest.raises(ValueError, match="too few to tell"):
         findings([Sample("A", 1, {"threads": 9})], warm_up=0)
+
+
+def test_daemons_that_tell_nothing_are_not_called_flat() -> None:
+    with pytest.raises(ValueError, match="No daemon told"):
+        findings([], warm_up=10)
