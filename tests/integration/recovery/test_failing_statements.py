@@ -293,11 +293,19 @@ async def test_a_hook(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_run_that_nobody_wants(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: dict[TaskPk, RunnerTaskId] = {}
+
     async def begin() -> TaskPk:
         task = await here.running()
+        runs[task] = RunnerTaskId(await here.of(task, "task_id"))
         await here.execute(
             "INSERT INTO poddispatchd.unwanted_run (runner_manager_id, task_id, task_pk, next_request_at)"
             " SELECT runner_manager_id, task_id, id, now() FROM runner_manager_task WHERE id = $1",
+            task,
+        )
+        await here.execute(
+            "UPDATE runner_manager_task SET status = 'failed', task_id = NULL, runner_manager_id = NULL"
+            " WHERE id = $1",
             task,
         )
         return task
@@ -306,7 +314,7 @@ async def test_a_run_that_nobody_wants(here: Bench, monkeypatch: pytest.MonkeyPa
         await features.stops(parts).step()
 
     async def check(task: TaskPk) -> None:
-        record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+        record = here.fake.tasks[runs[task]]
         async with asyncio.timeout(20):
             await record.finished.wait()
         assert record.error == "Cancelled by user."
