@@ -3,10 +3,6 @@
 The docstring of an error is its default message: one clear sentence that says what to do, never a secret.
 """
 
-import errno
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # also of a quota, and of a limit to the size of files
-
 
 class PoddispatchdError(Exception):
     """Something went wrong in poddispatchd."""
@@ -248,18 +244,6 @@ class MediaSlowError(MediaNotWritableError):
 
 class NoSpaceError(ResultError):
     """There is not enough free space under MEDIA_ROOT for this result."""
-
-
-def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableError | ResultRefusedError:
-    """The error that a failure of the media tree's file system means; ``what`` could not be done."""
-    if error.errno == errno.ENAMETOOLONG:  # of this result, and for good: eCryptfs takes 143 bytes
-        name = str(error.filename or "of a file").rpartition("/")[2]
-        return ResultRefusedError(
-            f"The name {name} is too long for the file system of MEDIA_ROOT: shorten that of the source."
-        )
-    hint = " ('df' and 'df -i' tell what is used up)" if error.errno == errno.ENOSPC else ""
-    kind = NoSpaceError if error.errno in _NO_SPACE else MediaNotWritableError
-    return kind(f"{what}: {error.strerror or error}{hint}.")
 
 
 class ImportBusyError(PoddispatchdError):

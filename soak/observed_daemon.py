@@ -1,9 +1,9 @@
 """The daemon, which tells what it holds: ``python -m soak.observed_daemon CONFIG CLOCK [--trace]``.
 
 ``LOOK``: memory, threads, descriptors and asyncio tasks are written to the file that ``observation`` names;
-with ``--trace`` the first one begins the tracing, for a start takes long under it. ``SNAPSHOT``, with ``--trace``:
-a snapshot of tracemalloc goes beside it. The process looks at itself, since the kernel hides what belongs to
-one that forbids dumps (``runtime/hardening.py``).
+with ``--trace`` the first one begins the tracing, for a start takes long under it. ``SNAPSHOT``, with
+``--trace``: a snapshot of tracemalloc goes beside it. The process looks at itself, since the kernel hides
+what belongs to one that forbids dumps (``runtime/hardening.py``).
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from types import FrameType
 
 from chaos.skewed_daemon import skew
 from poddispatchd.cli.main import main
-
 
 LOOK, SNAPSHOT = signal.SIGRTMIN, signal.SIGRTMIN + 1
 """Signals that the daemon leaves alone: it handles SIGUSR1 and SIGUSR2 itself, and does nothing then."""

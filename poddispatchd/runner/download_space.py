@@ -5,7 +5,8 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from poddispatchd.config.units import format_size, rounded_size
-from poddispatchd.errors import NoSpaceError, ResultRefusedError, disk_error
+from poddispatchd.errors import NoSpaceError, ResultRefusedError
+from poddispatchd.file_errors import disk_error
 from poddispatchd.runner.download_limits import DownloadLimits
 from poddispatchd.runner.result_storage import ResultStorage
 

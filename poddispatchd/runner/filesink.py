@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from poddispatchd.domain.completeness import Completeness
 from poddispatchd.domain.completeness_check import completeness
-from poddispatchd.errors import MediaSlowError, disk_error
+from poddispatchd.errors import MediaSlowError
+from poddispatchd.file_errors import disk_error
 from poddispatchd.runner.result_storage import PartialFile, ResultStorage
 
 _SMALL = 64 * 2**10

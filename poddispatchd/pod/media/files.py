@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from msgspec import Struct
 
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import MediaNotWritableError, ResultRefusedError, disk_error
+from poddispatchd.errors import MediaNotWritableError, ResultRefusedError
+from poddispatchd.file_errors import disk_error
 from poddispatchd.pod.media.directory import Directory, NotPlainError
 from poddispatchd.pod.media.file_system_errors import NOT_WRITABLE_NOW
 from poddispatchd.pod.media.opened import File

@@ -6,11 +6,8 @@ from contextlib import ExitStack, suppress
 
 from msgspec import Struct
 
-from poddispatchd.errors import (
-    MediaNotWritableError,
-    NameTakenError,
-    disk_error,
-)
+from poddispatchd.errors import MediaNotWritableError, NameTakenError
+from poddispatchd.file_errors import disk_error
 from poddispatchd.pod.media.directory import (
     PRIVATE_DIRECTORY_MODE,
     PRIVATE_FILE_MODE,

@@ -10,7 +10,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import ResultError, disk_error
+from poddispatchd.errors import ResultError
+from poddispatchd.file_errors import disk_error
 from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, Directory
 from poddispatchd.pod.media.files import delete_tree
 from poddispatchd.pod.media.opened import File

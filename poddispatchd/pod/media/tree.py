@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from poddispatchd.domain.media import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
-from poddispatchd.errors import ResultRefusedError, disk_error
+from poddispatchd.errors import ResultRefusedError
+from poddispatchd.file_errors import disk_error
 from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, EntryStatus, NotPlainError
 from poddispatchd.pod.media.root import MediaRoot
 from poddispatchd.pod.media.threads import FileCalls, Look, MediaThreads

@@ -1,0 +1,19 @@
+"""What an error of a file system means for the work that met it."""
+
+import errno
+
+from poddispatchd.errors import MediaNotWritableError, NoSpaceError, ResultRefusedError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # also of a quota, and of a limit to the size of files
+
+
+def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableError | ResultRefusedError:
+    """The error that a failure of the media tree's file system means; ``what`` could not be done."""
+    if error.errno == errno.ENAMETOOLONG:  # of this result, and for good: eCryptfs takes 143 bytes
+        name = str(error.filename or "of a file").rpartition("/")[2]
+        return ResultRefusedError(
+            f"The name {name} is too long for the file system of MEDIA_ROOT: shorten that of the source."
+        )
+    hint = " ('df' and 'df -i' tell what is used up)" if error.errno == errno.ENOSPC else ""
+    kind = NoSpaceError if error.errno in _NO_SPACE else MediaNotWritableError
+    return kind(f"{what}: {error.strerror or error}{hint}.")
