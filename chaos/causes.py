@@ -7,12 +7,16 @@ from chaos.logs import Line
 from chaos.scenarios import Scenario
 from chaos.stage import MAX_ATTEMPTS
 from chaos.timeline import OF_STATEMENTS, OF_THE_DATABASE, OF_THE_MEDIA_TREE, Kind
+from poddispatchd.errors import SessionEndedError
 
 _AFTER = 80.0
 """Seconds after a fault of the database in which a daemon may still meet its consequences."""
 
 _TRIED_FOR = 120.0
 """Seconds in which the attempts to import a result follow each other, at most."""
+
+_SESSION_ENDED = SessionEndedError().args[0]
+"""What is told when sessions end time and again."""
 
 _SPOILT = (Scenario.PARTIAL, Scenario.UNFINISHED, Scenario.FORGOTTEN)
 
@@ -45,9 +49,14 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
         case "media.missing":
             return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.MEDIA_EMPTY))
         case "service.failed" | "service.crashed":
+            # At the third moment at which all sessions end, nobody can tell that from a row at fault.
+            is_of_its_statement = _SESSION_ENDED in line.text
             return any(
                 f"({one.detail})" in line.text and one.covers(line.at, after=_AFTER)
                 for one in timeline.of(*OF_STATEMENTS)
+            ) or (
+                is_of_its_statement
+                and any(one.covers(line.at, after=_AFTER) for one in timeline.of(*OF_THE_DATABASE))
             )
         case "schema.changed":
             return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.MIGRATION))

@@ -17,6 +17,7 @@ from poddispatchd.errors import (
     RowLockedError,
     RunnerManagerError,
     RunnerUnreachableError,
+    SchemaChangedError,
     SchemaError,
     ValuesRefusedError,
 )
@@ -157,9 +158,9 @@ class ImportObstacles:
         return error
 
     def _is_told_elsewhere(self, error: DatabaseError) -> bool:
-        # What the catalogue knows of it says more; it does not know everything.
-        if isinstance(error, SchemaError) and self._catalogue.problem is not None:
-            return True
+        # What the catalogue knows of it says more; it does not know of every statement that is refused.
+        if isinstance(error, SchemaError):
+            return self._catalogue.problem is not None or not isinstance(error, SchemaChangedError)
         return isinstance(error, _TOLD_ELSEWHERE)
 
     def keep_waiting(self, job: ImportJob, error: Exception) -> None:

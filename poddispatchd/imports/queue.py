@@ -14,7 +14,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.database.sqlstates import taken_id_words
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, VideoId
-from poddispatchd.errors import ImportBusyError, RaceLostError, SchemaError
+from poddispatchd.errors import ImportBusyError, RaceLostError, SchemaChangedError
 from poddispatchd.journal.ages import with_ages
 from poddispatchd.journal.imports import ImportId, ImportState
 from poddispatchd.runtime.lease_queue import Lease, Leased
@@ -89,15 +89,15 @@ async def reserve_video(connection: Connection, job: ImportJob) -> VideoId:
 
     Raises:
         RaceLostError: the lease is lost.
-        SchemaError: the ids of videos come from no sequence, or from one that gives ids of other videos.
+        SchemaChangedError: the ids of videos come from no sequence, or from one that gives ids of others.
     """
     record = await connection.fetchrow(*_QUERIES["reserve_video"](import_id=job.id, owner=job.owner))
     if record is None:
         raise RaceLostError("The lease of this import was lost.")
     if record["video_id"] is None:
-        raise SchemaError("The ids of video_video come from no sequence: no video can be made.")
+        raise SchemaChangedError("The ids of video_video come from no sequence: no video can be made.")
     if record["is_taken"]:
-        raise SchemaError(f"{taken_id_words('video_video')}.")
+        raise SchemaChangedError(f"{taken_id_words('video_video')}.")
     return VideoId(record["video_id"])
 
 

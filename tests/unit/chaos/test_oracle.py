@@ -13,7 +13,8 @@ from chaos.logs import read
 from chaos.oracle import judge
 from chaos.pod_rows import ImportRow, OpenRow, Row
 from chaos.scenarios import Scenario
-from chaos.timeline import Incident, Kind, Timeline
+from chaos.timeline import OF_THE_DATABASE, Incident, Kind, Timeline
+from poddispatchd.errors import SessionEndedError
 from tests.unit.chaos.good_end import (
     BEGIN,
     ENCODING,
@@ -263,6 +264,15 @@ def test_a_refused_statement_explains_errors_that_name_its_code(
     assert _rules(evidence) == {("log", None)}
     assert not judge(replace(evidence, timeline=Timeline([cause])))
     assert judge(replace(evidence, timeline=Timeline([replace(cause, detail="XX000")])))
+    assert judge(replace(evidence, timeline=Timeline([replace(cause, begin=1.0, end=2.0)])))
+
+
+def test_sessions_that_end_again_and_again_are_explained_by_a_fault_of_the_database(tmp_path: Path) -> None:
+    told = line("service.failed", 1020.0, level="error", reason=str(SessionEndedError()))
+    evidence = _logged(told)(good_end(tmp_path))
+    cause = Incident(OF_THE_DATABASE[0], "database", 1010.0, 1019.0, "")
+    assert _rules(evidence) == {("log", None)}
+    assert not judge(replace(evidence, timeline=Timeline([cause])))
     assert judge(replace(evidence, timeline=Timeline([replace(cause, begin=1.0, end=2.0)])))
 
 
