@@ -7,8 +7,11 @@ from datetime import datetime
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, TaskPk
+from poddispatchd.journal.ages import with_ages
 
 _QUERIES = load_queries(__package__, "failures.sql")
+
+_LATELY = with_ages(_QUERIES["lately"], age="failed_at")
 
 
 async def note_failure(connection: Connection, task: TaskPk, run: Run, identity: str | None = None) -> None:
@@ -43,7 +46,7 @@ async def recent_failures(
     Those come first that were not asked about for the longest time. ``ours``: now, by our clock: none is
     given up because the database's was put forward.
     """
-    query = _QUERIES["lately"](hours=hours, limit=limit, excluding=list(excluding), ours=ours)
+    query = _LATELY(seconds=hours * 3600.0, limit=limit, excluding=list(excluding), ours=ours)
     rows = await connection.fetch(*query)
     return {
         TaskPk(row["task_pk"]): Run(ManagerId(row["runner_manager_id"]), RunnerTaskId(row["task_id"]))

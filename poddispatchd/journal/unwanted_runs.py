@@ -9,15 +9,18 @@ from msgspec import Struct
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, TaskPk
+from poddispatchd.journal.ages import with_ages
 
 _QUERIES = load_queries(__package__, "unwanted_runs.sql")
+
+_FORGET_OLD = with_ages(_QUERIES["forget_old"], age="since")
 
 SINCE_VERSION = 28
 """The version of our schema that has them first."""
 
 FIRST_WAIT = 5.0
 _LONGEST_WAIT = 300.0
-_HOURS = 24
+_FORGOTTEN_AFTER = 86400.0
 
 
 class UnwantedRun(Struct, frozen=True):
@@ -52,7 +55,7 @@ async def forget_old(connection: Connection, *, ours: datetime) -> list[Unwanted
 
     ``ours``: now, by our clock. The database's alone may have been put forward.
     """
-    return _unwanted(await connection.fetch(*_QUERIES["forget_old"](hours=_HOURS, ours=ours)))
+    return _unwanted(await connection.fetch(*_FORGET_OLD(seconds=_FORGOTTEN_AFTER, ours=ours)))
 
 
 async def next_in(connection: Connection) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
+from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.pod import schema
@@ -155,14 +156,18 @@ def every_table() -> frozenset[str]:
 async def missing_rights(database: Database) -> list[Right]:
     """The rights that the role of this connection lacks and must have, on tables and columns that exist.
 
-    Columns of ``name_*`` may be missing: what they hold can be done without. A sequence that gives ids has
-    rights of its own.
+    Columns of ``name_*`` may be missing: what they hold can be done without.
     """
-    lacking = [right for right in await _lacking(database) if (right.table, right.privilege) not in _SPARED]
-    sequences = await database.fetch(
-        *_QUERIES["missing_sequences"](tables=list(INSERTED), numbered=list(_NUMBERED))
-    )
-    return [*lacking, *(Right(row["name"], "USAGE") for row in sequences)]
+    return [right for right in await _lacking(database) if (right.table, right.privilege) not in _SPARED]
+
+
+async def missing_sequences(connection: Connection) -> list[Right]:
+    """The rights that the role lacks on sequences that give ids: without one its table gets no new rows.
+
+    All else goes on without: a daemon is not kept from its start.
+    """
+    query = _QUERIES["missing_sequences"](tables=list(INSERTED), numbered=list(_NUMBERED))
+    return [Right(row["name"], "USAGE") for row in await connection.fetch(*query)]
 
 
 async def undone_without_rights(database: Database) -> str | None:

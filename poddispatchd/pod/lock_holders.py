@@ -21,7 +21,11 @@ from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError, RowLockedError, SchemaError
 from poddispatchd.pod import grants
 
-_QUERIES = load_queries("poddispatchd.pod", "locks.sql")
+_TEXTS = load_queries("poddispatchd.pod", "locks.sql")
+
+_PARTS = {name: _TEXTS[name] for name in ("of_holder", "holder", "is_of_another")}
+
+_QUERIES = {name: query.fill(**_PARTS) for name, query in _TEXTS.items()}
 
 _ROWS: Mapping[str, str] = {
     "task": "its row",

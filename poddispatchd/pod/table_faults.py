@@ -38,7 +38,7 @@ async def reading_faults(database: Database) -> Sequence[str]:
 
 
 async def writing_faults(database: Database) -> Sequence[str]:
-    """What keeps everybody from writing as we do: rules, publications, sequences of ids.
+    """What keeps rows of some tables from being written: rules, publications, sequences of ids.
 
     Raises:
         DatabaseError: it cannot be found out.
@@ -51,7 +51,9 @@ async def writing_faults(database: Database) -> Sequence[str]:
     async with database.connection() as connection:
         rules = await connection.fetch(*_QUERIES["rules"](**wanted))
         unidentified = await connection.fetch(*_QUERIES["unidentified"](**wanted))
+        lacking = await grants.missing_sequences(connection)
         return [
+            *([grants.words_of(lacking)] if lacking else []),
             *(_rule_words(row["name"], row["rules"]) for row in rules),
             *(_unidentified_words(row["name"]) for row in unidentified),
             *await _sequence_faults(connection),

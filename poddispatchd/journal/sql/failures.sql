@@ -12,11 +12,11 @@ SELECT EXISTS (SELECT FROM poddispatchd.failure
                 WHERE task_pk = :task AND runner_manager_id = :runner_manager AND task_id = :task_id AND digest = :digest)
 
 -- name: lately
--- The failures of so many hours, by the database's clock or by ours, :ours, but for :excluding: of each manager so many, first those not asked about for the longest time.
+-- The failures of so many seconds, but for :excluding: of each manager so many, first those not asked about for the longest time.
 SELECT task_pk, runner_manager_id, task_id
   FROM (SELECT *, row_number() OVER (PARTITION BY runner_manager_id ORDER BY asked_at NULLS FIRST, failed_at DESC) AS turn
           FROM poddispatchd.failure
-         WHERE failed_at > least(now(), :ours::timestamptz) - make_interval(hours => :hours) AND task_pk <> ALL (:excluding::bigint[])) AS lately
+         WHERE {age} < :seconds AND task_pk <> ALL (:excluding::bigint[])) AS lately
  WHERE turn <= :limit
  ORDER BY turn
 

@@ -40,6 +40,6 @@ SELECT extract(epoch FROM min(CASE WHEN next_request_at <= now() + interval '10 
 FROM poddispatchd.unwanted_run
 
 -- name: forget_old
--- Forget runs that could not be stopped for so many hours, and return them: by the database's clock, and by ours, :ours.
-DELETE FROM poddispatchd.unwanted_run WHERE since < least(now(), :ours::timestamptz) - make_interval(hours => :hours)
+-- Forget runs that could not be stopped for so many seconds, and return them.
+DELETE FROM poddispatchd.unwanted_run WHERE {age} > :seconds
 RETURNING runner_manager_id, task_id, task_pk

@@ -46,22 +46,31 @@ SELECT blocker.pid, coalesce(activity.usename, prepared.owner) AS role, activity
        ORDER BY wanted.transactionid IS NULL
        LIMIT 1) AS prepared ON blocker.pid = 0
 
+-- name: of_holder
+-- Who holds a lock of `held`, as columns; process 0 stands for a transaction that was prepared, and has no session.
+coalesce(held.pid, 0) AS pid, coalesce(activity.usename, prepared.owner) AS role, activity.application_name AS application,
+activity.state, extract(epoch FROM now() - coalesce(activity.xact_start, prepared.prepared))::float8 AS seconds, prepared.gid AS prepared
+
+-- name: holder
+-- Who holds it, as tables to join. What a prepared transaction holds names no process; its own lock has its number.
+LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+LEFT JOIN pg_locks AS own
+  ON held.pid IS NULL AND own.pid IS NULL AND own.transactionid IS NOT NULL AND own.granted
+ AND own.virtualtransaction = held.virtualtransaction
+LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = own.transactionid
+
+-- name: is_of_another
+-- That it is a lock on a table of this database, and not of this session.
+held.locktype = 'relation' AND held.granted AND held.pid IS DISTINCT FROM pg_backend_pid()
+AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+
 -- name: holders
 -- Sessions of others, and prepared transactions, that have held a lock for writing on Pod's task table for more than
 -- :seconds seconds.
-SELECT DISTINCT coalesce(held.pid, 0) AS pid, coalesce(activity.usename, prepared.owner) AS role,
-       activity.application_name AS application, activity.state,
-       extract(epoch FROM now() - coalesce(activity.xact_start, prepared.prepared))::float8 AS seconds,
-       prepared.gid AS prepared
+SELECT DISTINCT {of_holder}
   FROM pg_locks AS held
-  LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
-       -- What a prepared transaction holds names no process; its own lock has its number.
-  LEFT JOIN pg_locks AS own
-    ON held.pid IS NULL AND own.pid IS NULL AND own.transactionid IS NOT NULL AND own.granted
-   AND own.virtualtransaction = held.virtualtransaction
-  LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = own.transactionid
- WHERE held.locktype = 'relation' AND held.granted AND held.pid IS DISTINCT FROM pg_backend_pid()
-   AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  {holder}
+ WHERE {is_of_another}
    AND held.relation = to_regclass('runner_manager_task')
    AND held.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
    AND coalesce(coalesce(activity.xact_start, prepared.prepared) < now() - make_interval(secs => :seconds), true)
@@ -69,20 +78,11 @@ SELECT DISTINCT coalesce(held.pid, 0) AS pid, coalesce(activity.usename, prepare
 -- name: tables
 -- Of the tables :tables and those of our schema, the ones that sessions of others, or prepared transactions, hold as a whole:
 -- nobody else can write there, or not even read.
-SELECT DISTINCT table_.oid::regclass::text AS name, coalesce(held.pid, 0) AS pid,
-       coalesce(activity.usename, prepared.owner) AS role, activity.application_name AS application, activity.state,
-       extract(epoch FROM now() - coalesce(activity.xact_start, prepared.prepared))::float8 AS seconds,
-       prepared.gid AS prepared
+SELECT DISTINCT table_.oid::regclass::text AS name, {of_holder}
   FROM pg_locks AS held
   JOIN pg_class AS table_ ON table_.oid = held.relation
-  LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
-       -- What a prepared transaction holds names no process; its own lock has its number.
-  LEFT JOIN pg_locks AS own
-    ON held.pid IS NULL AND own.pid IS NULL AND own.transactionid IS NOT NULL AND own.granted
-   AND own.virtualtransaction = held.virtualtransaction
-  LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = own.transactionid
- WHERE held.locktype = 'relation' AND held.granted AND held.pid IS DISTINCT FROM pg_backend_pid()
-   AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  {holder}
+ WHERE {is_of_another}
    AND held.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
    AND table_.relkind IN ('r', 'p')
    AND (table_.relnamespace = to_regnamespace('poddispatchd')
