@@ -35,7 +35,7 @@ from poddispatchd.tasks.accepted_runs import (
     Verdict,
     store_accepted,
 )
-from poddispatchd.tasks.stopping import stop_run
+from poddispatchd.tasks.stopping import Stop, stop_run, stop_surely
 
 log = structlog.get_logger(__name__)
 
@@ -169,7 +169,10 @@ class Acceptance:
                 await unwanted_runs.add(connection, task, run)
         except DatabaseError as error:
             refused = error  # all the more now: nobody would ask later
-        stop = await stop_run(self._client, manager, task_id)
+        stop = await self._stop(manager, run)
+        if stop.is_carried:
+            # Pod has posted the same bytes for another task: a manager gives both the same id.
+            return
         if stop.is_over:
             if refused is None:
                 with suppress(DatabaseError):  # it is asked once more, and settled by that
@@ -186,6 +189,13 @@ class Acceptance:
         if refused is not None:
             raise refused
         self._wakeups.stops.ring()
+
+    async def _stop(self, manager: RunnerManager, run: Run) -> Stop:
+        try:
+            return await stop_run(self._database, self._client, manager, run)
+        except DatabaseError:
+            # Hardly ever is a run shared, and one that nobody wants would occupy its runner for hours.
+            return await stop_surely(self._client, manager, run)
 
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[StoredRun]:
         now = self._clock.now_in(self._pod.time_zone)

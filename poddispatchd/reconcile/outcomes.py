@@ -9,9 +9,9 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import ReconcileSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.french import in_language
-from poddispatchd.domain.lifecycle import Decision, Retries, may_submit_again, row_status
+from poddispatchd.domain.lifecycle import Decision, Retries, may_submit_again
 from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import Run, Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import failures, imports, observations, submissions, unwanted_runs
 from poddispatchd.journal.observations import TaskObservation
@@ -23,7 +23,7 @@ from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.run_report import RunReport
-from poddispatchd.tasks.task_ids import known_tasks_called
+from poddispatchd.tasks.stopping import carriers
 from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
@@ -162,7 +162,7 @@ class AppliedOutcomes:
                 await requeue_task(
                     connection, task, reason, retries=self._retries(), output=output, language=language
                 )
-                if task.run is not None and not await _is_shared(connection, task.run):
+                if task.run is not None and not await carriers(connection, task.run):
                     # A runner may be at work on it all the same, or come back to it: its result is ignored.
                     await unwanted_runs.add(connection, task.pk, task.run)
                 outcome, decision = LostOutcome.REQUEUED, Decision.RETRY
@@ -174,12 +174,6 @@ class AppliedOutcomes:
                 outcome, decision = LostOutcome.FAILED, Decision.FAIL
         self._metrics.reconciled.labels(outcome).inc()
         ring_for(decision, self._wakeups)
-
-
-async def _is_shared(connection: Connection, run: Run) -> bool:
-    """Whether another task goes on with a run: a manager gives the same id to who asks for the same twice."""
-    found = await known_tasks_called(connection, [run.runner_manager_id], run.task_id)
-    return any(row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING) for task in found)
 
 
 async def _is_to_be_imported(connection: Connection, task: Task) -> bool:

@@ -121,7 +121,7 @@ class Stops:
         self, manager: RunnerManager, items: Sequence[UnwantedRun], over: list[UnwantedRun]
     ) -> None:
         for item in items:
-            stop = await stop_run(self._client, manager, item.run.task_id)
+            stop = await stop_run(self._database, self._client, manager, item.run)
             if isinstance(stop.error, OF_THE_MANAGER):
                 found = await narrowed(self._client, manager, stop.error)
                 self._registry.learn(manager, found)

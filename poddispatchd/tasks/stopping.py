@@ -7,13 +7,16 @@ from msgspec import Struct
 
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk
+from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
 from poddispatchd.errors import RunnerManagerError
 from poddispatchd.journal import unwanted_runs
 from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod.tasks import find_tasks
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import StopOutcome
+from poddispatchd.tasks.task_ids import known_tasks_called
 
 _GOES_ON = "The daemon asks again until it is stopped."
 
@@ -22,17 +25,48 @@ class Stop(Struct, frozen=True):
     """How a request to stop ended.
 
     ``is_over``: there is nothing more to ask. ``words``: for people. ``error``: why there was no answer.
+    ``is_carried``: nobody was asked, for a task goes on with the run.
     """
 
     is_over: bool
     words: str
     error: RunnerManagerError | None = None
+    is_carried: bool = False
 
 
-async def stop_run(client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId) -> Stop:
-    """Ask a manager to stop a run."""
+async def carriers(connection: Connection, run: Run) -> list[TaskPk]:
+    """The unfinished tasks that go on with a run: a manager gives the same id for the same request."""
+    # Commands work on Pod's rows also before our schema is there.
+    find = known_tasks_called if await remembers_stops(connection) else find_tasks
+    found = await find(connection, [run.runner_manager_id], run.task_id)
+    return sorted(
+        task.pk for task in found if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING)
+    )
+
+
+async def stop_run(database: Database, client: RunnerClient, manager: RunnerManager, run: Run) -> Stop:
+    """Ask a manager to stop a run, unless a task still carries it: that one would fail with it.
+
+    Raises:
+        DatabaseError: whether a task carries it could not be read; nobody was asked.
+    """
+    async with database.connection() as connection:
+        sharing = await carriers(connection, run)
+    if sharing:
+        return Stop(False, _carried_words(sharing), is_carried=True)
+    return await stop_surely(client, manager, run)
+
+
+def _carried_words(sharing: Sequence[TaskPk]) -> str:
+    numbers = ", ".join(map(str, sharing))
+    who = f"task {numbers} shares" if len(sharing) == 1 else f"tasks {numbers} share"
+    return f"Its run goes on: {who} it."
+
+
+async def stop_surely(client: RunnerClient, manager: RunnerManager, run: Run) -> Stop:
+    """Ask a manager to stop a run, whoever carries it."""
     try:
-        outcome = await client.stop(manager, task_id)
+        outcome = await client.stop(manager, run.task_id)
     except RunnerManagerError as error:
         return Stop(False, f"It may still run: {error}", error)
     name = f"runner manager {manager.name}"
@@ -60,7 +94,10 @@ async def remembers_stops(connection: Connection) -> bool:
 async def stop_all(
     database: Database, client: RunnerClient, under_way: Sequence[Task]
 ) -> Mapping[TaskPk, str]:
-    """Ask the managers to stop; after the rows are committed (invariant I1)."""
+    """Ask the managers to stop; after the rows are committed (invariant I1).
+
+    Tasks that shared a run are told the same: it is asked for once.
+    """
     if not under_way:
         return {}
     managers: dict[ManagerId, RunnerManager] = {
@@ -68,20 +105,22 @@ async def stop_all(
     }
     async with database.connection() as connection:
         goes_on = await remembers_stops(connection)
-    words: dict[TaskPk, str] = {}
-    for task in under_way:
-        if (run := task.run) is None:
+    words: dict[Run, str] = {}
+    for run in dict.fromkeys(task.run for task in under_way):
+        if run is None:
             continue
-        stop = await _stop(client, managers.get(run.runner_manager_id), run)
-        words[task.pk] = stop.words if stop.is_over or not goes_on else f"{stop.words} {_GOES_ON}"
-        # It was written down before anybody was asked: what is left there the daemon asks for.
+        stop = await _stop(database, client, managers.get(run.runner_manager_id), run)
+        asked_again = goes_on and not (stop.is_over or stop.is_carried)
+        words[run] = f"{stop.words} {_GOES_ON}" if asked_again else stop.words
+        # It was written down before anybody was asked: what is left there the daemon asks for, as soon as no
+        # task carries it any more.
         if stop.is_over and goes_on:
             async with database.connection() as connection:
                 await unwanted_runs.settle(connection, run)
-    return words
+    return {task.pk: words[task.run] for task in under_way if task.run is not None}
 
 
-async def _stop(client: RunnerClient, manager: RunnerManager | None, run: Run) -> Stop:
+async def _stop(database: Database, client: RunnerClient, manager: RunnerManager | None, run: Run) -> Stop:
     if manager is None:
         return Stop(True, "Its runner manager is gone from Pod: it was not asked to stop.")
-    return await stop_run(client, manager, run.task_id)
+    return await stop_run(database, client, manager, run)

@@ -12,26 +12,15 @@ DELETE FROM poddispatchd.unwanted_run WHERE runner_manager_id = :runner_manager 
 -- name: take_due
 -- The runs that are to be asked to stop now, at most :limit: the next request is set before this one is made, twice as
 -- long after it as the one before, from :base to :cap seconds. What is due later than after any wait is due now: the server's
--- clock was set back. Nobody stops one that its row carries again, or another one of its source: a manager gives
--- the same id for the same request. OFFSET 0: looked up by key for each of them, and not joined as a whole.
-WITH due AS (
-    UPDATE poddispatchd.unwanted_run AS run
-       SET requests = requests + 1,
-           next_request_at = now() + make_interval(secs => least(:cap::double precision, :base * power(2, least(requests, 20))))
-     WHERE (runner_manager_id, task_id) IN (
-               SELECT runner_manager_id, task_id FROM poddispatchd.unwanted_run
-                WHERE next_request_at <= now() OR next_request_at > now() + interval '10 minutes'
-                ORDER BY next_request_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-    RETURNING runner_manager_id, task_id, task_pk
-)
-SELECT runner_manager_id, task_id, task_pk
-  FROM due
- WHERE NOT EXISTS (SELECT FROM runner_manager_task AS task
-                     JOIN runner_manager_task AS other
-                       ON other.id = task.id OR other.video_id = task.video_id OR other.recording_id = task.recording_id
-                    WHERE task.id = due.task_pk AND other.status IN ('pending', 'running', 'warning')
-                      AND (other.runner_manager_id, other.task_id) = (due.runner_manager_id, due.task_id)
-                   OFFSET 0)
+-- clock was set back.
+UPDATE poddispatchd.unwanted_run AS run
+   SET requests = requests + 1,
+       next_request_at = now() + make_interval(secs => least(:cap::double precision, :base * power(2, least(requests, 20))))
+ WHERE (runner_manager_id, task_id) IN (
+           SELECT runner_manager_id, task_id FROM poddispatchd.unwanted_run
+            WHERE next_request_at <= now() OR next_request_at > now() + interval '10 minutes'
+            ORDER BY next_request_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING runner_manager_id, task_id, task_pk
 
 -- name: next_in
 -- Seconds until the next request is due; NULL without any.

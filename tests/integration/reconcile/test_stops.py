@@ -347,3 +347,82 @@ async def test_a_run_that_another_task_of_its_source_shares_is_not_stopped(pod: 
     await _time_passes(pod)
     await stops.step()
     assert _stops(pod) == 1
+
+
+async def _shared(pod: Scene, daemon: Daemon, others: int) -> tuple[TaskRecord, list[TaskPk]]:
+    """A run, and the rows that carry it: one that was submitted, and others for which Pod got the same id."""
+    video = await add_video(pod.connection, pod.world)
+    first = await pod.encoding_of(video)
+    await daemon.settle()
+    record = pod.fakes["first"].tasks[(await pod.row(first))["task_id"]]
+    rows = [await pod.encoding_of(video) for _ in range(others)]
+    for pk in rows:
+        await pod.start(pk, "first", record.task_id)
+    return record, [first, *rows]
+
+
+async def test_a_run_that_another_task_shares_goes_on_when_one_is_cancelled(pod: Scene) -> None:
+    """It was stopped for both: the other one failed as cancelled by somebody."""
+    daemon = await pod.daemon()
+    record, [first, second, third] = await _shared(pod, daemon, 2)
+
+    words = [await _cancel(daemon, pk) for pk in (second, first)]
+    await _time_passes(pod)
+    await features.stops(daemon.parts).step()
+
+    assert words == [
+        f"It is cancelled. Its run goes on: tasks {first}, {third} share it.",
+        f"It is cancelled. Its run goes on: task {third} shares it.",
+    ]
+    assert (_stops(pod), record.status) == (0, RunnerStatus.RUNNING)
+    assert (await pod.row(third))["status"] == "running"
+
+    assert await _cancel(daemon, third) == "It is cancelled. Runner manager first stops it."
+    await _is_stopped(record)
+    assert (await _unwanted(pod), _stops(pod)) == (0, 1)
+
+
+async def test_a_run_of_which_all_tasks_are_cancelled_is_stopped_once(pod: Scene) -> None:
+    daemon = await pod.daemon()
+    record, both = await _shared(pod, daemon, 1)
+
+    treated = await cancel_tasks(
+        daemon.parts.database, daemon.parts.client, both, by="somebody", language="en"
+    )
+
+    assert [item.words for item in treated] == ["It is cancelled. Runner manager first stops it."] * 2
+    await _is_stopped(record)
+    assert (await _unwanted(pod), _stops(pod)) == (0, 1)
+
+
+async def test_a_run_goes_on_that_pod_has_got_for_another_row_while_its_task_was_cancelled(
+    pod: Scene,
+) -> None:
+    """It was taken for nobody's when its answer came, and stopped for the other row, too."""
+    video = await add_video(pod.connection, pod.world)
+    first = await pod.encoding_of(video)
+    daemon = await pod.daemon()
+    fake = pod.fakes["first"]
+    fake.faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.SLOW, seconds=1.0))
+    await daemon.dispatcher.step()
+    await fake.wait_for(lambda: bool(fake.tasks))
+    [record] = fake.tasks.values()
+    await _cancel(daemon, first)
+    second = await pod.encoding_of(video)
+    await pod.start(second, "first", record.task_id)
+    async with asyncio.timeout(20):
+        await daemon.dispatcher.drain()
+    await _time_passes(pod)
+    await features.stops(daemon.parts).step()
+
+    assert (_stops(pod), record.status) == (0, RunnerStatus.RUNNING)
+
+
+async def test_a_run_that_another_task_shares_goes_on_where_our_schema_is_not_yet(pod: Scene) -> None:
+    daemon = await pod.daemon()
+    record, [first, second] = await _shared(pod, daemon, 1)
+    await pod.connection.execute("DROP SCHEMA poddispatchd CASCADE")
+
+    assert await _cancel(daemon, first) == f"It is cancelled. Its run goes on: task {second} shares it."
+    assert await _cancel(daemon, second) == "It is cancelled. Runner manager first stops it."
+    await _is_stopped(record)
