@@ -168,6 +168,12 @@ class MetricFamilies:
         self.leader = self._gauge("leader", "Whether this daemon is the one that schedules.")
         self.listener_up = self._gauge("listener_up", "Whether notifications of the database arrive.")
         self.database_up = self._gauge("database_up", "Whether the database answers.")
+        self.database_writable = self._gauge(
+            "database_writable",
+            "Whether anything can be written for tasks: 0 while the database refuses it, or another session "
+            "holds a table as a whole for minutes.",
+        )
+        self.database_writable.set(1)
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last look.")
         self.set_aside = self._gauge(
             "set_aside",

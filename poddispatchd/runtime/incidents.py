@@ -44,6 +44,9 @@ memory or over a limit of the configuration, or where a block or a file of its t
 _SEVERAL = 2
 """So many tasks are refused, with none written since, before that is taken for more than their own fault."""
 
+_FOR_MINUTES = 180.0
+"""Seconds for which everything must have been refused before that is called a standstill."""
+
 _IN_WORDS = (DatabaseUnavailableError, RowLockedError, SchemaError, SessionEndedError, RunnerManagerError)
 """Errors that are no bugs of ours: a sentence says all."""
 
@@ -64,12 +67,14 @@ class _Failures(Struct):
 class Incident(Struct):
     """A job that fails, for one task or several.
 
+    ``since`` is when it began, or when the job last wrote something amid it; on the monotonic clock.
     ``times`` counts its failures since it last went well. ``kinds`` are those of the errors that were told in
     full.
     """
 
     job: str
     error: Exception
+    since: float
     times: int = 0
     told_at: float = float("-inf")
     kinds: set[str] = field(default_factory=set)
@@ -110,7 +115,7 @@ class Incidents:
             Seconds to wait before the next try: growing, at random.
         """
         now = self._clock.monotonic()
-        incident = self._by_job.setdefault(job, Incident(job, error))
+        incident = self._by_job.setdefault(job, Incident(job, error, now))
         failures = incident.by_task.setdefault(task, _Failures(0, now, now, error, is_aside))
         incident.times, incident.error = incident.times + 1, error
         failures.times, failures.last_at, failures.error = failures.times + 1, now, error
@@ -129,9 +134,11 @@ class Incidents:
             task: the task that it was done for.
             wrote: rows of Pod's were written: what is refused for an older failure is refused for it alone.
         """
+        incident = self._by_job.get(job)
         if wrote:
             self._written_at[job] = self._clock.monotonic()
-        incident = self._by_job.get(job)
+        if incident is not None and wrote:
+            incident.since = self._written_at[job]
         if incident is not None:
             incident.by_task.pop(task, None)
             self._close_if_recovered(incident)
@@ -167,8 +174,7 @@ class Incidents:
         """
         refused: set[int] = set()
         for incident in self.active:
-            # A job that only asks proves nothing by itself: any write for another task does for it.
-            proof = self._written_at.get(incident.job, max(self._written_at.values(), default=float("-inf")))
+            proof = self._last_write(incident.job)
             for task, failures in incident.by_task.items():
                 if _is_about_everything(failures, is_of_item=task is not None):
                     return False
@@ -180,6 +186,34 @@ class Incidents:
         return len(refused) < _SEVERAL
 
     @property
+    def refused_since(self) -> float | None:
+        """Since when all that is written for tasks is refused, on the monotonic clock; None: not for minutes.
+
+        Values, too: those of one task may be odd for good, but a trigger of a site's may refuse any. It takes
+        several tasks, or one and other work, for minutes, and none written by the same job since.
+        """
+        tasks: set[int] = set()
+        others: set[str] = set()
+        began = since = float("inf")
+        for incident in self.active:
+            proof = self._last_write(incident.job)
+            for task, failures in incident.by_task.items():
+                if failures.first_at < proof or not _is_refused(failures.error):
+                    continue
+                if task is None:
+                    others.add(incident.job)
+                else:
+                    tasks.add(task)
+                began, since = min(began, failures.first_at), min(since, incident.since)
+        is_all = bool(tasks) and len(tasks) + len(others) >= _SEVERAL
+        return since if is_all and self._clock.monotonic() - began >= _FOR_MINUTES else None
+
+    @property
+    def last_write(self) -> float:
+        """When something was last written for a task, on the monotonic clock; minus infinity: never."""
+        return max(self._written_at.values(), default=float("-inf"))
+
+    @property
     def meet_the_schema(self) -> bool:
         """Whether work that others wait for meets tables, or rights on them, that are not as they must be."""
         return any(
@@ -187,6 +221,10 @@ class Incidents:
             for incident in self.active
             for failures in incident.by_task.values()
         )
+
+    def _last_write(self, job: str) -> float:
+        """A job that only asks proves nothing by itself: any write for another task does for it."""
+        return self._written_at.get(job, self.last_write)
 
     def _forget_old(self, incident: Incident) -> None:
         now = self._clock.monotonic()
@@ -228,12 +266,17 @@ def _is_about_everything(failures: _Failures, *, is_of_item: bool) -> bool:
     )
 
 
+def _is_refused(error: Exception) -> bool:
+    """Whether the database refused a statement, other than for being away or because of a held row."""
+    if isinstance(error, RowLockedError) or not isinstance(error, DatabaseError):
+        return False
+    return isinstance(error, DatabaseStateError) or not isinstance(error, DatabaseUnavailableError)
+
+
 def _may_be_about_others(failures: _Failures) -> bool:
     """Whether an error of one item, or of a job, may meet others as well."""
     error = failures.error
-    if failures.is_aside or not isinstance(error, DatabaseError) or isinstance(error, _ABOUT_ONE_ITEM):
-        return False
-    return isinstance(error, DatabaseStateError) or not isinstance(error, DatabaseUnavailableError)
+    return _is_refused(error) and not (failures.is_aside or isinstance(error, _ABOUT_ONE_ITEM))
 
 
 def _kind(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """Tasks that wait because another database session holds a row of theirs; all others go on (I12)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import structlog
@@ -26,6 +26,9 @@ _FREE_AT_ONCE = 200
 
 _SAME_INCIDENT = 60.0
 """Seconds within which a row that is held again is no news."""
+
+_STILL_WAITS = 180.0
+"""Seconds within which whatever could not be had is tried again."""
 
 _SHOWN = 5
 
@@ -80,6 +83,8 @@ class LockedRows:
         """The tasks that wait: nothing is tried with them meanwhile."""
         self._freed: dict[TaskPk, tuple[float, LockedTask]] = {}
         self._tables: tuple[HeldTables, ...] = ()
+        self._held_since: dict[str, float] = {}
+        self._met_at = float("-inf")
         self._suspects_tables = False
         self._tables_seen_at = float("-inf")
         self.wake = Wakeup()
@@ -90,11 +95,23 @@ class LockedRows:
         shown = [locked.words for locked in list(self._tasks.values())[:_SHOWN]]
         more = len(self._tasks) - len(shown)
         others = (f"{more} more tasks wait for rows that are held.",) if more > 0 else ()
-        return (*(held.words for held in self._tables), *shown, *others)
+        return (*self.tables, *shown, *others)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """A sentence for each session that holds tables as a whole."""
+        return tuple(held.words for held in self._tables)
+
+    @property
+    def held_since(self) -> Mapping[str, float]:
+        """Since when tables are held as a whole, on the monotonic clock; none where nothing waits for one."""
+        is_waited_for = self._tasks or self._clock.monotonic() - self._met_at <= _STILL_WAITS
+        return self._held_since if is_waited_for else {}
 
     def met(self, task: int | None) -> None:
         """A row of this task could not be had; None: a row, or a whole table, for whatever."""
         self._suspects_tables = True
+        self._met_at = self._clock.monotonic()
         if task is None:
             self.wake.ring()
             return
@@ -149,6 +166,8 @@ class LockedRows:
         self._tables_seen_at = now
         before, self._tables = self._tables, await held_tables(self._database)
         self._suspects_tables = False
+        names = {name for held in self._tables for name in held.tables}
+        self._held_since = {name: self._held_since.get(name, now) for name in names}
         known = {held.tables for held in before}
         for held in self._tables:
             if held.tables not in known:

@@ -117,6 +117,7 @@ class Figures:
         # Before the database is asked: this is known without it.
         is_usable = (self._health.import_problem, self._health.submission_problem) == (None, None)
         self._metrics.media_usable.set(is_usable)
+        self._metrics.database_writable.set(self._health.can_write)
         if not self._session.is_up:
             return
         try:

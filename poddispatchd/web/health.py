@@ -9,6 +9,7 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.media_health import MediaHealth
+from poddispatchd.runtime.standstill import Standstill
 
 
 class DaemonHealth:
@@ -18,6 +19,7 @@ class DaemonHealth:
         session: whether the database answers.
         incidents: what fails again and again.
         locked_rows: which tasks wait for rows that others hold.
+        standstill: whether nothing moves for minutes.
         catalogue: whether Pod's tables are as they must be.
         evidence: whether the media tree is the right one.
         media_health: whether results can be written.
@@ -29,6 +31,7 @@ class DaemonHealth:
         session: DatabaseSession,
         incidents: Incidents,
         locked_rows: LockedRows,
+        standstill: Standstill,
         catalogue: Catalogue,
         evidence: MediaEvidence,
         media_health: MediaHealth,
@@ -36,6 +39,7 @@ class DaemonHealth:
         self._session = session
         self._incidents = incidents
         self._locked_rows = locked_rows
+        self._standstill = standstill
         self._catalogue = catalogue
         self._evidence = evidence
         self._media_health = media_health
@@ -54,12 +58,12 @@ class DaemonHealth:
         One task whose statement is refused says little, but where the tables are not as they must be.
         """
         is_known = self._catalogue.problem is not None and self._incidents.meet_the_schema
-        return self._incidents.can_write and not is_known
+        return self._incidents.can_write and not is_known and not self._standstill.words
 
     @property
     def write_problem(self) -> str | None:
         """Why the database takes nothing."""
-        return None if self.can_write else " ".join(self._failing)
+        return None if self.can_write else " ".join(self._refusing)
 
     @property
     def submission_problem(self) -> str | None:
@@ -82,7 +86,7 @@ class DaemonHealth:
         database = self.database_problem
         return (
             *(() if database is None else (database,)),
-            *(() if self.can_write else self._failing),
+            *(() if self.can_write else self._refusing),
         )
 
     def problems(self, *, is_shadow: bool) -> Iterator[str]:
@@ -93,11 +97,17 @@ class DaemonHealth:
         elif not (session.listening or session.pooling is Pooling.TRANSACTION or is_shadow):
             yield "Notifications of the database do not arrive; the queue is polled."
         yield from filter(None, (session.lease_problem, self._catalogue.problem))
+        yield from self._standstill.words
         yield from self._failing
         yield from self._locked_rows.problems
         if self._evidence.problem is not None:
             yield self._evidence.problem
         yield from self._evidence.place_problems
+
+    @property
+    def _refusing(self) -> list[str]:
+        """What is told of a database that takes nothing."""
+        return [*self._standstill.words, *self._failing, *self._locked_rows.tables]
 
     @property
     def _failing(self) -> list[str]:

@@ -231,6 +231,47 @@ def test_what_meets_every_statement_ends_readiness_whatever_was_written_before(
     assert not incidents.can_write
 
 
+def test_values_that_are_refused_for_several_tasks_for_minutes_are_refused_for_all() -> None:
+    clock = _Clock()
+    incidents = Incidents(clock)
+    seen = []
+    for _ in range(3):
+        for task in (1, 2):
+            incidents.failed("submission", ValuesRefusedError(), task=task)
+        seen.append(incidents.refused_since)
+        clock.time += 100
+    assert seen == [None, None, 0.0]
+    assert incidents.can_write
+
+
+def test_values_that_are_refused_for_one_task_are_refused_for_all_when_other_work_meets_the_same() -> None:
+    """Its run occupies the only runner: no other task is tried."""
+    clock = _Clock()
+    incidents = Incidents(clock)
+    for job in ("submission", "writing of a result"):
+        incidents.failed(job, ValuesRefusedError(), task=1)
+    clock.time = 200
+    by_one = incidents.refused_since
+    incidents.failed("ranks", ValuesRefusedError(), is_aside=True)
+    assert (by_one, incidents.refused_since) == (None, 0.0)
+
+
+def test_values_are_not_refused_for_all_by_other_work_alone_nor_when_one_was_written_since() -> None:
+    clock = _Clock()
+    incidents = Incidents(clock)
+    for job in ("ranks", "purge"):
+        incidents.failed(job, ValuesRefusedError(), is_aside=True)
+    clock.time = 200
+    by_other_work = incidents.refused_since
+    for task in (1, 2):
+        incidents.failed("submission", ValuesRefusedError(), task=task)
+    clock.time = 300
+    incidents.recovered("submission", task=3, wrote=True)
+    clock.time = 600
+    incidents.failed("submission", ValuesRefusedError(), task=1)
+    assert (by_other_work, incidents.refused_since) == (None, None)
+
+
 async def test_a_task_of_the_process_that_nobody_waits_for_is_told_of() -> None:
     incidents = Incidents(_Clock())
 
