@@ -71,6 +71,8 @@ def playlist_findings(name: str, text: str, media_size: int) -> list[str]:
 
     A runner that crashed leaves a playlist without its end, or one that points behind the end of the file.
     """
+    if _is_too_long(text):
+        return [f"{name} has more than {_MOST_LINES} lines."]
     lines = _lines(text)
     if lines[0] != "#EXTM3U":
         return [f"{name} is not a playlist."]
@@ -89,7 +91,7 @@ def playlist_findings(name: str, text: str, media_size: int) -> list[str]:
 
 def address_findings(name: str, text: str) -> list[str]:
     """Where a playlist would lead a player to something else than files beside it, each a sentence."""
-    if text.count("\n") + text.count("\r") > _MOST_LINES:
+    if _is_too_long(text):
         return [f"{name} has more than {_MOST_LINES} lines."]
     lines = _lines(text)
     if lines[0] != "#EXTM3U":
@@ -117,6 +119,8 @@ def address_findings(name: str, text: str) -> list[str]:
 
 def is_cut(name: str, text: str) -> bool:
     """Whether nothing is wrong with a playlist but that it breaks off in the middle of a tag."""
+    if _is_too_long(text):
+        return False
     *lines, last = _lines(text)
     if not last:
         return False
@@ -127,6 +131,11 @@ def is_cut(name: str, text: str) -> bool:
     return (is_beginning or is_half_quoted) and not address_findings(
         name, "\n".join([*lines, f'{last}"' if is_half_quoted else ""])
     )
+
+
+def _is_too_long(text: str) -> bool:
+    """Whether a text has so many lines that a list of them would take many times its memory."""
+    return text.count("\n") + text.count("\r") > _MOST_LINES
 
 
 def _lines(text: str) -> list[str]:

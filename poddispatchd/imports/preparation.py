@@ -167,6 +167,7 @@ class Preparation:
             taken=known.taken,
             source_url=known.source_url,
             source_size=known.source_size,
+            language=known.language,
         )
         match task.result_type:
             case TaskType.ENCODING:

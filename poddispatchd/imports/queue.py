@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -150,13 +151,15 @@ class Known(Struct, frozen=True):
 
     ``ours``: files that it has put in place so far, or was about to. ``taken``: those of other open imports:
     no new name may be one of them. ``source_url``: what its runner was to fetch; None where Pod submitted it.
-    ``source_size``: how large that was then; None where nobody looked.
+    ``source_size``: how large that was then; None where nobody looked. ``language``: of the subtitles that
+    were asked for; None for other tasks, and where Pod submitted it.
     """
 
     ours: frozenset[str]
     taken: frozenset[str]
     source_url: str | None
     source_size: int | None
+    language: str | None
 
 
 async def known(connection: Connection, job: ImportJob) -> Known:
@@ -165,10 +168,16 @@ async def known(connection: Connection, job: ImportJob) -> Known:
         *_QUERIES["known"](import_id=job.id, runner_manager=job.runner_manager_id, task_id=job.task_id)
     )
     assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
-    source_url = None
+    body: dict[str, Any] = {}
     with suppress(ValueError):  # of a submission of Pod's nothing is known
-        source_url = json.loads(row["body"] or b"{}").get("source_url")
-    return Known(frozenset(row["ours"] or ()), frozenset(row["taken"] or ()), source_url, row["source_size"])
+        body = json.loads(row["body"] or b"{}")
+    return Known(
+        frozenset(row["ours"] or ()),
+        frozenset(row["taken"] or ()),
+        body.get("source_url"),
+        row["source_size"],
+        body.get("parameters", {}).get("language"),
+    )
 
 
 async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:

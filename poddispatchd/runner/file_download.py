@@ -29,6 +29,8 @@ _MOST_PIECES = 1024
 
 _LONGEST_REFUSAL = 10.0  # seconds in which its body is read: its status says enough
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+# A weak one (W/) may stay the same while bytes change (RFC 9110); other characters no request can carry.
+_STRONG_TAG = re.compile(r'"[!#-~]*"')
 _PROXIED_NAME = re.compile(r"[A-Za-z0-9._ -]+")
 """The only names that a manager without shared storage passes on to its runner."""
 
@@ -134,8 +136,8 @@ class FileDownload:
             raise DownloadError(f"{self._name} came compressed, which was not asked for.")
         await self._start_over()
         etag = response.headers.get("ETag", "")
-        # Strong tags only: a weak one (W/) may stay the same while bytes change (RFC 9110).
-        is_resumable = response.headers.get("Accept-Ranges", "").lower() == "bytes" and etag.startswith('"')
+        has_ranges = response.headers.get("Accept-Ranges", "").lower() == "bytes"
+        is_resumable = has_ranges and _STRONG_TAG.fullmatch(etag)
         self._etag, self._whole = etag if is_resumable else None, response.content_length
         if response.content_length is not None:
             await self._space.expect(response.content_length)

@@ -106,6 +106,7 @@ async def exchange(
         RunnerManagerUnavailableError: no connection; or, for a GET, no whole answer.
         AnswerLostError: a POST may have been carried out.
     """
+    has_head = False
     try:
         async with (
             asyncio.timeout(_head_limit(limits)) as limit,
@@ -113,8 +114,14 @@ async def exchange(
         ):
             # The head is there: from now on ``sock_read`` bounds each silence, and the rate the whole.
             limit.reschedule(None)
+            has_head = True
             yield response
     except FAILURES as error:
+        raise named(error, manager, request.method) from error
+    except Exception as error:
+        # What the library meets before is this manager's matter, as in ``ask``; then it is whose block it is.
+        if has_head or isinstance(error, RunnerManagerError):
+            raise
         raise named(error, manager, request.method) from error
 
 

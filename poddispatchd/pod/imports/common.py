@@ -51,6 +51,7 @@ class StagedResult(Struct, frozen=True):
         taken: paths that are not free though nothing need be there: other imports are putting files there.
         source_url: what its runner was given to fetch; None when nobody knows.
         source_size: the bytes that an encoded source had when it was submitted; None when nobody knows.
+        language: of the subtitles that its runner was asked for; None when nobody knows.
     """
 
     database: Database
@@ -65,6 +66,7 @@ class StagedResult(Struct, frozen=True):
     taken: frozenset[str] = frozenset()
     source_url: str | None = None
     source_size: int | None = None
+    language: str | None = None
 
     @property
     def tree(self) -> MediaTree:

@@ -24,6 +24,12 @@ _READ = (".m3u8", ".vtt", ".srt")
 _MOST_TEXT = 32 * 2**20
 """Bytes of all texts of a result that are read to their end: a long lecture has some megabytes."""
 
+_MOST_LINES = 500_000
+"""Of subtitles whose lines are looked at one by one: a list of more would take many times their memory."""
+
+_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""Where ``str.splitlines`` ends a line."""
+
 _PLACE_IN_PICTURE = "#xywh="
 """What an overview adds to the name of its picture: the part of it that belongs to a moment."""
 
@@ -136,6 +142,8 @@ def _write_subrip(path: MediaPath) -> str | None:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return "is no text in UTF-8"
+    if sum(map(text.count, _LINE_ENDS)) > _MOST_LINES:
+        return f"has more than {_MOST_LINES} lines"
     written = "\n".join(map(clean_text, text.splitlines())).encode()
     if written != content:
         write_staged(path, written + b"\n")

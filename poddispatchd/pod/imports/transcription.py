@@ -135,7 +135,10 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         *storage_tables(capabilities, capabilities.file_table),
     )
     video, _ = await read_video(result)
-    language = subtitles_language(video.transcript, (video.first_track_language,), video.main_lang)
+    # The one that was asked for: what the video says may be another one by now.
+    language = result.language or subtitles_language(
+        video.transcript, (video.first_track_language,), video.main_lang
+    )
     staged, subtitles = await result.tree.run(_normalise, result)
     stored = await choose_stored_name(
         result,

@@ -9,6 +9,9 @@ from threading import Lock, local
 from poddispatchd.pod.media.directory import Directory, NotPlainError, identity_of, real_path
 from poddispatchd.pod.media.file_system_errors import ToleratedErrors
 
+_MOVED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What is said of a path at whose end no directory is any more: nothing, a file, a link."""
+
 
 class MediaRoot:
     """MEDIA_ROOT: where it leads, and where the links on its first level led when they were first looked at.
@@ -65,25 +68,41 @@ class MediaRoot:
 
     def opened(self) -> Directory:
         """The root (blocking)."""
-        with self._lock:
-            if self._real is None:
-                self._real = real_path(self.path)
-            real = self._real
-        root = Directory.opened(real, self.tolerated_errors)
+        root = self._where_it_led()
+        if root is None:
+            with self._lock:
+                real = self._real = real_path(self.path)
+            root = Directory.opened(real, self.tolerated_errors)
         root.path = str(self.path)
         try:
-            if root.identity != identity_of(self.path):
-                root.close()
-                # A link on the way to it was changed: what is put where it led nobody sees.
-                with self._lock:
-                    real = self._real = real_path(self.path)
-                root = Directory.opened(real, self.tolerated_errors)
-                root.path = str(self.path)
             self._resolve(root)
         except BaseException:
             root.close()
             raise
         return root
+
+    def _where_it_led(self) -> Directory | None:
+        """The root where it led the last time; None when it leads elsewhere by now."""
+        with self._lock:
+            real = self._real
+        if real is None:
+            return None
+        try:
+            root = Directory.opened(real, self.tolerated_errors)
+        except OSError as error:
+            # It was moved away, with or without a link in its place: what counts is where it leads now.
+            if error.errno not in _MOVED:
+                raise
+            return None
+        try:
+            if root.identity == identity_of(self.path):
+                return root
+        except BaseException:
+            root.close()
+            raise
+        # A link on the way to it was changed: what is put where it led nobody sees.
+        root.close()
+        return None
 
     def look_anew(self) -> None:
         """The links on the first level are as they are to be, a person says: they are followed.
@@ -98,14 +117,23 @@ class MediaRoot:
             link, targets = self._links.get(name), self._targets
         if link is None:
             return root.subdirectory(name)
-        directory = Directory.opened(_followed(name, link, targets), self.tolerated_errors)
+        try:
+            directory = Directory.opened(_followed(name, link, targets), self.tolerated_errors)
+        except FileNotFoundError:
+            # Where it led is gone: with it what was there, or only the old place of that.
+            root.identity_of(name)
+            raise self._led_elsewhere(name, targets[name]) from None
         directory.path = f"{self.path}/{name}"
         try:
-            self._check_led(root, name, directory, targets[name])
+            # Where it led must be where whoever goes there by its name comes to.
+            is_there = directory.identity == root.identity_of(name)
         except BaseException:
             directory.close()
             raise
-        return directory
+        if is_there:
+            return directory
+        directory.close()
+        raise self._led_elsewhere(name, targets[name])
 
     def links(self) -> dict[str, Path]:
         """Where the links on the first level lead (blocking)."""
@@ -114,14 +142,12 @@ class MediaRoot:
             links, targets = self._links, self._targets
         return {name: _followed(name, link, targets) for name, link in links.items()}
 
-    def _check_led(self, root: Directory, name: str, directory: Directory, target: Path) -> None:
-        """Make sure that where a link led is where whoever goes there by its name comes to."""
-        if directory.identity != root.identity_of(name):
-            words = (
-                f"{directory.path} is not what it was at the start, a link to {target}: when it is as it is "
-                "to be, have it followed by 'systemctl reload poddispatchd'"
-            )
-            raise NotPlainError(errno.ELOOP, words)
+    def _led_elsewhere(self, name: str, target: Path) -> NotPlainError:
+        return NotPlainError(
+            errno.ELOOP,
+            f"{self.path}/{name} is not what it was at the start, a link to {target}: when it is as it is "
+            "to be, have it followed by 'systemctl reload poddispatchd'",
+        )
 
     def _resolve(self, root: Directory) -> None:
         # Before the links are looked at: what is asked for meanwhile is another look.

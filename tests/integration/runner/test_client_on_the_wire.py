@@ -191,6 +191,9 @@ async def test_an_error_of_the_library_that_nobody_foresaw_is_one_of_the_manager
         await client.execute(manager("http://h/"), BODY)
     with pytest.raises(RunnerManagerUnavailableError, match="nobody foresaw"):
         await client.status(manager("http://h/"), TASK)
+    asked = client.result_file(manager("http://h/"), TASK, "a.ts", headers={}, first_byte_timeout=5.0)
+    with pytest.raises(RunnerManagerUnavailableError, match="nobody foresaw"):
+        await asked.__aenter__()
 
 
 async def test_a_token_beyond_ascii_is_sent_in_latin_1_as_pod_does(client: RunnerClient) -> None:
