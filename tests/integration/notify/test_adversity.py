@@ -233,3 +233,37 @@ async def test_a_delivery_that_nobody_can_read_is_set_aside_and_kept(
             )
         assert await queue_of(parts) == [("push", "set_aside", 12), ("push", "done", 1)]
         assert await parts.database.fetch("SELECT FROM poddispatchd.delivery WHERE content IS NOT NULL")
+
+
+@asynccontextmanager
+async def _refusing_server(answer: bytes) -> AsyncIterator[int]:
+    """A mail server that takes mail for nobody, in these bytes."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello\r\n")
+        while line := await reader.readline():
+            writer.write(answer if line.startswith(b"RCPT") else b"250 so be it\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_refusal_in_whatever_bytes_ends_the_mail_and_names_nobody_in_the_log(
+    pod_database: PodDatabase, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PostgreSQL does not take all bytes: the mail was tried again every five minutes, for ever."""
+    answer = b"550 5.1.1 <admin@example.org>: utilisateur d\xe9truit \x00\r\n"
+    async with _refusing_server(answer) as port:
+        changes = {"mail": mail_settings(None, port=port)}
+        async with daemon_parts(settings_of(pod_database, world.media_root, changes)) as parts:
+            await _deliver(parts, "mail", 1, **_mail())
+            await Telling(parts).step()
+            assert await queue_of(parts) == [("mail", "failed", 1)]
+            words = await parts.database.fetchrow("SELECT last_error FROM poddispatchd.delivery")
+    assert words is not None
+    assert words[0] == "550 5.1.1 ADDRESS: utilisateur d truit"
+    said = capsys.readouterr()
+    assert "550 5.1.1" in said.out
+    assert "admin@" not in said.out + said.err
