@@ -12,8 +12,9 @@ _LONGEST = 320
 
 def is_address(text: str) -> bool:
     """Whether mail can be sent to this text as it stands: one local part, one domain, nothing around them."""
-    # Beyond ASCII not every server takes an address (SMTPUTF8).
-    is_plain = text.isascii() and text.isprintable() and len(text) <= _LONGEST
+    # Beyond ASCII not every server takes an address (SMTPUTF8). In a header "=?" begins an encoded word: it
+    # would stand there for anything, line breaks included.
+    is_plain = text.isascii() and text.isprintable() and len(text) <= _LONGEST and "=?" not in text
     return is_plain and _ADDRESS.fullmatch(text) is not None
 
 

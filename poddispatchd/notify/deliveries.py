@@ -1,8 +1,10 @@
 """What senders of every channel do with their deliveries: claim them, settle them, try them again."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
@@ -19,6 +21,18 @@ log = structlog.get_logger(__name__)
 
 _HELD_AT_ONCE = 20
 """Rows that can be found held before the others wait for the next time."""
+
+_WRITTEN_AGAIN = 10.0
+"""Seconds after which it is tried again to write down what is over."""
+
+
+class _Over(Struct, frozen=True):
+    """What came of a delivery: its ``state``; None: a part of it is ``left``, and to be tried again."""
+
+    delivery: Delivery
+    state: DeliveryState | None
+    words: str | None
+    left: Mapping[str, object] = {}
 
 
 class Deliveries:
@@ -38,8 +52,9 @@ class Deliveries:
         self._clock = clock
         self._count = count
         self.leases = LeaseHolder(DELIVERIES, database, owner, clock)
-        self._known: dict[object, tuple[Delivery, DeliveryState, str | None]] = {}
-        """What is over and not yet written: a lost database must not make us deliver it again."""
+        self._known: dict[object, _Over] = {}
+        """What is over and not yet written: neither a lost database nor a row that somebody holds must make
+        us deliver it again. Its lease is kept until then."""
         self._held: set[object] = set()
         """Those of it that could not be written: to wait a second for each of many is to do nothing else."""
 
@@ -54,13 +69,39 @@ class Deliveries:
         # UPDATE ... RETURNING gives rows in no order.
         return sorted(due, key=lambda item: int(str(item.lease.key)))
 
+    async def attempt(self, leased: Leased, work: Callable[[], Awaitable[None]], *, within: float) -> None:
+        """Do one delivery's work (see ``LeaseHolder.attempt``), which settles it.
+
+        Raises:
+            DatabaseUnavailableError: the database is lost.
+        """
+        try:
+            await self.leases.attempt(leased.lease, work, within=within, task=leased.row["task_pk"] or None)
+        finally:
+            if leased.lease.key in self._known:
+                self.leases.hold(leased.lease)
+
+    async def hand_back(self, leases: Collection[Lease]) -> None:
+        """Nothing came of these, and they are due for anybody; what is over is written down, if it can be."""
+        await self.leases.hand_back([lease for lease in leases if lease.key not in self._known])
+        with suppress(DatabaseError):
+            await self._write_known()
+
     async def next_look(self, *, idle: float) -> float:
         """Seconds until the next delivery is due, ``idle`` at most."""
+        idle = min(idle, _WRITTEN_AGAIN) if self._known else idle
         return await self.leases.next_look(idle=idle, only=[self._channel.value])
 
-    async def finish(self, delivery: Delivery, state: DeliveryState, error: str | None = None) -> None:
-        """Close a delivery, tell and count it."""
-        self._known[delivery.lease.key] = (delivery, state, error)
+    async def finish(
+        self, delivery: Delivery, state: DeliveryState, error: str | None = None, *, is_told: bool = True
+    ) -> None:
+        """Close a delivery; tell and count it, unless its sender does."""
+        self._known[delivery.lease.key] = _Over(delivery, state, error)
+        if is_told:
+            self._tell(delivery, state, error)
+        await self._write(delivery.lease.key)
+
+    def _tell(self, delivery: Delivery, state: DeliveryState, error: str | None) -> None:
         facts = {"channel": self._channel.value, "task": delivery.task_pk or None}
         match state:
             case DeliveryState.DONE:
@@ -72,7 +113,6 @@ class Deliveries:
             case _:
                 log.error(Event.NOTICE_FAILED, **facts, reason=error)
                 self._count(DeliveryOutcome.FAILED)
-        await self._write(delivery.lease.key)
 
     async def retry(self, delivery: Delivery, error: str, *, is_last: bool = False) -> None:
         """An attempt failed: try again later, or set it aside when this was the last one."""
@@ -83,6 +123,10 @@ class Deliveries:
             # Another daemon may have delivered it meanwhile: it is not told, nor counted, as failed.
             self.leases.tell_lost(delivery.lease, task=delivery.task_pk or None)
             return
+        self._tell_failed(delivery, error, seconds)
+        self.leases.let_go(delivery.lease)
+
+    def _tell_failed(self, delivery: Delivery, error: str, seconds: float | None) -> None:
         facts = {"channel": self._channel.value, "task": delivery.task_pk or None, "reason": error}
         if seconds is None:
             log.error(Event.NOTICE_FAILED, **facts, attempts=delivery.attempts)
@@ -90,7 +134,6 @@ class Deliveries:
         else:
             log.debug(Event.NOTICE_RETRIED, **facts)
             self._count(DeliveryOutcome.RETRIED)
-        self.leases.let_go(delivery.lease)
 
     async def _failed(
         self, connection: Connection, lease: Lease, error: str, *, is_last: bool
@@ -112,10 +155,10 @@ class Deliveries:
             await DELIVERIES.postpone(connection, delivery.lease, seconds, words=why)
         self.leases.let_go(delivery.lease)
 
-    async def keep_rest(self, delivery: Delivery, left: dict[str, object]) -> None:
-        """A part is delivered: only what is left is tried again."""
-        async with self._database.connection() as connection:
-            await queue.keep_rest(connection, delivery, left)
+    async def retry_rest(self, delivery: Delivery, left: Mapping[str, object], error: str) -> None:
+        """A part is delivered, and never again: only what is left is tried again."""
+        self._known[delivery.lease.key] = _Over(delivery, None, error, left)
+        await self._write(delivery.lease.key)
 
     async def _write_known(self) -> None:
         """Write down what is over, as far as nobody holds its rows (I12).
@@ -138,10 +181,17 @@ class Deliveries:
         """
         if (over := self._known.get(known)) is None:
             return True
-        delivery, state, error = over
+        delivery, words, seconds = over.delivery, over.words or "", None
         try:
             async with self._database.transaction(hurried=bool(self._held)) as connection:
-                await queue.close_delivery(connection, delivery, state, error)
+                if over.state is not None:
+                    await queue.close_delivery(connection, delivery, over.state, over.words)
+                else:
+                    await queue.keep_rest(connection, delivery, over.left)
+                    seconds = await self._failed(connection, delivery.lease, words, is_last=False)
+        except LeaseLostError:
+            # A part of it is left, and whoever has it by now sends all of it.
+            self.leases.tell_lost(delivery.lease, task=delivery.task_pk or None)
         except DatabaseUnavailableError:
             raise
         except DatabaseError as refused:
@@ -157,6 +207,9 @@ class Deliveries:
             self._known.pop(known, None)
             self._known[known] = over
             return False
+        else:
+            if over.state is None:
+                self._tell_failed(delivery, words, seconds)
         self._known.pop(known, None)
         self._held.discard(known)
         self.leases.let_go(delivery.lease)

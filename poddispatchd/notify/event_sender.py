@@ -58,14 +58,13 @@ class EventSender:
         self._is_off = not settings.enabled
         for number, leased in enumerate(due):
             try:
-                await self._deliveries.leases.attempt(
-                    leased.lease,
+                await self._deliveries.attempt(
+                    leased,
                     lambda leased=leased: self._send(leased, settings),  # type: ignore[misc]
                     within=settings.timeout + _TO_WRITE,
-                    task=leased.row["task_pk"] or None,
                 )
             except asyncio.CancelledError:
-                await self._deliveries.leases.hand_back([each.lease for each in due[number:]])
+                await self._deliveries.hand_back([each.lease for each in due[number:]])
                 raise
         return len(due)
 

@@ -1,8 +1,8 @@
 """The command after each import (``imports.after``), one at a time, in the order of the imports.
 
 It has a queue of its own, so that one that hangs holds up neither imports nor mail. It is run once for each
-import; again only when the daemon was stopped or killed while it ran, or lost the database before its end was
-written. Each daemon runs one at a time.
+import; again only when the daemon was stopped or killed while it ran, or before its end could be written.
+Each daemon runs one at a time.
 """
 
 import asyncio
@@ -12,18 +12,14 @@ from pathlib import PurePath
 
 import structlog
 
-from poddispatchd.clock import Clock
 from poddispatchd.config.model import ImportsSettings
-from poddispatchd.database.pool import Database
 from poddispatchd.errors import DeliveryRefusedError
-from poddispatchd.notify import queue
 from poddispatchd.notify.command import run_hook
-from poddispatchd.notify.queue import Channel, Delivery, DeliveryState
+from poddispatchd.notify.deliveries import Deliveries
+from poddispatchd.notify.queue import Delivery, DeliveryState
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import HookOutcome, Metrics
-from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
-from poddispatchd.runtime.queue_tables import DELIVERIES
 
 log = structlog.get_logger(__name__)
 
@@ -36,24 +32,17 @@ class Hooks:
     """Runs the configured command."""
 
     def __init__(
-        self,
-        *,
-        database: Database,
-        owner: str,
-        clock: Clock,
-        settings: Callable[[], ImportsSettings],
-        metrics: Metrics,
+        self, deliveries: Deliveries, settings: Callable[[], ImportsSettings], metrics: Metrics
     ) -> None:
-        self._database = database
+        self._deliveries = deliveries
         self._settings = settings
         self._metrics = metrics
-        self._leases = LeaseHolder(DELIVERIES, database, owner, clock)
 
     async def step(self) -> float:
         """Run the command for one import; seconds until the next look."""
         if await self._next():
             return 0.0
-        return await self._leases.next_look(idle=_IDLE, only=[Channel.HOOK.value])
+        return await self._deliveries.next_look(idle=_IDLE)
 
     async def drain(self) -> None:
         """Run it for every import that waits."""
@@ -63,27 +52,22 @@ class Hooks:
     async def _next(self) -> bool:
         """Run it once; False when nothing waits."""
         settings = self._settings()
-        if not settings.after:
-            async with self._database.connection() as connection:
-                await queue.drop_open(connection, Channel.HOOK)
-            return False
-        due = await self._leases.claim(1, only=[Channel.HOOK.value])
+        due = await self._deliveries.claim(1, enabled=bool(settings.after))
         for leased in due:
             await self._attempt(leased, settings)
         return bool(due)
 
     async def _attempt(self, leased: Leased, settings: ImportsSettings) -> None:
         try:
-            await self._leases.attempt(
-                leased.lease,
+            await self._deliveries.attempt(
+                leased,
                 lambda: self._run(Delivery.of(leased), settings),
                 # Longer than the command has: it is killed by its own limit, and that is written down.
                 within=settings.after_timeout + _TO_KILL,
-                task=leased.row["task_pk"],
             )
         except asyncio.CancelledError:
             # The daemon stops: the command was killed, and runs again after the next start.
-            await self._leases.hand_back([leased.lease])
+            await self._deliveries.hand_back([leased.lease])
             raise
 
     async def _run(self, delivery: Delivery, settings: ImportsSettings) -> None:
@@ -108,6 +92,5 @@ class Hooks:
 
     async def _finish(self, delivery: Delivery, outcome: HookOutcome, error: str | None = None) -> None:
         state = DeliveryState.DONE if outcome is HookOutcome.COMPLETED else DeliveryState.FAILED
-        async with self._database.connection() as connection:
-            await queue.close_delivery(connection, delivery, state, error)
         self._metrics.import_hooks.labels(outcome).inc()
+        await self._deliveries.finish(delivery, state, error, is_told=False)

@@ -75,7 +75,7 @@ class MailSender:
             # Else it may be about the one mail: those behind it are tried over another connection (I12).
         finally:
             # What was not tried is due for anybody.
-            await self._deliveries.leases.hand_back([leased.lease for leased in waiting])
+            await self._deliveries.hand_back([leased.lease for leased in waiting])
         return len(due)
 
     async def _attempt(self, server: MailServer, leased: Leased) -> None:
@@ -93,9 +93,7 @@ class MailSender:
                 broken.append(error)
                 await self._deliveries.retry(Delivery.of(leased), str(error))
 
-        await self._deliveries.leases.attempt(
-            leased.lease, work, within=_LONGEST_ITEM, task=leased.row["task_pk"]
-        )
+        await self._deliveries.attempt(leased, work, within=_LONGEST_ITEM)
         for error in broken:
             raise error
 
@@ -114,8 +112,7 @@ class MailSender:
         if sent.refused:
             log.warning(Event.NOTICE_FAILED, channel="mail", task=delivery.task_pk, reason=sent.words)
         if sent.left:
-            await self._deliveries.keep_rest(delivery, envelope.only_to(sent.left).to_content())
-            await self._deliveries.retry(delivery, sent.words)
+            await self._deliveries.retry_rest(delivery, envelope.only_to(sent.left).to_content(), sent.words)
         else:
             await self._deliveries.finish(delivery, DeliveryState.DONE)
 

@@ -78,14 +78,11 @@ class PushSender:
         self, http: aiohttp.ClientSession, leased: Leased, turns: dict[str, asyncio.Semaphore]
     ) -> None:
         try:
-            await self._deliveries.leases.attempt(
-                leased.lease,
-                lambda: self._post(http, Delivery.of(leased), turns),
-                within=_LONGEST_ITEM,
-                task=leased.row["task_pk"],
+            await self._deliveries.attempt(
+                leased, lambda: self._post(http, Delivery.of(leased), turns), within=_LONGEST_ITEM
             )
         except asyncio.CancelledError:
-            await self._deliveries.leases.hand_back([leased.lease])
+            await self._deliveries.hand_back([leased.lease])
             raise
 
     async def _post(

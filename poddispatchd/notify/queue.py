@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.script_output import storable
 from poddispatchd.domain.task import RecordingId, RunnerTaskId, TaskPk, TaskType, VideoId
 from poddispatchd.journal.notices import NoticeEvent
 from poddispatchd.observability.events import Event
@@ -177,7 +178,8 @@ async def close_delivery(
     connection: Connection, delivery: Delivery, state: DeliveryState, error: str | None = None
 ) -> None:
     """Close a delivery; its content, which names people, is forgotten."""
-    await connection.execute(*_QUERIES["settle"](delivery=delivery.lease.key, state=state.value, error=error))
+    words = None if error is None else storable(error)
+    await connection.execute(*_QUERIES["settle"](delivery=delivery.lease.key, state=state.value, error=words))
 
 
 async def drop_open(connection: Connection, channel: Channel) -> None:

@@ -1,6 +1,7 @@
 """Mail as it travels: from values to a message, to the journal and back, and to the SMTP server."""
 
 import asyncio
+import socket
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -26,17 +27,23 @@ from poddispatchd.domain.display import escaped
 from poddispatchd.domain.mail_addresses import address_of, domain_of, sender_of
 from poddispatchd.domain.notices import Mail
 from poddispatchd.errors import DeliveryError, DeliveryRefusedError
-from poddispatchd.observability.logs import without_secrets
+from poddispatchd.notify.mail_words import (
+    error_words,
+    line_of,
+    named_answers,
+    unnamed_answers,
+    without_people,
+)
 
 _POLICY = SMTP.clone(cte_type="7bit")
 """Every server takes plain ASCII."""
 
-_LONGEST_WORDS = 300
 _LONGEST_SEND = 120.0
 """Seconds for one mail: each of its recipients may cost the time of an answer."""
 _LONGEST_CONNECT = 60.0
 """Seconds until it takes mail: connecting, TLS, greetings and login, each of which has ``mail.timeout``."""
 _QUIT_WITHIN = 5.0
+_NAME_WITHIN = 5.0
 _ABOUT_US = (530, 534, 535, 538)
 """Answers that want a login, or an encrypted connection: the configuration is wrong, not the mail."""
 
@@ -149,9 +156,9 @@ class MailServer:
             with suppress(SMTPException, OSError):
                 await self._client.rset()
         except (SMTPException, OSError) as error:
-            raise DeliveryError(_words(error)) from error
+            raise DeliveryError(error_words(error)) from error
         if refused:
-            raise DeliveryError(_sorted_out(refused).words)
+            raise DeliveryError(named_answers(refused))
 
     async def send(self, envelope: Envelope, date: datetime) -> Sent:
         """Send a mail to those who have not got it.
@@ -160,15 +167,13 @@ class MailServer:
             DeliveryRefusedError: the server wants it for nobody, now or ever.
             DeliveryError: it took it for nobody; or it did not say whether it did.
         """
-        message = envelope.message(date).as_bytes()
+        message, people = envelope.message(date).as_bytes(), list(envelope.left)
         try:
             async with asyncio.timeout(_LONGEST_SEND):
-                refused, _ = await self._client.sendmail(
-                    address_of(envelope.mail.sender), list(envelope.left), message
-                )
+                refused, _ = await self._client.sendmail(address_of(envelope.mail.sender), people, message)
         except SMTPRecipientsRefused as error:
             answers = {each.recipient: (each.code, each.message) for each in error.recipients}
-            sent = _sorted_out(answers)
+            sent = _sorted_out(answers, of=len(people))
             if not sent.left:
                 raise DeliveryRefusedError(sent.words) from error
             if not sent.refused:
@@ -179,12 +184,13 @@ class MailServer:
             if error.code in _ABOUT_US:
                 self._client.close()
             kind = DeliveryRefusedError if _is_final(error.code) else DeliveryError
-            raise kind(_words(error)) from error
+            raise kind(line_of(f"{error.code} {without_people(error.message, people)}")) from error
         except (SMTPException, OSError) as error:
             # Nobody knows how far it came.
             self._client.close()
-            raise DeliveryError(_words(error)) from error
-        return _sorted_out({who: (answer.code, answer.message) for who, answer in refused.items()})
+            raise DeliveryError(without_people(error_words(error), people)) from error
+        answers = {who: (answer.code, answer.message) for who, answer in refused.items()}
+        return _sorted_out(answers, of=len(people))
 
 
 @asynccontextmanager
@@ -198,10 +204,11 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
     try:
         context = None if settings.security == "none" else _tls(settings)
     except (OSError, ValueError) as error:
-        raise DeliveryError(f"{where}: mail.ca_file {settings.ca_file}: {_words(error)}") from error
+        raise DeliveryError(f"{where}: mail.ca_file {settings.ca_file}: {error_words(error)}") from error
     client = aiosmtplib.SMTP(
         hostname=settings.host,
         port=settings.port,
+        local_hostname=await _own_name(),
         timeout=settings.timeout,
         use_tls=settings.security == "tls",
         start_tls=settings.security == "starttls",
@@ -214,13 +221,28 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
             await client.connect()
     except (SMTPException, OSError, ValueError) as error:
         client.close()
-        raise DeliveryError(f"{where}: {_words(error)}") from error
+        raise DeliveryError(f"{where}: {error_words(error)}") from error
     try:
         yield MailServer(client)
     finally:
         with suppress(SMTPException, OSError):
             await client.quit(timeout=_QUIT_WITHIN)
         client.close()
+
+
+async def _own_name() -> str:
+    """The name under which this machine greets a mail server, with its domain if that can be found out.
+
+    Looked up as every other name is: the library would do it in a thread of the event loop's pool, where name
+    servers that do not answer keep everybody else from working, and the process from ending.
+    """
+    name = socket.gethostname()
+    if "." not in name:
+        with suppress(OSError, ValueError):
+            async with asyncio.timeout(_NAME_WITHIN):
+                found = await asyncio.get_running_loop().getaddrinfo(name, None, flags=socket.AI_CANONNAME)
+            name = next((known for _, _, _, known, _ in found if "." in known), name)
+    return name
 
 
 def _tls(settings: MailSettings) -> ssl.SSLContext:
@@ -234,25 +256,14 @@ def _is_final(code: int) -> bool:
     return code >= 500 and code not in _ABOUT_US
 
 
-def _sorted_out(answers: Mapping[str, tuple[int, str]]) -> Sent:
+def _sorted_out(answers: Mapping[str, tuple[int, str]], *, of: int) -> Sent:
     if not answers:
         return Sent()
     return Sent(
         left=tuple(who for who, (code, _) in answers.items() if not _is_final(code)),
         refused=tuple(who for who, (code, _) in answers.items() if _is_final(code)),
-        words=without_secrets(
-            "; ".join(f"{who}: {code} {' '.join(words.split())}" for who, (code, words) in answers.items())
-        )[:_LONGEST_WORDS],
+        words=unnamed_answers(answers, of=of),
     )
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, SMTPResponseException):
-        said = f"{error.code} {error.message}"
-    else:
-        said = str(error) or type(error).__name__
-    shown = "".join(character if character.isprintable() else " " for character in without_secrets(said))
-    return " ".join(shown.split())[:_LONGEST_WORDS].rstrip(" :")
 
 
 def _texts(value: object) -> tuple[str, ...]:

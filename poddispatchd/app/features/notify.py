@@ -89,10 +89,12 @@ def event_watch(parts: Parts, scheduler: SchedulerWatch) -> EventWatch:
 
 def hooks(parts: Parts) -> Hooks:
     """The job that runs the command after an import."""
-    return Hooks(
+    deliveries = Deliveries(
+        Channel.HOOK,
         database=parts.database,
         owner=parts.instance,
         clock=parts.clock,
-        settings=lambda: parts.settings.imports,
-        metrics=parts.metrics,
+        # Each end is counted by the job, and how a command ended.
+        count=lambda _: None,
     )
+    return Hooks(deliveries, lambda: parts.settings.imports, parts.metrics)

@@ -17,6 +17,7 @@ from poddispatchd.domain.notices import PushMessage
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ServiceUnreachableError
 from poddispatchd.notify import push as push_module
+from poddispatchd.notify import queue
 from poddispatchd.notify.smtp import Envelope, MailServer, Sent
 from poddispatchd.notify.webpush import Target
 from poddispatchd.pod import recipients
@@ -25,6 +26,7 @@ from tests.integration.notify.bench import (
     Telling,
     daemon_parts,
     mail_settings,
+    make_due,
     postbox,
     queue_of,
     settings_of,
@@ -233,3 +235,118 @@ async def test_a_delivery_that_nobody_can_read_is_set_aside_and_kept(
             )
         assert await queue_of(parts) == [("push", "set_aside", 12), ("push", "done", 1)]
         assert await parts.database.fetch("SELECT FROM poddispatchd.delivery WHERE content IS NOT NULL")
+
+
+@asynccontextmanager
+async def _refusing_server(answer: bytes) -> AsyncIterator[int]:
+    """A mail server that takes mail for nobody, in these bytes."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello\r\n")
+        while line := await reader.readline():
+            writer.write(answer if line.startswith(b"RCPT") else b"250 so be it\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_refusal_in_whatever_bytes_ends_the_mail_and_names_nobody_in_the_log(
+    pod_database: PodDatabase, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PostgreSQL does not take all bytes: the mail was tried again every five minutes, for ever."""
+    answer = b"550 5.1.1 <admin@example.org>: utilisateur d\xe9truit \x00\r\n"
+    async with _refusing_server(answer) as port:
+        changes = {"mail": mail_settings(None, port=port)}
+        async with daemon_parts(settings_of(pod_database, world.media_root, changes)) as parts:
+            await _deliver(parts, "mail", 1, **_mail())
+            await Telling(parts).step()
+            assert await queue_of(parts) == [("mail", "failed", 1)]
+            words = await parts.database.fetchrow("SELECT last_error FROM poddispatchd.delivery")
+    assert words is not None
+    assert words[0] == "550 5.1.1 ADDRESS: utilisateur d truit"
+    said = capsys.readouterr()
+    assert "550 5.1.1" in said.out
+    assert "admin@" not in said.out + said.err
+
+
+async def test_who_got_a_mail_gets_it_once_though_its_row_is_held_while_the_others_are_tried_again(
+    pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who had not got it could not be written down, and all got it again."""
+    async with postbox() as box, pod_database.connection() as other:
+        box.answers = {"busy@example.org": "450 Later"}
+        changes = {"mail": mail_settings(box)}
+        async with daemon_parts(settings_of(pod_database, world.media_root, changes)) as parts:
+            both = ["admin@example.org", "busy@example.org"]
+            await _deliver(parts, "mail", 1, **{**_mail(), "to": both, "left": both})
+            held, send = other.transaction(), MailServer.send
+
+            async def hold(self: MailServer, envelope: Envelope, at: datetime) -> Sent:
+                if not box.received:
+                    await held.start()
+                    await other.execute("SELECT FROM poddispatchd.delivery FOR UPDATE")
+                return await send(self, envelope, at)
+
+            monkeypatch.setattr(MailServer, "send", hold)
+            mail = features.notifier(parts).mail
+            await mail.step()
+            await held.rollback()
+            box.answers = {}
+            for _ in range(2):
+                await mail.step()
+                await make_due(parts)
+            await mail.step()
+            assert await queue_of(parts) == [("mail", "done", 2)]
+    assert [mail.recipients for mail in box.received] == [("admin@example.org",), ("busy@example.org",)]
+
+
+async def test_what_was_sent_is_not_sent_again_while_the_database_refuses_to_have_it_written_down(
+    pod_database: PodDatabase, world: World
+) -> None:
+    """Its lease ran out, and it was sent anew every five minutes."""
+    async with postbox() as box:
+        changes = {"mail": mail_settings(box)}
+        async with daemon_parts(settings_of(pod_database, world.media_root, changes)) as parts:
+            await _deliver(parts, "mail", 1, **_mail())
+            await parts.database.execute(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+                " AS $$ BEGIN RAISE EXCEPTION 'no'; END $$"
+            )
+            await parts.database.execute(
+                "CREATE TRIGGER refuses BEFORE UPDATE ON poddispatchd.delivery"
+                " FOR EACH ROW WHEN (new.state = 'done') EXECUTE FUNCTION refuse()"
+            )
+            mail = features.notifier(parts).mail
+            assert await mail.step() <= 10.0
+            await make_due(parts)
+            await mail.step()
+            assert await queue_of(parts) == [("mail", "open", 1)]
+            await parts.database.execute("DROP TRIGGER refuses ON poddispatchd.delivery")
+            await mail.step()
+            assert await queue_of(parts) == [("mail", "done", 1)]
+    assert len(box.received) == 1
+
+
+async def test_a_stop_while_it_is_written_down_that_a_push_was_posted_does_not_post_it_again(
+    pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was handed back as if nothing had come of it."""
+    posted = _known_services(monkeypatch, {1: "good.example.org"})
+    writing, close = asyncio.Event(), queue.close_delivery
+
+    async def hangs(*_: object) -> None:
+        writing.set()
+        await asyncio.Event().wait()
+
+    async with daemon_parts(settings_of(pod_database, world.media_root, {"push": _PUSH})) as parts:
+        await _deliver(parts, "push", 1, subscription=1, head="h", body="b", url="u")
+        monkeypatch.setattr(queue, "close_delivery", hangs)
+        step = asyncio.create_task(features.notifier(parts).push.step())
+        await writing.wait()
+        monkeypatch.setattr(queue, "close_delivery", close)
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
+        assert await queue_of(parts) == [("push", "done", 1)]
+    assert posted == ["good.example.org"]

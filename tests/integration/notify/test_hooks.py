@@ -18,6 +18,7 @@ from tests.integration.notify.bench import (
     counted,
     daemon_parts,
     mail_settings,
+    make_due,
     postbox,
     queue_of,
     record_completion,
@@ -121,6 +122,32 @@ async def test_a_stop_kills_it_and_it_runs_again_after_the_next_start(
         await features.hooks(parts).drain()
         assert await queue_of(parts) == [("hook", "done", 1)]
     assert begun.read_text() == "x\nx\n"
+
+
+async def test_it_runs_once_though_somebody_holds_its_row_when_it_ends(
+    pod_database: PodDatabase, world: World, tmp_path: Path
+) -> None:
+    """That it had ended could not be written down, and it was run again."""
+    begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+    script = f"echo x >> {begun}; until test -e {go_on}; do sleep 0.05; done"
+    settings = settings_of(pod_database, world.media_root, {"imports": {"after": command(tmp_path, script)}})
+    async with daemon_parts(settings) as parts, pod_database.connection() as other:
+        await completed(parts, world, pod_database)
+        await Telling(parts).step()
+        hooks = features.hooks(parts)
+        step = asyncio.create_task(hooks.step())
+        async with asyncio.timeout(20):
+            while not begun.exists():  # noqa: ASYNC110 - a process does it
+                await asyncio.sleep(0.01)
+        async with other.transaction():
+            await other.execute("SELECT FROM poddispatchd.delivery FOR UPDATE")
+            go_on.touch()
+            await step
+        await make_due(parts)
+        await hooks.drain()
+        assert await queue_of(parts) == [("hook", "done", 1)]
+        assert counted(parts, "import_hooks", "completed") == 1
+    assert begun.read_text() == "x\n"
 
 
 async def test_it_is_not_run_any_more_when_it_is_removed_from_the_settings(

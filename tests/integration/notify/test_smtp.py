@@ -1,5 +1,7 @@
 """Mail over the wire, to a real SMTP server."""
 
+import asyncio
+import socket
 import ssl
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,8 +13,9 @@ from msgspec import structs
 from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.notices import Mail
 from poddispatchd.errors import ConfigurationError, DeliveryError, DeliveryRefusedError
+from poddispatchd.notify import smtp
 from poddispatchd.notify.checks import check_mail
-from poddispatchd.notify.smtp import Envelope, Sent, mail_server
+from poddispatchd.notify.smtp import Envelope, Sent, _own_name, mail_server
 from tests.integration.notify.bench import PASSWORD, USER, Postbox, mail_settings, postbox
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -63,7 +66,7 @@ async def test_one_refused_recipient_keeps_nobody_else_from_getting_it() -> None
         sent = await server.send(Envelope.of(MAIL), NOON)
 
     assert (sent.left, sent.refused) == ((), ("ada@example.org",))
-    assert "550 No such user" in sent.words
+    assert sent.words == "1 of 2 recipients: 550 No such user"
     assert [each.recipients for each in box.received] == [("hidden@example.org",)]
 
 
@@ -167,3 +170,43 @@ async def test_the_check_says_that_mail_is_disabled() -> None:
     assert await check_mail(MailSettings()) == (
         "It is disabled (mail.enabled): nobody is told of what is imported or fails."
     )
+
+
+async def test_this_machines_name_is_looked_up_as_every_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library asked for it in the event loop's own pool: where no name server answers, each try to send
+    mail held one of its few threads, then nobody else had one, and the process did not end.
+    """
+    asked: list[str] = []
+
+    def in_the_pool() -> str:
+        asked.append("in the pool")
+        return "pod.example.org"
+
+    monkeypatch.setattr(socket, "gethostname", lambda: "pod")
+
+    async def known(host: str, _port: None, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        asked.append(host)
+        return [(2, 1, 6, "pod.example.org", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", known)
+
+    assert await _own_name() == "pod.example.org"
+
+    monkeypatch.undo()
+    monkeypatch.setattr(socket, "getfqdn", in_the_pool)
+    async with postbox() as box, mail_server(settings(box)) as server:
+        await server.send(Envelope.of(MAIL), NOON)
+    assert asked == ["pod"]
+
+
+async def test_a_machine_whose_domain_nobody_knows_greets_with_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hangs(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(smtp, "_NAME_WITHIN", 0.01)
+    monkeypatch.setattr(socket, "gethostname", lambda: "pod")
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hangs)
+
+    assert await _own_name() == "pod"

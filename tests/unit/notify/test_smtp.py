@@ -2,7 +2,11 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
+from poddispatchd.domain.mail_addresses import is_address
 from poddispatchd.domain.notices import Mail
+from poddispatchd.notify.mail_words import unnamed_answers
 from poddispatchd.notify.smtp import Envelope
 
 
@@ -22,3 +26,30 @@ def test_the_sender_is_one_mailbox_whatever_its_name_holds() -> None:
     head = Envelope.of(mail).message(datetime(2026, 3, 14, tzinfo=UTC)).as_bytes().partition(b"\r\nTo:")[0]
 
     assert head == b"From: =?utf-8?q?Pod=3A_universit=C3=A9?= <pod@example.org>"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "=?utf-8?q?a=0D=0ABcc=3A_x=40example=2Enet?=@example.org",
+        "a@=?utf-8?q?b=0D=0ABcc=3A_x?=",
+        "=?utf-8?b?YUBiCg==?=@example.org",
+    ],
+)
+def test_an_address_that_a_header_would_read_as_something_else_is_none(address: str) -> None:
+    """Its mail was tried twelve times, each ending in an error nobody foresaw; or it wrote headers itself."""
+    assert not is_address(address)
+
+
+def test_the_answers_of_a_server_are_told_without_the_people_they_are_about() -> None:
+    answers = {
+        "ada.lovelace@example.org": (550, "5.1.1 <ada.lovelace@example.org>: no \x00such \udce9\n user"),
+        "bob@example.org": (450, "mailbox of Bob is full, write to bob@other.example.org"),
+    }
+    assert unnamed_answers(answers, of=3) == (
+        "1 of 3 recipients: 550 5.1.1 ADDRESS: no such user; "
+        "1 of 3 recipients: 450 mailbox of ADDRESS is full, write to ADDRESS"
+    )
+    assert unnamed_answers(
+        answers | {"bob@example.org": (550, answers["ada.lovelace@example.org"][1])}, of=2
+    ) == ("2 of 2 recipients: 550 5.1.1 ADDRESS: no such user")
