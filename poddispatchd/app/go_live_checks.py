@@ -13,6 +13,7 @@ from poddispatchd.config.loading import DEFAULT_PATH
 from poddispatchd.config.masking import dsn_password
 from poddispatchd.config.model import Settings
 from poddispatchd.config.section import Section
+from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
@@ -23,6 +24,11 @@ _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 _GATEWAY_ERRORS = (502, 503, 504)
 """What a web server answers when nobody listens behind it."""
+
+_REMEDIES = Remedies(
+    name="look at the domain of this site in Pod's administration",
+    authority="add to the authorities of this machine",
+)
 
 _NOBODYS_TASK = "poddispatchd-check"
 
@@ -189,7 +195,7 @@ def _reason(error: Exception) -> str:
         case aiohttp.ClientConnectorDNSError():
             return "this machine does not know the name"
         case aiohttp.ClientConnectorCertificateError():
-            return "its TLS certificate is not trusted here"
+            return f"its TLS certificate {words_of(error.certificate_error, _REMEDIES)}"
         case aiohttp.ClientConnectorSSLError():
             return error.strerror or "TLS fails"
         case aiohttp.ClientConnectorError():

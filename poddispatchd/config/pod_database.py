@@ -1,6 +1,7 @@
 """Django's ``DATABASES`` as an address of PostgreSQL."""
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -92,6 +93,11 @@ def _options(options: object) -> tuple[dict[str, str], list[str]]:
             notes.append(
                 f"DATABASES: OPTIONS {name} could not be read ({value.why}): add it to database.dsn."
             )
+        elif name == "sslrootcert" and value == "system":
+            notes.append(
+                "DATABASES: OPTIONS sslrootcert is 'system', which database.dsn does not know: add the file, "
+                "as ?sslrootcert=/etc/ssl/certs/ca-certificates.crt."
+            )
         elif name in _TAKEN_OVER and isinstance(value, (str, int)):
             taken[str(name)] = str(value)
         else:
@@ -109,8 +115,17 @@ def _dsn(default: Mapping[object, object], password: object, parameters: dict[st
         host, port = "", ""
     name = quote(str(default.get("NAME") or ""), safe="")
     query = "&".join(f"{key}={quote(value, safe='')}" for key, value in parameters.items())
-    host = f"[{host}]" if ":" in host else host
-    return f"postgresql://{login}{host}{f':{port}' if port else ''}/{name}{f'?{query}' if query else ''}"
+    return f"postgresql://{login}{_places(host, port)}/{name}{f'?{query}' if query else ''}"
+
+
+def _places(host: str, port: str) -> str:
+    """The servers of an address. libpq takes several, each with the port at its place, or all with one."""
+    hosts, ports = host.split(","), port.split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    return ",".join(
+        (f"[{name}]" if ":" in name else name) + (f":{own}" if own else "")
+        for name, own in zip_longest((each.strip() for each in hosts), ports[: len(hosts)], fillvalue="")
+    )
 
 
 def without_password(dsn: str) -> str:

@@ -2,22 +2,20 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import ClassVar
 
 import asyncpg
 
 from poddispatchd.database import moments, poolers
+from poddispatchd.database.connect_errors import CONNECT_ERRORS, at_the_start, while_running
 from poddispatchd.database.connection_pool import ConnectionPool
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
+from poddispatchd.database.hosts import Hosts
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.database.session_ends import SessionEnds
 from poddispatchd.database.session_parameters import LIMITS, OWN_SESSION, STARTUP
-from poddispatchd.database.sqlstates import (
-    DRIVER_ERRORS,
-    NoAnswerError,
-    first_line,
-    translate_connecting,
-)
+from poddispatchd.database.sqlstates import NoAnswerError
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import (
     ConfigurationError,
@@ -46,14 +44,6 @@ _PROTOCOL_VIOLATION = "08P01"
 _STATEMENTS_KEPT = 100
 """Prepared statements of a connection."""
 
-_MISCONFIGURED = (
-    asyncpg.InvalidPasswordError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.exceptions.ClientConfigurationError,
-    ValueError,
-)
-
 
 async def _leave_as_it_is(_connection: object) -> None:
     """Return a connection to the pool without a round trip."""
@@ -69,6 +59,7 @@ class Database:
 
     def __init__(self, dsn: SecretStr, *, pool_size: int = 5) -> None:
         self._dsn = dsn
+        self._hosts = Hosts(dsn.get_secret_value())
         self._pool_size = pool_size
         self._pool: ConnectionPool | None = None
         self._is_pooled = False
@@ -103,21 +94,8 @@ class Database:
                 # Our statements leave nothing in a session: the usual reset would double the queries.
                 reset=_leave_as_it_is,
             )
-        except PermissionError as error:
-            if ".postgresql" not in str(error.filename):
-                raise translate_connecting(error) from None
-            raise ConfigurationError(
-                f"database.dsn: the client's certificate {error.filename} cannot be read by this user: "
-                "set HOME to a directory that it can read, or none."
-            ) from None
-        except _MISCONFIGURED as error:
-            if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
-                raise ConfigurationError(f"database.dsn: {first_line(error)}.") from None
-            raise ConfigurationError(
-                "database.dsn: it is not a PostgreSQL address (postgresql://user@host/name)."
-            ) from None
-        except DRIVER_ERRORS as error:
-            raise translate_connecting(error) from None
+        except CONNECT_ERRORS as error:
+            raise at_the_start(error, self._dsn) from None
         self._pool = ConnectionPool(pool)
         if self._is_pooled:
             # Statement mode refuses transactions: that is told at the start, and not by the first submission.
@@ -145,8 +123,8 @@ class Database:
         pool = self._pool
         try:
             raw = await pool.take(within=_CONNECT_TIMEOUT)
-        except DRIVER_ERRORS as error:
-            raise translate_connecting(error) from None
+        except CONNECT_ERRORS as error:
+            raise while_running(error, self._dsn) from None
         guarded, is_sound = GuardedConnection(raw, is_pooled=self._is_pooled), False
         try:
             yield guarded
@@ -220,10 +198,8 @@ class Database:
         """A connection of its own outside the pool, for LISTEN and the lease; the caller closes it."""
         try:
             return GuardedConnection(await self._connect())
-        except ValueError:
-            raise ConfigurationError("database.dsn: it is not a PostgreSQL address.") from None
-        except DRIVER_ERRORS as error:
-            raise translate_connecting(error) from None
+        except CONNECT_ERRORS as error:
+            raise while_running(error, self._dsn) from None
 
     async def pooling_of(self, connection: GuardedConnection) -> Pooling:
         """What a dedicated connection leads to."""
@@ -243,7 +219,7 @@ class Database:
         try:
             other = await self._connect()
             await other.close()
-        except (*DRIVER_ERRORS, ValueError):
+        except CONNECT_ERRORS:
             return error
         return SessionEndedError(sqlstate=error.sqlstate)
 
@@ -266,14 +242,15 @@ class Database:
         Prepared statements are not kept behind a pooler: the next transaction may not find them.
         """
         was_pooled = self._is_pooled
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+        connect = partial(
+            asyncpg.connect,
             self._dsn.get_secret_value(),
-            timeout=_CONNECT_TIMEOUT,
             command_timeout=_COMMAND_TIMEOUT,
             connection_class=DatabaseConnection,
             server_settings=STARTUP,
             statement_cache_size=0 if was_pooled else _STATEMENTS_KEPT,
         )
+        connection = await self._hosts.connect(connect, within=_CONNECT_TIMEOUT)
         try:
             keep_alive(connection)
             await moments.read_all(connection)

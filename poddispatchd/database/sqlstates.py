@@ -149,7 +149,7 @@ def os_words(error: BaseException) -> str:
     text = _CALL_FAILED.sub(
         lambda found: _call_failed(found, code), text.removeprefix("Multiple exceptions: ")
     )
-    return printable(text).rstrip(".") or type(error).__name__
+    return printable(text).rstrip(".") or _condition(error)
 
 
 def _call_failed(found: re.Match[str], code: int | None) -> str:

@@ -15,11 +15,14 @@ from msgspec import Struct
 
 from poddispatchd import __version__
 from poddispatchd.config.notification import EventsSettings
+from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.outgoing_events import OutgoingEvent
 from poddispatchd.domain.signature import signature_headers, signing_key
 from poddispatchd.errors import DeliveryError, ServiceUnreachableError
 from poddispatchd.notify.command import run_hook
 from poddispatchd.runner.connections import bound
+
+_REMEDIES = Remedies(name="put a name that it holds into events.url", authority="set events.ca_file to")
 
 _MOST_READ = 2000
 """Bytes of an answer that are read: enough for a person who tries."""
@@ -81,9 +84,9 @@ async def _post(settings: EventsSettings, event: OutgoingEvent, now: datetime) -
             http.post(url, data=body, headers=headers, allow_redirects=False) as answer,
         ):
             return _judged(host, answer, await _beginning(answer))
-    except aiohttp.ClientConnectorCertificateError:
-        words = f"The certificate of {host} is not trusted: see events.ca_file."
-        raise ServiceUnreachableError(words) from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        words = words_of(error.certificate_error, _REMEDIES)
+        raise ServiceUnreachableError(f"The certificate of {host} {words}.") from None
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         reason = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
         raise ServiceUnreachableError(f"{host} cannot be reached ({reason}).") from None

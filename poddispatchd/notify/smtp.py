@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from poddispatchd.config.notification import MailSettings
+from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.mail_addresses import address_of, domain_of, sender_of
 from poddispatchd.domain.notices import Mail
@@ -37,6 +38,8 @@ from poddispatchd.notify.mail_words import (
 
 _POLICY = SMTP.clone(cte_type="7bit")
 """Every server takes plain ASCII."""
+
+_REMEDIES = Remedies(name="put a name that it holds into mail.host", authority="set mail.ca_file to")
 
 _LONGEST_SEND = 120.0
 """Seconds for one mail: each of its recipients may cost the time of an answer."""
@@ -221,7 +224,9 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
             await client.connect()
     except (SMTPException, OSError, ValueError) as error:
         client.close()
-        raise DeliveryError(f"{where}: {error_words(error)}") from error
+        found = _certificate_error(error)
+        words = error_words(error) if found is None else f"its certificate {words_of(found, _REMEDIES)}"
+        raise DeliveryError(f"{where}: {words}") from error
     try:
         yield MailServer(client)
     finally:
@@ -250,6 +255,13 @@ def _tls(settings: MailSettings) -> ssl.SSLContext:
     if settings.ca_file is not None:
         context.load_verify_locations(cafile=settings.ca_file)
     return context
+
+
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The one behind an error of the library."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _is_final(code: int) -> bool:

@@ -81,7 +81,9 @@ def submission_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerMana
             return AnswerLostError(
                 f"The proxy before runner manager {name} did not get {whose} ({answer.status})."
             )
-        case 400 | 422 if not answer.is_html:
+        # A web server that is asked without TLS at its TLS port answers 400, too, some of them in plain text:
+        # no task may fail for that.
+        case 400 | 422 if answer.is_json:
             return _payload_refusal(manager, answer)
         case 413:
             return PayloadRefusedError(f"Runner manager {name} finds the task too large (413).")

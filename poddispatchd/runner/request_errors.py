@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import (
     AnswerLostError,
@@ -26,8 +27,16 @@ CONNECT_TIMEOUT = 10.0
 _AFTER_SECONDS = (errno.EHOSTUNREACH, errno.ETIMEDOUT, socket.EAI_AGAIN)
 """How the system calls it when no other machine answered."""
 
-_NOT_BY_THE_RULES = range(80, 95)
-"""OpenSSL's codes of what RFC 5280 does not allow, as X509_V_ERR_MISSING_AUTHORITY_KEY_IDENTIFIER."""
+_REMEDIES = Remedies(
+    name="put a name that it holds into the manager's URL in Pod's administration",
+    authority="set runners.ca_file to",
+)
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""OpenSSL's reasons where a server answers the handshake with something else; the second since 3.4."""
+
+_OLD_TLS = ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL")
+"""Its reasons where a server knows no version of TLS that we use."""
 
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
 """What a request fails with."""
@@ -38,17 +47,10 @@ def named(error: Exception, manager: RunnerManager, method: Method) -> RunnerMan
     name = repr(manager.name)
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return RunnerManagerMisconfiguredError(
-                f"The TLS certificate of runner manager {name} {_certificate_words(error)}."
-            )
+            words = words_of(error.certificate_error, _REMEDIES)
+            return RunnerManagerMisconfiguredError(f"The TLS certificate of runner manager {name} {words}.")
         case aiohttp.ClientConnectorSSLError():
-            # A server without TLS answers the handshake with something else; anything else may pass.
-            if "WRONG_VERSION_NUMBER" in str(error):
-                return RunnerManagerMisconfiguredError(
-                    f"Runner manager {name} does not speak TLS at its address: "
-                    "its URL should start with http://."
-                )
-            return RunnerManagerUnavailableError(f"TLS with runner manager {name} failed.")
+            return _without_tls(error, name)
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
             return RunnerManagerUnavailableError(
                 f"Runner manager {name} cannot be reached: {_connect_words(error, manager)}."
@@ -57,7 +59,9 @@ def named(error: Exception, manager: RunnerManager, method: Method) -> RunnerMan
             return RunnerManagerMisconfiguredError(f"The URL of runner manager {name} cannot be used.")
         case aiohttp.ClientResponseError():
             # Not HTTP, or headers beyond all limits: the request has been sent by then.
-            return _lost(method, f"Runner manager {name} did not answer in HTTP.")
+            hint = ", as one that speaks TLS there: then its URL should start with https://"
+            hint = hint if manager.url.startswith("http:") else ""
+            return _lost(method, f"Runner manager {name} did not answer in HTTP{hint}.")
         case TimeoutError():
             return _lost(method, f"Runner manager {name} did not answer in time.")
         case aiohttp.ClientError() | OSError():
@@ -65,6 +69,22 @@ def named(error: Exception, manager: RunnerManager, method: Method) -> RunnerMan
         case _:
             words = f"met an error nobody foresaw ({type(error).__name__}): the log tells more"
             return _lost(method, f"The request to runner manager {name} {words}.")
+
+
+def _without_tls(error: aiohttp.ClientConnectorSSLError, name: str) -> RunnerManagerError:
+    """Why no TLS came about; what is not known to be a setting may pass."""
+    reason = getattr(error.os_error, "reason", None) or ""
+    if reason in _NO_TLS:
+        return RunnerManagerMisconfiguredError(
+            f"Runner manager {name} does not speak TLS at its address: its URL should start with http://."
+        )
+    if reason in _OLD_TLS:
+        return RunnerManagerMisconfiguredError(
+            f"Runner manager {name} speaks no TLS that is still in use: let its web server speak TLS 1.2 or "
+            "later."
+        )
+    told = f" ({reason.replace('_', ' ').lower()})" if reason else ""
+    return RunnerManagerUnavailableError(f"TLS with runner manager {name} failed{told}.")
 
 
 def is_silent(error: PoddispatchdError) -> bool:
@@ -88,35 +108,6 @@ def _lost(method: Method, message: str) -> RunnerManagerUnavailableError:
             return RunnerManagerUnavailableError(message)
         case "POST":
             return AnswerLostError(message)
-
-
-def _certificate_words(error: aiohttp.ClientConnectorCertificateError) -> str:
-    """What is wrong with a certificate, and what to do."""
-    found = error.certificate_error
-    reason = str(getattr(found, "verify_message", None) or "verification failed").rstrip(".")
-    match getattr(found, "verify_code", None):
-        case 9:  # X509_V_ERR_CERT_NOT_YET_VALID
-            return "is not valid yet: the clock of this machine, or of the one that made it, is wrong"
-        case 10:  # X509_V_ERR_CERT_HAS_EXPIRED
-            return (
-                "has expired, or that of an authority which signed it: renew it there, or correct the clock "
-                "of this machine"
-            )
-        case 62 | 64:  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-            return (
-                f"is for another host ({reason}): put a name that it holds into the manager's URL in Pod's "
-                "administration, or have one made for this name"
-            )
-        case int(code) if code in _NOT_BY_THE_RULES:
-            return (
-                f"is not made as RFC 5280 asks, or that of its authority is not ({reason}), which Python "
-                "refuses since 3.13: have it made anew"
-            )
-        case _:
-            return (
-                f"is not trusted ({reason}): if a private authority signed it, set runners.ca_file to that "
-                "authority's certificate"
-            )
 
 
 def _connect_words(

@@ -50,6 +50,11 @@ class HttpAnswer(Struct, frozen=True):
         """A page made for people: it comes from a reverse proxy, never from a runner manager."""
         return self.content_type in ("text/html", "application/xhtml+xml")
 
+    @property
+    def is_json(self) -> bool:
+        """What a runner manager answers, whatever is wrong."""
+        return self.content_type == "application/json"
+
 
 def route(*segments: str) -> str:
     """A path of a runner manager, each segment escaped so that it stays one segment."""

@@ -18,13 +18,16 @@ from aiohttp import web
 from poddispatchd.app import features
 from poddispatchd.app.parts import Parts
 from poddispatchd.config.notification import EventsSettings
+from poddispatchd.domain.outgoing_events import EventType, OutgoingEvent
 from poddispatchd.domain.task import TaskStatus, TaskType
-from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, ServiceUnreachableError
 from poddispatchd.notify import queue
 from poddispatchd.notify.checks import check_events
+from poddispatchd.notify.event_post import hand_over
 from poddispatchd.notify.event_sender import EventSender
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
+from tests.integration.certificates import Authority
 from tests.integration.counting import counted as statements
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.integration.notify.bench import (
@@ -38,6 +41,7 @@ from tests.integration.notify.bench import (
     settings_of,
     task_of,
 )
+from tests.integration.runner.raw_server import RawServer
 from tests.plugins.postgres import PodDatabase
 
 _SECRET = "a secret of twenty-four characters"
@@ -516,3 +520,15 @@ def test_check_wants_a_command_that_can_be_run(tmp_path: Path) -> None:
 
 def test_check_says_that_nobody_is_told() -> None:
     assert "No other program is told" in check_events(EventsSettings())
+
+
+async def test_a_certificate_that_has_expired_is_told_as_such(tmp_path: Path) -> None:
+    """Whatever was wrong, the words were to see ``events.ca_file``."""
+    authority = Authority("a private one")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    event = OutgoingEvent("1", EventType.TASK_FAILED, datetime.now(UTC), "A task failed.")
+    async with RawServer([], tls=authority.server(tmp_path, begins=-2, ends=-1)) as server:
+        settings = EventsSettings.read({"url": server.url, "ca_file": str(tmp_path / "ca.pem")})
+        with pytest.raises(ServiceUnreachableError, match="certificate of localhost has expired") as told:
+            await hand_over(settings, event, now=datetime.now(UTC))
+    assert "events.ca_file" not in str(told.value)

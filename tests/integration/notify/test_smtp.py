@@ -16,6 +16,7 @@ from poddispatchd.errors import ConfigurationError, DeliveryError, DeliveryRefus
 from poddispatchd.notify import smtp
 from poddispatchd.notify.checks import check_mail
 from poddispatchd.notify.smtp import Envelope, Sent, _own_name, mail_server
+from tests.integration.certificates import Authority
 from tests.integration.notify.bench import PASSWORD, USER, Postbox, mail_settings, postbox
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -135,6 +136,23 @@ async def test_mail_goes_encrypted_with_a_login(tmp_path: Path, security: str) -
             async with mail_server(structs.replace(known, ca_file=None)):
                 raise AssertionError("an unknown authority was trusted")
     assert (len(box.received), box.logins) == (1, 1)
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_a_certificate_that_has_expired_is_told_with_what_mends_it(
+    tmp_path: Path, security: str
+) -> None:
+    """It was told in the words of OpenSSL, with the line of its source."""
+    authority = Authority("a private one")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    context = authority.server(tmp_path, begins=-2, ends=-1)
+    encrypted = postbox(starttls=context) if security == "starttls" else postbox(tls=context)
+    async with encrypted as box:
+        known = settings(box, host="localhost", security=security, ca_file=str(tmp_path / "ca.pem"))
+        with pytest.raises(DeliveryError, match=r"its certificate has expired.*: renew it there") as told:
+            async with mail_server(known):
+                raise AssertionError("it was trusted")
+    assert "_ssl.c" not in str(told.value)
 
 
 async def test_the_check_logs_in_and_says_what_it_found() -> None:

@@ -3,93 +3,22 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event as Signal
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 from poddispatchd.config.model import RunnersSettings
-from poddispatchd.errors import RunnerManagerMisconfiguredError
+from poddispatchd.errors import AnswerLostError, RunnerManagerMisconfiguredError
 from poddispatchd.observability.events import Event
 from poddispatchd.runner import authorities
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.connections import open_session
+from tests.integration.certificates import Authority, refusing
 from tests.integration.runner.raw_server import RawServer
 from tests.integration.runner.test_client_on_the_wire import BODY, TAKEN
 from tests.unit.runner.managers import manager
-
-_DAY = timedelta(days=1)
-_SIGNS = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
-"""What the key of an authority is for."""
-
-
-class Authority:
-    """A private one, with a key of its own."""
-
-    def __init__(self, name: str) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        public = self._key.public_key()
-        self._identifier = x509.SubjectKeyIdentifier.from_public_key(public)
-        own = self._builder(self._name, public, -1, 1)
-        own = own.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        own = own.add_extension(_SIGNS, critical=True).add_extension(self._identifier, critical=False)
-        self.certificate = own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, begins: int, ends: int
-    ) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        return x509.CertificateBuilder(
-            self._name, subject, key, x509.random_serial_number(), now + begins * _DAY, now + ends * _DAY
-        )
-
-    def server(
-        self,
-        tmp_path: Path,
-        *,
-        host: str = "localhost",
-        begins: int = -1,
-        ends: int = 1,
-        by_the_rules: bool = True,
-    ) -> ssl.SSLContext:
-        """A server with a certificate of this authority for a host; days from now.
-
-        ``by_the_rules``: with the identifier of its authority's key, as RFC 5280 asks.
-        """
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a runner manager")])
-        made = self._builder(name, key.public_key(), begins, ends)
-        made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        if by_the_rules:
-            signed_by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
-            made = made.add_extension(signed_by, critical=False)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        file = tmp_path / "server.pem"
-        file.write_bytes(
-            private + made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
 
 
 def _write(file: Path, certificates: bytes) -> None:
@@ -199,3 +128,46 @@ async def test_a_certificate_that_its_authority_cannot_help_is_told_with_what_ca
             await client.execute(manager(server.url), BODY)
 
     assert "runners.ca_file" not in str(refused.value)
+
+
+async def test_a_chain_without_what_is_between_is_told_with_what_the_server_lacks(
+    client: RunnerClient, authority: Authority, tmp_path: Path
+) -> None:
+    """Whoever had the authority's certificate in ``runners.ca_file`` was told to put it there."""
+    between = Authority("between", signed_by=authority)
+    async with RawServer([TAKEN], tls=between.server(tmp_path)) as server:
+        with pytest.raises(RunnerManagerMisconfiguredError, match="have the server send those between them"):
+            await client.execute(manager(server.url), BODY)
+    async with RawServer([TAKEN], tls=between.server(tmp_path, chain=between.certificate)) as server:
+        await client.execute(manager(server.url), BODY)
+
+
+async def test_a_server_with_old_tls_alone_is_told_as_such(
+    client: RunnerClient, authority: Authority, tmp_path: Path
+) -> None:
+    """It was called down: 'TLS failed'."""
+    connector = client._session.connector
+    assert isinstance(connector, authorities.TrustingConnector)
+    connector._authorities.context.minimum_version = ssl.TLSVersion.TLSv1_3
+    tls = authority.server(tmp_path)
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        refusing(tls) as port,
+        pytest.raises(RunnerManagerMisconfiguredError, match="let its web server speak TLS 1"),
+    ):
+        await client.execute(manager(f"https://localhost:{port}"), BODY)
+
+
+async def test_a_server_that_answers_http_with_tls_is_told_with_its_right_address(
+    client: RunnerClient,
+) -> None:
+    async def alert(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"\x15\x03\x01\x00\x02\x02\x46")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(alert, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(AnswerLostError, match="its URL should start with https://"):
+            await client.execute(manager(f"http://localhost:{port}"), BODY)

@@ -204,6 +204,28 @@ def test_a_host_that_cannot_be_read_leaves_no_address_that_would_lead_elsewhere(
     assert "secret" not in str(imported.notes)
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "places"),
+    [
+        ("pg1,pg2", "5433", "pg1:5433,pg2:5433"),
+        ("pg1,pg2", "5433,5434", "pg1:5433,pg2:5434"),
+        ("pg1,pg2", "", "pg1,pg2"),
+        ("::1", "5432", "[::1]:5432"),
+        ("::1,pg2", "5432", "[::1]:5432,pg2:5432"),
+    ],
+)
+def test_each_of_several_servers_keeps_its_port(host: str, port: str, places: str) -> None:
+    """The port of all was given to the last one, and two ports made another host."""
+    text = _DATABASE.replace("db.example.org", host).replace("5432}}", f"'{port}'}}}}")
+    assert _dsn(text) == f"postgresql://pod:secret@{places}/pod"
+
+
+def test_the_authorities_of_the_system_are_asked_for_as_a_file() -> None:
+    imported = _imported(_with("{'sslmode': 'verify-full', 'sslrootcert': 'system'}"))
+    assert str(imported.tree["database"]["dsn"]).endswith("/pod?sslmode=verify-full")
+    assert any("sslrootcert=/etc/ssl/certs/ca-certificates.crt" in note for note in imported.notes)
+
+
 def test_a_value_set_item_by_item_counts() -> None:
     assert _dsn(_DATABASE + "DATABASES['default']['HOST'] = 'other.example.org'") == (
         "postgresql://pod:secret@other.example.org:5432/pod"

@@ -112,6 +112,7 @@ _ALLOWED = {
     "cli/environment_files.py": "reads the files of variables that the unit names",
     "cli/terminal.py": "opens standard streams that were closed, or that nobody reads any more",
     "config/loading.py": "reads the configuration",
+    "database/connect_errors.py": "looks which certificate or key of the address cannot be read",
     "database/migration.py": "reads the statements that come with the package",
     "database/queries.py": "reads the statements that come with the package",
     "observability/log_stream.py": "opens the daemon's own standard error once more",

@@ -207,8 +207,17 @@ def test_a_refused_task_type_is_told_even_beside_the_webhook_address() -> None:
     assert type(refused(answer(422, {"detail": findings}))) is PayloadRefusedError
 
 
-def test_the_400_page_of_a_proxy_is_a_misconfiguration() -> None:
-    assert type(refused(page(400))) is RunnerManagerMisconfiguredError
+@pytest.mark.parametrize(
+    "given",
+    [
+        page(400),
+        HttpAnswer(400, "", b"Client sent an HTTP request to an HTTPS server.\n"),
+        HttpAnswer(400, "text/plain", b""),
+    ],
+)
+def test_the_400_of_a_web_server_is_a_misconfiguration(given: HttpAnswer) -> None:
+    """Every task failed at a manager whose URL had http:// for https://, and a web server without HTML."""
+    assert type(refused(given)) is RunnerManagerMisconfiguredError
 
 
 @pytest.mark.parametrize("status", [400, 422, 500, 503, 418])

@@ -1,0 +1,176 @@
+"""Why no connection to PostgreSQL came about: in words that say what to change, and in which of our errors.
+
+What only a person can change on this machine ends the start. Everything else is waited for: certificates of
+the server, and the server itself, are renewed by others. While a daemon runs all of it is waited for, since
+files are replaced and passwords changed.
+"""
+
+import os
+import ssl
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from poddispatchd.database.hosts import NoHostError, NotWritableError
+from poddispatchd.database.sqlstates import (
+    DRIVER_ERRORS,
+    first_line,
+    os_words,
+    printable,
+    translate_connecting,
+)
+from poddispatchd.domain.certificates import Remedies, words_of
+from poddispatchd.domain.secret import SecretStr
+from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
+
+CONNECT_ERRORS = (*DRIVER_ERRORS, ValueError)
+"""Everything that the driver raises while a connection begins."""
+
+_REFUSED = (
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.exceptions.ClientConfigurationError,
+)
+
+_UNKNOWN_PARAMETERS = (asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError)
+"""What PostgreSQL says to a parameter of an address that is one of libpq's alone, or has no such value."""
+
+_FILES = {
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcrl": "PGSSLCRL",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+}
+"""Parameters that name a file, and the variables that do so in their place."""
+
+_REMEDIES = Remedies(
+    name="put a name that it holds into database.dsn", authority="set sslrootcert in database.dsn to"
+)
+
+_OLD_TLS = ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL")
+
+_ATTRIBUTES = "target_session_attrs must be any, primary, read-write, standby, prefer-standby or read-only"
+
+_SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
+
+_NOT_AN_ADDRESS = "it is not a PostgreSQL address (postgresql://user@host/name)"
+
+
+def at_the_start(error: BaseException, dsn: SecretStr) -> ConfigurationError | DatabaseError:
+    """The error of ours for one of ``CONNECT_ERRORS`` before there was any connection."""
+    words = _to_be_changed_here(error, dsn)
+    return while_running(error, dsn) if words is None else ConfigurationError(f"database.dsn: {words}.")
+
+
+def while_running(error: BaseException, dsn: SecretStr) -> DatabaseError:
+    """The same once there was one: nothing of it ends the daemon."""
+    words = _to_be_changed_there(error)
+    if words is None and not isinstance(error, asyncpg.PostgresError):
+        words = _to_be_changed_here(error, dsn)
+    if words is None:
+        return translate_connecting(error)
+    return DatabaseUnavailableError(f"The database cannot be reached: {words}.")
+
+
+def _to_be_changed_here(error: BaseException, dsn: SecretStr) -> str | None:
+    """What somebody must change on this machine; None where it is no matter of ours."""
+    if isinstance(error, _REFUSED):
+        words = first_line(error)
+        # The driver's words for this have the inner life of Python in them.
+        return _ATTRIBUTES if words.startswith("target_session_attrs") else words
+    if isinstance(error, _UNKNOWN_PARAMETERS):
+        return f"{first_line(error)}: the server knows none such, so take it out (some are libpq's own)"
+    if isinstance(error, (NoHostError, ssl.SSLCertVerificationError)):
+        return None
+    if isinstance(error, PermissionError) and ".postgresql" in str(error.filename):
+        return (
+            f"the client's certificate {error.filename} cannot be read by this user: set HOME to a directory "
+            "that it can read, or none"
+        )
+    if isinstance(error, OSError):
+        return _about_files(error, dsn)
+    return _NOT_AN_ADDRESS if isinstance(error, ValueError) else None
+
+
+def _about_files(error: OSError, dsn: SecretStr) -> str | None:
+    """What is wrong with a certificate or a key of ours; None where the error is not about one."""
+    if isinstance(error, ssl.SSLError):
+        if error.library == "SSL" or not error.library:
+            return None
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return "sslkey is not the key of sslcert"
+        named = " or ".join(_files_of(dsn.get_secret_value())) or "~/.postgresql"
+        return f"{named} holds no certificate or key that can be used ({_reason(error)})"
+    if not isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
+        return None
+    for name, path in _files_of(dsn.get_secret_value()).items():
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as why:
+            if path == "system":
+                return f"{name}=system is not known here, name a file ({_SYSTEM} in Debian)"
+            return f"{name}: {printable(path)} cannot be read ({os_words(why).lower()})"
+        if isinstance(error, IsADirectoryError) and os.path.isdir(path):  # noqa: PTH112 - a name of any form
+            return f"{name}: {printable(path)} is a directory, and must be a file"
+    return None
+
+
+def _files_of(dsn: str) -> dict[str, str]:
+    try:
+        given = parse_qs(urlsplit(dsn).query)
+    except ValueError:
+        given = {}
+    found = {
+        name: given[name][-1] if name in given else os.environ.get(of, "") for name, of in _FILES.items()
+    }
+    return {name: path for name, path in found.items() if path}
+
+
+def _to_be_changed_there(error: BaseException) -> str | None:
+    """What somebody must change at the server, as far as it is TLS or what its address asks for."""
+    match error:
+        case NotWritableError():
+            return (
+                "its server cannot be written to, as target_session_attrs asks: wait for the switch-over, or "
+                "correct database.dsn"
+            )
+        case NoHostError():
+            return "; ".join(f"{host}: {_reason_of(each)}" for host, each in error.met)
+        case ssl.SSLCertVerificationError():
+            return f"the certificate of its server {words_of(error, _REMEDIES)}"
+        case ssl.SSLError() if error.reason in _OLD_TLS:
+            return "its server speaks no TLS that is still in use: let it speak TLS 1.2 or later"
+        case ssl.SSLError() if "ALERT" in (reason := error.reason or "") and _is_about_ours(reason):
+            return f"its server does not take our certificate ({_reason(error)}): see sslcert in database.dsn"
+        case ssl.SSLError() if error.library == "SSL":
+            return f"TLS with its server failed ({_reason(error)})"
+        case ConnectionError() if "rejected SSL upgrade" in str(error):
+            return (
+                "its server takes no TLS, and sslmode in database.dsn asks for it: turn ssl on there, or "
+                "take sslmode out where nobody can listen on the way"
+            )
+        case asyncpg.ConnectionDoesNotExistError() if isinstance(error.__cause__, ssl.SSLError):
+            # In TLS 1.3 the server looks at our certificate after the handshake.
+            return _to_be_changed_there(error.__cause__)
+        case asyncpg.exceptions.TargetServerAttributeNotMatched():
+            return "none of its servers is what target_session_attrs in database.dsn asks for"
+        case _:
+            return None
+
+
+def _reason_of(error: BaseException) -> str:
+    """Why one of several servers is not used, without a full stop."""
+    if isinstance(error, NotWritableError):
+        return "cannot be written to"
+    words = _to_be_changed_there(error) or str(translate_connecting(error))
+    return words.removeprefix("The database cannot be reached: ").rstrip(".")
+
+
+def _is_about_ours(alert: str) -> bool:
+    return "CERTIFICATE" in alert or alert.endswith(("UNKNOWN_CA", "ACCESS_DENIED"))
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """OpenSSL's name of what happened; its text has places of its source in it."""
+    return str(error.reason or "no reason given").replace("_", " ").lower()

@@ -1,0 +1,34 @@
+"""The servers of an address, in every way to write several."""
+
+import pytest
+
+from poddispatchd.database.hosts import Host, several_hosts
+
+_TWO = (Host("one", 5433), Host("other", 5434))
+
+
+@pytest.mark.parametrize(
+    ("dsn", "hosts"),
+    [
+        ("postgresql://pod:p,w@one:5433,other:5434/pod", _TWO),
+        ("postgresql:///pod?host=one,other&port=5433,5434", _TWO),
+        ("postgresql:///pod?host=one:5433,other:5434", _TWO),
+        ("postgresql:///pod?host=one,other&port=5433", (Host("one", 5433), Host("other", 5433))),
+        ("postgresql://one,other/pod", (Host("one", None), Host("other", None))),
+        ("postgresql://[::1]:5433,[fd00::2]/pod", (Host("::1", 5433), Host("fd00::2", None))),
+        ("postgresql:///pod?host=/run/one,/run/other", (Host("/run/one", None), Host("/run/other", None))),
+        ("postgresql://one/pod", ()),
+        ("postgresql://one:5433/pod?host=a,b", ()),
+        ("postgresql:///pod", ()),
+        ("postgresql://one,/pod", ()),
+        ("postgresql://one:x,other:y/pod", ()),
+    ],
+)
+def test_the_servers_of_an_address_are_found_however_they_are_written(
+    dsn: str, hosts: tuple[Host, ...]
+) -> None:
+    assert several_hosts(dsn) == hosts
+
+
+def test_a_server_is_told_as_in_an_address() -> None:
+    assert [str(host) for host in (Host("::1", 5432), Host("one", None))] == ["[::1]:5432", "one"]
