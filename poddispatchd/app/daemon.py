@@ -20,11 +20,10 @@ from poddispatchd.build import FULL_VERSION
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import (
-    DatabaseUnavailableError,
+    MAY_PASS,
     PodUnfitError,
     RowLockedError,
     SchemaChangedError,
-    SessionEndedError,
     TaskEndedError,
 )
 from poddispatchd.observability.events import Event
@@ -159,7 +158,7 @@ class Daemon:
                 if told != (told := str(error)):
                     log.warning(Event.SCHEMA_CHANGED, reason=told)
                 self._wait_for(f"Waiting for Pod's tables: {error}")
-            except (DatabaseUnavailableError, RowLockedError, SchemaChangedError, SessionEndedError) as error:
+            except (*MAY_PASS, RowLockedError, SchemaChangedError) as error:
                 # A table of Pod's that is being altered cannot be had for a while: that passes as well.
                 log.warning(Event.DATABASE_DOWN, error=str(error))
                 self._wait_for(f"Waiting for the database: {error}")

@@ -10,6 +10,7 @@ from poddispatchd.errors import (
     DatabaseUnavailableError,
     RowLockedError,
     SchemaChangedError,
+    StatementEndedError,
     ValuesRefusedError,
 )
 
@@ -39,9 +40,9 @@ def _error(sqlstate: str, **fields: str) -> asyncpg.PostgresError:
         ("25P03", DatabaseUnavailableError),
         ("25006", DatabaseStateError),
         ("53100", DatabaseStateError),
-        ("53200", DatabaseStateError),
-        ("57014", DatabaseStateError),
-        ("58030", DatabaseStateError),
+        ("53200", StatementEndedError),
+        ("57014", StatementEndedError),
+        ("58030", StatementEndedError),
         ("55P03", RowLockedError),
         ("40P01", RowLockedError),
         ("42703", SchemaChangedError),
