@@ -51,19 +51,20 @@ async def test_a_result_that_the_database_refuses_is_not_fetched_again_with_each
     """Whenever another result was imported it was brought forward, however long it should have waited."""
     odd = await here.ready()
     await here.execute(CANCEL.format(condition=f"NEW.id = {odd} AND NEW.status = 'completed'"))
-    importer, dues = await here.import_due(), []
-    for _ in range(3):
+    importer, waits = await here.import_due(), []
+    for _ in range(2):
+        await here.execute("UPDATE poddispatchd.import SET next_attempt_at = now() WHERE state = 'open'")
+        await here.import_due(importer)
         await here.execute(
-            "UPDATE poddispatchd.import SET obstructed_since = now() - interval '1 hour',"
-            " next_attempt_at = now() + interval '10 minutes' WHERE task_pk = $1",
+            "UPDATE poddispatchd.import SET next_attempt_at = now() + interval '10 minutes' WHERE task_pk = $1",
             odd,
         )
         await here.ready()
         await here.import_due(importer)
-        waits = "SELECT next_attempt_at > now() + interval '5 minutes' FROM poddispatchd.import"
-        dues.append(not await here.value(f"{waits} WHERE task_pk = $1", odd))
-        await here.import_due(importer)
-    assert dues[1:] == [False, False]
+        is_long = "SELECT next_attempt_at > now() + interval '5 minutes' FROM poddispatchd.import"
+        waits.append(await here.value(f"{is_long} WHERE task_pk = $1", odd))
+    # The first time what kept it may have gone.
+    assert waits == [False, True]
 
 
 async def test_an_end_over_which_the_server_cancels_a_statement_holds_up_no_other(here: Bench) -> None:
