@@ -91,6 +91,8 @@ FROM poddispatchd.own_task WHERE not_before > now() AND not_before <= now() + in
 -- name: new_own_tasks
 -- Those that wait or were added within so many seconds: after a restart of all that failed, or a first start beside as
 -- many that hung, there are as many others as tasks in the queue. A row of NULL says that some were put back.
+-- Both conditions are about times, and each has its index; by ids, one that was committed late would be overlooked. Here such
+-- a one has the time at which its transaction began, as its row of Pod's has, and needs no grace when it is not new any more.
 SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
 FROM poddispatchd.own_task WHERE not_before > now() OR added_at > now() - make_interval(secs => :within)
 UNION ALL

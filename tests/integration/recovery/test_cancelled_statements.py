@@ -55,10 +55,8 @@ async def test_a_result_that_the_database_refuses_is_not_fetched_again_with_each
     for _ in range(2):
         await here.execute("UPDATE poddispatchd.import SET next_attempt_at = now() WHERE state = 'open'")
         await here.import_due(importer)
-        await here.execute(
-            "UPDATE poddispatchd.import SET next_attempt_at = now() + interval '10 minutes' WHERE task_pk = $1",
-            odd,
-        )
+        later = "UPDATE poddispatchd.import SET next_attempt_at = now() + interval '10 minutes'"
+        await here.execute(f"{later} WHERE task_pk = $1", odd)
         await here.ready()
         await here.import_due(importer)
         is_long = "SELECT next_attempt_at > now() + interval '5 minutes' FROM poddispatchd.import"
