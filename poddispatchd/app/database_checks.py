@@ -9,12 +9,12 @@ from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import StaleTasks, TaskStatus
 from poddispatchd.errors import MAY_PASS, DatabaseError, RowLockedError, SchemaError
 from poddispatchd.journal import observations
+from poddispatchd.journal.scheduling import COMMITS_WAIT
 from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod.lock_holders import held_tables, held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.table_faults import writing_faults
 from poddispatchd.runtime import queue_tables
-from poddispatchd.runtime.leadership import COMMITS_WAIT
 from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 

@@ -164,5 +164,7 @@ WHERE refused.runner_manager_id = :runner_manager AND submission.runner_manager_
   AND submission.body <> '' AND convert_from(submission.body, 'UTF8')::jsonb -> 'parameters' ? refused.name
 
 -- name: commits_wait
--- Whether a session of this role waits for a standby server to confirm a commit.
-SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = current_user AND wait_event = 'SyncRep')
+-- Whether a session of this role waits for a standby server to confirm a commit that began :seconds seconds ago.
+SELECT EXISTS (SELECT FROM pg_stat_activity
+                WHERE usename = current_user AND wait_event = 'SyncRep'
+                  AND query_start <= clock_timestamp() - make_interval(secs => :seconds))
