@@ -42,7 +42,9 @@ READ_ONLY = "25006"
 _LONGEST = 300
 """Characters of a text of the server's while it lets nobody in yet."""
 
-_LOST = ("57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", "53300")
+_TOO_MANY_CONNECTIONS = "53300"
+
+_LOST = ("57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", _TOO_MANY_CONNECTIONS)
 """Conditions that end or refuse a session; class 08 besides."""
 
 _STATE_CLASSES = ("53", "57", "58")
@@ -86,6 +88,12 @@ _LIMIT_EXCEEDED = "54000"
 
 _NUMBERS_TRANSACTIONS = ("varsup.c", "multixact.c")
 """The sources of PostgreSQL that tell of wraparound; a value that is too long has the same code elsewhere."""
+
+_LIMITS: Mapping[str, str] = {
+    "InitializeSessionUserId": "the CONNECTION LIMIT of the role",
+    "CheckMyDatabase": "the CONNECTION LIMIT of the database",
+}
+"""By the function of PostgreSQL that refuses a session; all others go by the limit of the server."""
 
 _STATE_WORDS: Mapping[str, str] = {
     READ_ONLY: "it is read-only: where it is a standby server, wait for the switch-over or correct "
@@ -138,9 +146,20 @@ def translate_connecting(error: BaseException) -> DatabaseError:
             return state
         if isinstance(state, StatementEndedError):
             return DatabaseStateError(str(state), sqlstate=state.sqlstate)
-    words = first_line(error)
-    return DatabaseUnavailableError(
-        f"The database cannot be reached: {words}.", sqlstate=getattr(error, "sqlstate", None)
+    sqlstate = getattr(error, "sqlstate", None)
+    words = f"The database cannot be reached: {first_line(error)}."
+    if sqlstate == _TOO_MANY_CONNECTIONS:
+        words += _room_words(error)
+    return DatabaseUnavailableError(words, sqlstate=sqlstate)
+
+
+def _room_words(error: BaseException) -> str:
+    """Which limit has left no room for a session, and how many are wanted; the message is in any language."""
+    told_by = getattr(error, "server_source_function", None)
+    limit = _LIMITS.get(told_by or "", "max_connections of the server" if told_by else "the limit there")
+    return (
+        f" All that {limit} allows are taken: a daemon wants database.pool_size and one more, a command two. "
+        "Let a DBA raise it, or lower database.pool_size."
     )
 
 

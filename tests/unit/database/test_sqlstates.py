@@ -126,6 +126,27 @@ def test_a_misuse_of_the_driver_is_a_bug_unless_the_connection_has_ended() -> No
     assert _SECRET not in f"{bug}{lost}"
 
 
+@pytest.mark.parametrize(
+    ("told_by", "limit"),
+    [
+        ({"R": "InitializeSessionUserId"}, "the CONNECTION LIMIT of the role"),
+        ({"R": "CheckMyDatabase"}, "the CONNECTION LIMIT of the database"),
+        ({"R": "InitProcess"}, "max_connections of the server"),
+        ({}, "the limit there"),
+    ],
+)
+def test_a_session_too_many_is_told_with_the_limit_and_with_how_many_are_wanted(
+    told_by: dict[str, str], limit: str
+) -> None:
+    error = translate_connecting(_error("53300", M="zu viele Verbindungen", **told_by))
+    assert (type(error), error.sqlstate) == (DatabaseUnavailableError, "53300")
+    assert str(error) == (
+        f"The database cannot be reached: zu viele Verbindungen. All that {limit} allows are taken: a "
+        "daemon wants database.pool_size and one more, a command two. Let a DBA raise it, or lower "
+        "database.pool_size."
+    )
+
+
 def test_timeouts_and_refused_connections_mean_that_nobody_can_be_reached() -> None:
     for error in (TimeoutError(), TimeoutError(), ConnectionRefusedError(111, "Connection refused")):
         assert type(translate(error)) is DatabaseUnavailableError
