@@ -53,6 +53,10 @@ class DatabaseStateError(DatabaseUnavailableError):
     """The database server answers but cannot serve us now: read-only, full, out of memory, shutting down."""
 
 
+class StatementEndedError(DatabaseError):
+    """The database server ended a statement, which others need not meet: cancelled, or over a limit."""
+
+
 class SessionEndedError(DatabaseError):
     """The database ends the session over a statement, time and again, and answers others: see its log."""
 
@@ -84,6 +88,10 @@ class SchemaNewerError(SchemaError):
 
 class SchemaChangedError(SchemaError):
     """The tables are not as they were at the start: they were changed, or rights on them, since."""
+
+
+MAY_PASS = (DatabaseUnavailableError, SessionEndedError, StatementEndedError)
+"""What another try may not meet, and nothing is known to wait for."""
 
 
 # --- runner managers ----------------------------------------------------------------------------------

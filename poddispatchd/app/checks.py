@@ -6,6 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from poddispatchd.app.campaign_checks import campaign_findings
+from poddispatchd.app.connection_checks import sessions_findings
 from poddispatchd.app.database_checks import (
     held_rows_finding,
     pooler_finding,
@@ -103,6 +104,8 @@ async def _on_database(
 ) -> AsyncGenerator[CheckResult, None]:
     yield await server_finding(database)
     yield await pooler_finding(database)
+    for finding in await sessions_findings(database, pool_size=settings.database.pool_size):
+        yield finding
     try:
         capabilities = await introspect(database)
     except SchemaError as error:

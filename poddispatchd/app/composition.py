@@ -16,14 +16,13 @@ from poddispatchd.database.pool import Database
 from poddispatchd.database.read_only import ReadOnlyDatabase
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.errors import (
+    MAY_PASS,
     ConfigurationError,
     DatabaseError,
-    DatabaseUnavailableError,
     MediaSlowError,
     PodUnfitError,
     RowLockedError,
     SchemaError,
-    SessionEndedError,
 )
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
@@ -211,7 +210,7 @@ async def _own_schema(database: Database) -> None:
     try:
         for step in await migration.upgrade(database):
             log.info(Event.SCHEMA_UPGRADED, version=step.version, name=step.name)
-    except (DatabaseUnavailableError, RowLockedError, SessionEndedError):
+    except (*MAY_PASS, RowLockedError):
         raise
     except SchemaError as error:
         raise ConfigurationError(str(error)) from error
@@ -236,7 +235,7 @@ async def open_when_it_answers(resources: Resources, tell: Callable[[str], None]
     while True:
         try:
             await resources.database.open()
-        except (DatabaseUnavailableError, SessionEndedError) as error:
+        except MAY_PASS as error:
             if failures == 0:
                 log.warning(Event.DATABASE_DOWN, error=str(error))
             tell(f"Waiting for the database: {error}")

@@ -20,15 +20,15 @@ from poddispatchd.build import FULL_VERSION
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import (
-    DatabaseUnavailableError,
+    MAY_PASS,
     PodUnfitError,
     RowLockedError,
     SchemaChangedError,
-    SessionEndedError,
     TaskEndedError,
 )
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.activation import receive_sockets
+from poddispatchd.runtime.commit_watch import waits_told
 from poddispatchd.runtime.jobs import DaemonJobs, Loop
 from poddispatchd.runtime.memory import give_back_regularly
 from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job, unless
@@ -147,7 +147,7 @@ class Daemon:
         while True:
             await open_when_it_answers(ground, self._wait_for)
             try:
-                async with AsyncExitStack() as attempt:
+                async with waits_told(ground.database, self._commits_wait), AsyncExitStack() as attempt:
                     parts = await attempt.enter_async_context(assembled(ground))
                     work: DaemonJobs = features.shadow_jobs(parts) if ground.is_shadow else Jobs.of(parts)
                     await work.begin()
@@ -159,11 +159,15 @@ class Daemon:
                 if told != (told := str(error)):
                     log.warning(Event.SCHEMA_CHANGED, reason=told)
                 self._wait_for(f"Waiting for Pod's tables: {error}")
-            except (DatabaseUnavailableError, RowLockedError, SchemaChangedError, SessionEndedError) as error:
+            except (*MAY_PASS, RowLockedError, SchemaChangedError) as error:
                 # A table of Pod's that is being altered cannot be had for a while: that passes as well.
                 log.warning(Event.DATABASE_DOWN, error=str(error))
                 self._wait_for(f"Waiting for the database: {error}")
             await ground.clock.sleep(_SECOND_TRY)
+
+    def _commits_wait(self, words: str) -> None:
+        log.warning(Event.DATABASE_COMMITS_NOTHING, reason=words)
+        self._wait_for(f"Waiting for the database: {words}")
 
     def _wait_for(self, words: str) -> None:
         self._waiting = " ".join((words, *self._settings.words()))

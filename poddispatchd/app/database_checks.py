@@ -7,14 +7,14 @@ from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import StaleTasks, TaskStatus
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError, SchemaError
+from poddispatchd.errors import MAY_PASS, DatabaseError, RowLockedError, SchemaError
 from poddispatchd.journal import observations
+from poddispatchd.journal.scheduling import COMMITS_WAIT
 from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod.lock_holders import held_tables, held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.table_faults import writing_faults
 from poddispatchd.runtime import queue_tables
-from poddispatchd.runtime.leadership import COMMITS_WAIT
 from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 
@@ -146,7 +146,7 @@ async def schema_findings(database: Database) -> list[CheckResult]:
             )
     except SchemaError as error:
         return [problem("own schema", str(error))]
-    except (DatabaseUnavailableError, RowLockedError) as error:
+    except (*MAY_PASS, RowLockedError) as error:
         return unseen("own schema", error)
     except DatabaseError as error:
         return [problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]

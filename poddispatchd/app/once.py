@@ -14,6 +14,7 @@ from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import open_tasks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
+from poddispatchd.runtime.commit_watch import waits_told
 from poddispatchd.runtime.supervision import cancel_surely, unless
 
 log = structlog.get_logger(__name__)
@@ -56,7 +57,7 @@ async def run_once(
         DatabaseUnavailableError: the database does not answer.
     """
     ground, stop = create_resources(settings), stop or asyncio.Event()
-    async with assembled(ground) as parts:
+    async with waits_told(ground.database, _commits_wait), assembled(ground) as parts:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
             await unless(stop, _until_available(parts, session))
@@ -65,6 +66,10 @@ async def run_once(
             return await _pass(parts, Jobs.of(parts, budget=max_tasks, single_pass=True), stop)
         finally:
             await cancel_surely(session)
+
+
+def _commits_wait(words: str) -> None:
+    log.warning(Event.DATABASE_COMMITS_NOTHING, reason=words)
 
 
 async def _until_available(parts: Parts, session: "asyncio.Task[None]") -> None:

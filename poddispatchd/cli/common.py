@@ -111,13 +111,23 @@ async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
     database = Database(settings.database.dsn, pool_size=2)
     await database.open()
     try:
-        yield database
+        async with commits_told(database):
+            yield database
     except SchemaChangedError:
         if not await _is_of_older_release(database):
             raise
         raise SchemaError(OLDER_SCHEMA) from None
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def commits_told(database: "Database") -> AsyncIterator[None]:
+    """Say on standard error when a command waits for commits that a standby server does not confirm."""
+    from poddispatchd.runtime.commit_watch import waits_told
+
+    async with waits_told(database, lambda words: click.echo(f"poddispatchd: {words}", err=True)):
+        yield
 
 
 async def _is_of_older_release(database: "Database") -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from poddispatchd.cli.common import Context, asynchronous, config_option, pass_context
+from poddispatchd.cli.common import Context, asynchronous, commits_told, config_option, pass_context
 from poddispatchd.config.loading import DEFAULT_PATH
 from poddispatchd.config.masking import dsn_password
 from poddispatchd.database import migration
@@ -62,7 +62,8 @@ async def setup(
     database = Database(SecretStr(owner), pool_size=2)
     await database.open()
     try:
-        result = await set_up(database, plan)
+        async with commits_told(database):
+            result = await set_up(database, plan)
     finally:
         await database.close()
     click.echo(f"Role {role}: {'made' if result.made_role else 'was there'}; it has the rights it needs.")

@@ -18,6 +18,7 @@ from poddispatchd.errors import (
     DatabaseUnavailableError,
     RowLockedError,
     SchemaChangedError,
+    StatementEndedError,
     ValuesRefusedError,
 )
 
@@ -41,11 +42,17 @@ READ_ONLY = "25006"
 _LONGEST = 300
 """Characters of a text of the server's while it lets nobody in yet."""
 
-_LOST = ("57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", "53300")
+_TOO_MANY_CONNECTIONS = "53300"
+
+_LOST = ("57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", _TOO_MANY_CONNECTIONS)
 """Conditions that end or refuse a session; class 08 besides."""
 
 _STATE_CLASSES = ("53", "57", "58")
 """Insufficient resources, operator intervention, errors of the server's operating system."""
+
+_OF_A_STATEMENT = ("57014", "53200", "53400", "58030", "58P01")
+"""What one statement may meet alone: cancelled, as by statement_timeout, out of memory or over a limit of the
+configuration, or where a block or a file of its table cannot be read."""
 
 _LOCKED = ("55P03", "40P01", "40001")
 """Lock not available (also by lock_timeout), deadlock detected, serialization failure."""
@@ -82,13 +89,19 @@ _LIMIT_EXCEEDED = "54000"
 _NUMBERS_TRANSACTIONS = ("varsup.c", "multixact.c")
 """The sources of PostgreSQL that tell of wraparound; a value that is too long has the same code elsewhere."""
 
+_LIMITS: Mapping[str, str] = {
+    "InitializeSessionUserId": "the CONNECTION LIMIT of the role",
+    "CheckMyDatabase": "the CONNECTION LIMIT of the database",
+}
+"""By the function of PostgreSQL that refuses a session; all others go by the limit of the server."""
+
 _STATE_WORDS: Mapping[str, str] = {
     READ_ONLY: "it is read-only: where it is a standby server, wait for the switch-over or correct "
     "database.dsn, else turn its default_transaction_read_only off",
     "53100": "its disk is full",
-    "53200": "it is out of memory, or of room for locks (max_locks_per_transaction): its log tells which",
+    "53200": "no memory was left, or no room for locks (max_locks_per_transaction): its log tells which",
     _LIMIT_EXCEEDED: "it takes no changes, for fear of wraparound, until a DBA has vacuumed it",
-    "57014": "it cancelled a statement, by its statement_timeout or because an administrator asked",
+    "57014": "it was cancelled, by a statement_timeout or because an administrator asked",
 }
 
 _CALL_FAILED = re.compile(
@@ -131,9 +144,22 @@ def translate_connecting(error: BaseException) -> DatabaseError:
         state = _of_the_server(error)
         if isinstance(state, (DatabaseStateError, RowLockedError)):
             return state
-    words = first_line(error)
-    return DatabaseUnavailableError(
-        f"The database cannot be reached: {words}.", sqlstate=getattr(error, "sqlstate", None)
+        if isinstance(state, StatementEndedError):
+            return DatabaseStateError(str(state), sqlstate=state.sqlstate)
+    sqlstate = getattr(error, "sqlstate", None)
+    words = f"The database cannot be reached: {first_line(error)}."
+    if sqlstate == _TOO_MANY_CONNECTIONS:
+        words += _room_words(error)
+    return DatabaseUnavailableError(words, sqlstate=sqlstate)
+
+
+def _room_words(error: BaseException) -> str:
+    """Which limit has left no room for a session, and how many are wanted; the message is in any language."""
+    told_by = getattr(error, "server_source_function", None)
+    limit = _LIMITS.get(told_by or "", "max_connections of the server" if told_by else "the limit there")
+    return (
+        f" All that {limit} allows are taken: a daemon wants database.pool_size and one more, a command two. "
+        "Let a DBA raise it, or lower database.pool_size."
     )
 
 
@@ -179,6 +205,9 @@ def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
     if state.startswith("08") or state in _LOST:
         words = f"The database cannot be reached: {_condition(error)}."
         return DatabaseUnavailableError(words, sqlstate=state)
+    if state in _OF_A_STATEMENT:
+        reason = _STATE_WORDS.get(state, _condition(error))
+        return StatementEndedError(f"The database ended a statement: {reason} ({state}).", sqlstate=state)
     told_by = (error.server_source_filename or "").rpartition("/")[2]
     is_wraparound = state == _LIMIT_EXCEEDED and told_by in _NUMBERS_TRANSACTIONS
     if state == READ_ONLY or is_wraparound or state[:2] in _STATE_CLASSES:

@@ -32,8 +32,9 @@ from poddispatchd.runtime.media_health import MediaHealth
 
 _Value = TypeVar("_Value")
 
-_OF_ONE_RESULT = (RecordUnavailableError, RunnerUnreachableError)
-"""What is said of one result, or of those of one runner, while others are given: these tell nothing of it."""
+_OF_ONE_RESULT = (RecordUnavailableError, RunnerUnreachableError, DatabaseError)
+"""What is said of one result, or of those of one runner, while others are given: these tell nothing of it. So
+may be what the database says of its rows."""
 
 _WRITING = "writing of a result"
 """What is counted under this is told for as long as the result waits."""
@@ -73,12 +74,11 @@ class BlockedImports:
 
     def passed(self, import_id: ImportId, manager: ManagerId) -> set[ImportId]:
         """A result of this manager was imported; which others wait for no reason any more."""
-        at_manager = self._taken(manager)
-        self._alone |= dict.fromkeys(at_manager - {import_id})
-        _bound(self._alone)
         # A result was written: disk and database take others as well.
-        waiting = at_manager | self._taken(_SURROUNDINGS)
-        return waiting - {import_id}
+        waiting = (self._taken(manager) | self._taken(_SURROUNDINGS)) - {import_id}
+        self._alone |= dict.fromkeys(waiting)
+        _bound(self._alone)
+        return waiting
 
     def ended(self, import_id: ImportId) -> None:
         """An import waits for nothing any more."""

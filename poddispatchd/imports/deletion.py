@@ -16,8 +16,8 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import (
+    MAY_PASS,
     DatabaseError,
-    DatabaseUnavailableError,
     LeaseLostError,
     MediaSlowError,
     ResultError,
@@ -119,7 +119,7 @@ class Deletion:
                 # When all wait for their file system, the next hundred would, too.
                 if await self._tell(problems, of_path) == len(items):
                     return
-            except DatabaseUnavailableError:
+            except MAY_PASS:
                 if not tree.calls.hangs:
                     # Else imports of the same files would wait until the leases end.
                     for lease in of_path.values():

@@ -18,6 +18,11 @@ _QUERIES = load_queries(__package__, "scheduling.sql")
 PASSES_EVERY = 3600.0
 """Seconds: where no daemon runs, a CRON line of single passes comes at least so often."""
 
+COMMITS_WAIT = (
+    "The database commits nothing: it waits for a standby server (synchronous_standby_names) that does not "
+    "answer. Let a DBA bring that one back, or take it out of this setting."
+)
+
 
 class Leader(Struct, frozen=True):
     """The scheduler's current term; ``instance`` is None before the first one."""
@@ -268,6 +273,6 @@ def _wait(row: asyncpg.Record) -> Wait | None:
     return Wait(row["not_before"], row["seconds"], row["date_added"])
 
 
-async def commits_wait(connection: Connection) -> bool:
-    """Whether a commit of this role waits for a standby server, which may be gone."""
-    return bool(await connection.fetchval(*_QUERIES["commits_wait"]()))
+async def commits_wait(connection: Connection, *, seconds: float = 0.0) -> bool:
+    """Whether a commit of this role waits for a standby server, which may be gone, since so many seconds."""
+    return bool(await connection.fetchval(*_QUERIES["commits_wait"](seconds=seconds)))

@@ -51,6 +51,8 @@ class Event(StrEnum):
     """The database answers again: a full rescan follows."""
     DATABASE_DOWN = "database.down"
     """The database does not answer; logged once, not at every attempt."""
+    DATABASE_COMMITS_NOTHING = "database.commits_nothing"
+    """It waits for a standby server that does not confirm; logged once while the daemon starts."""
 
     DATABASE_RESTORED = "database.restored"
     """It is older than the media tree: the words name the tasks that run again."""

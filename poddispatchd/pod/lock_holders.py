@@ -188,10 +188,11 @@ def _who(sessions: Iterable[asyncpg.Record]) -> str:
 
 
 def _session(record: asyncpg.Record) -> str:
-    prepared = record["prepared"]
+    prepared, program = record["prepared"], record["application"]
+    own = ": a daemon, or a command of its own" if program == APPLICATION_NAME else ""
     facts = [
         f"role {printable(record['role'])}" if record["role"] else "",
-        f"program {printable(record['application'])}" if record["application"] else "",
+        f"program {printable(program)}{own}" if program else "",
         record["state"] or "",
         "" if record["seconds"] is None else f"its transaction began {_age(record['seconds'])} ago",
     ]

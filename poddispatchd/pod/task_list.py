@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
+from poddispatchd.database.session_parameters import APPLICATION_NAME
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 from poddispatchd.pod.duplicates import OTHERS
 from poddispatchd.pod.queue_order import SITE_IDS
@@ -110,7 +111,9 @@ async def pending_rows(
             first=record["first"],
             locked_by=_holder(record),
         )
-        for record in await database.fetch(*_QUERIES["waiting"](task=task, limit=limit, seconds=_HELD_FOR))
+        for record in await database.fetch(
+            *_QUERIES["waiting"](task=task, limit=limit, seconds=_HELD_FOR, ours=APPLICATION_NAME)
+        )
     ]
 
 

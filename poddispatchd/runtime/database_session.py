@@ -17,6 +17,7 @@ from poddispatchd.errors import (
     DatabaseUnavailableError,
     RowLockedError,
     SchemaNewerError,
+    StatementEndedError,
 )
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -280,7 +281,7 @@ class DatabaseSession:
     async def _give_up(self, error: DatabaseError) -> None:
         """Close the lost connection, and have the pool's not tried in vain."""
         # Where the server answers, or has closed the socket, nobody waits for it in vain.
-        answers = isinstance(error, DatabaseStateError)
+        answers = isinstance(error, DatabaseStateError | StatementEndedError)
         silent = not answers and self._connection is not None and not self._connection.is_closed()
         await self._close()
         with suppress(DatabaseError):

@@ -15,6 +15,7 @@ from poddispatchd.errors import (
     RunnerManagerError,
     SchemaError,
     SessionEndedError,
+    StatementEndedError,
     ValuesRefusedError,
 )
 from poddispatchd.observability.events import Event
@@ -37,17 +38,20 @@ _MANY = 1000
 _ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError, SessionEndedError)
 """Errors of the database that say nothing about what else can be written."""
 
-_OF_A_STATEMENT = ("57014", "53200", "53400", "58030", "58P01")
-"""States of the server that one statement may meet alone: cancelled, as by statement_timeout, out of
-memory or over a limit of the configuration, or where a block or a file of its table cannot be read."""
-
 _SEVERAL = 2
 """So many tasks are refused, with none written since, before that is taken for more than their own fault."""
 
 _FOR_MINUTES = 180.0
 """Seconds for which everything must have been refused before that is called a standstill."""
 
-_IN_WORDS = (DatabaseUnavailableError, RowLockedError, SchemaError, SessionEndedError, RunnerManagerError)
+_IN_WORDS = (
+    DatabaseUnavailableError,
+    RowLockedError,
+    SchemaError,
+    SessionEndedError,
+    StatementEndedError,
+    RunnerManagerError,
+)
 """Errors that are no bugs of ours: a sentence says all."""
 
 
@@ -258,12 +262,11 @@ def _is_about_everything(failures: _Failures, *, is_of_item: bool) -> bool:
     """Whether an error is about the database itself, whatever else was written."""
     error = failures.error
     if isinstance(error, DatabaseStateError):
-        return not (is_of_item and error.sqlstate in _OF_A_STATEMENT)
+        return True
     # The session tells of a lost one. Here a job met it while others are answered, or one item did; and the
     # trigger of one item's row may name a column that is gone.
-    return (
-        isinstance(error, DatabaseUnavailableError | SchemaError) and not is_of_item and not failures.is_aside
-    )
+    is_about_a_job = isinstance(error, DatabaseUnavailableError | SchemaError | StatementEndedError)
+    return is_about_a_job and not is_of_item and not failures.is_aside
 
 
 def _is_refused(error: Exception) -> bool:

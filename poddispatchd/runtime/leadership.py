@@ -6,6 +6,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database import migration
 from poddispatchd.database.connections import Connection
 from poddispatchd.journal import scheduling
+from poddispatchd.journal.scheduling import COMMITS_WAIT
 from poddispatchd.observability.events import Event
 
 log = structlog.get_logger(__name__)
@@ -25,12 +26,6 @@ _AFTER_A_LEASE = 0.1
 HELD = (
     "Another database session holds the row of poddispatchd.leader: while it does, no daemon can go on "
     "scheduling. Find it in pg_stat_activity (state 'idle in transaction')."
-)
-
-
-COMMITS_WAIT = (
-    "The database commits nothing: it waits for a standby server (synchronous_standby_names) that does not "
-    "answer. Let a DBA bring that one back, or take it out of this setting."
 )
 
 

@@ -91,6 +91,8 @@ FROM poddispatchd.own_task WHERE not_before > now() AND not_before <= now() + in
 -- name: new_own_tasks
 -- Those that wait or were added within so many seconds: after a restart of all that failed, or a first start beside as
 -- many that hung, there are as many others as tasks in the queue. A row of NULL says that some were put back.
+-- Both conditions are about times, and each has its index; by ids, one that was committed late would be overlooked. Here such
+-- a one has the time at which its transaction began, as its row of Pod's has, and needs no grace when it is not new any more.
 SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
 FROM poddispatchd.own_task WHERE not_before > now() OR added_at > now() - make_interval(secs => :within)
 UNION ALL
@@ -162,5 +164,7 @@ WHERE refused.runner_manager_id = :runner_manager AND submission.runner_manager_
   AND submission.body <> '' AND convert_from(submission.body, 'UTF8')::jsonb -> 'parameters' ? refused.name
 
 -- name: commits_wait
--- Whether a session of this role waits for a standby server to confirm a commit.
-SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = current_user AND wait_event = 'SyncRep')
+-- Whether a session of this role waits for a standby server to confirm a commit that began :seconds seconds ago.
+SELECT EXISTS (SELECT FROM pg_stat_activity
+                WHERE usename = current_user AND wait_event = 'SyncRep'
+                  AND query_start <= clock_timestamp() - make_interval(secs => :seconds))

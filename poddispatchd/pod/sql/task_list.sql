@@ -37,7 +37,8 @@ SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added
 -- name: waiting
 -- The pending task :task, or the first :limit of the queue, with the sites of their videos or recorders, and the tasks of the
 -- same type and source that come first or run already. Whoever has changed or locked a row and not committed for :seconds
--- seconds is named; of other roles' sessions the server tells the process only.
+-- seconds is named; of other roles' sessions the server tells the process only. A session of :ours that holds it while it waits for
+-- somebody else stands for that one; one that waits for nobody is about to be done.
 WITH chosen AS MATERIALIZED (
     SELECT task.*, task.xmax AS locker
       FROM runner_manager_task AS task
@@ -57,9 +58,13 @@ SELECT task.id, task.type, task.date_added, task.rank, task.video_id, task.recor
       WHERE other.status IN ('pending', 'running', 'warning')
  ) AS same_source
   LEFT JOIN LATERAL (
-     SELECT activity.pid, activity.application_name, activity.usename, activity.xact_start
+     SELECT who.pid, who.application_name, who.usename, who.xact_start
        FROM pg_locks AS held
        JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+       JOIN pg_stat_activity AS who
+         ON who.application_name IS DISTINCT FROM :ours
+        AND CASE WHEN activity.application_name = :ours THEN who.pid = ANY (pg_blocking_pids(activity.pid))
+                 ELSE who.pid = activity.pid END
       WHERE held.locktype = 'transactionid' AND held.granted AND held.transactionid = task.locker
         AND coalesce(activity.xact_start < now() - make_interval(secs => :seconds), true)
       LIMIT 1

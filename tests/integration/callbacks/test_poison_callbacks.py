@@ -20,6 +20,7 @@ from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.callbacks.bench import Bench, bench
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
+from tests.integration.cancelling import CANCEL
 from tests.integration.pod import rows
 
 _POISON = "t-0"
@@ -98,6 +99,20 @@ async def test_a_callback_that_hangs_has_a_time_of_its_own(pod: Pod, monkeypatch
             "SELECT last_error FROM poddispatchd.callback WHERE state = 'open'"
         )
         assert words == "It took longer than 1 s."
+
+
+async def test_a_callback_whose_statement_the_server_cancels_holds_up_no_other(pod: Pod) -> None:
+    """It ended each look at the inbox, and the inbox rested for up to a minute."""
+    async with bench(pod.database) as webhook:
+        await _three_failures(pod, webhook)
+        await pod.connection.execute(CANCEL.format(condition=f"NEW.task_id = '{_POISON}'"))
+        await webhook.inbox.step()
+        assert await _states(pod) == {_POISON: ("open", 0), "t-1": ("applied", 1), "t-2": ("applied", 1)}
+
+        await pod.connection.execute("DROP FUNCTION cancel CASCADE")
+        await _due_again(pod)
+        await webhook.inbox.step()
+        assert (await _states(pod))[_POISON] == ("applied", 1)
 
 
 async def test_a_row_that_nobody_can_read_holds_up_no_other(pod: Pod) -> None:

@@ -140,7 +140,7 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "purgeable": {"added_before": _LONG_AGO},
     },
     "trigger.sql": {"facts": {}},
-    "task_list.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0}},
+    "task_list.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0, "ours": "poddispatchd"}},
     "ended.sql": {"open": {}},
     "workload.sql": {"waiting_work": {"limit": 300}, "running_work": {"limit": 1000}},
 }

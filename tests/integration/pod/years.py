@@ -97,11 +97,11 @@ def nodes(plan: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         yield from nodes(child)
 
 
-def rows_read(plan: Mapping[str, object]) -> float:
-    """How many rows of ``runner_manager_task`` a statement has read, those thrown away included."""
+def rows_read(plan: Mapping[str, object], table: str = "runner_manager_task") -> float:
+    """How many rows of a table a statement has read, those thrown away included."""
     read = 0.0
     for node in nodes(plan):
-        if node.get("Relation Name") == "runner_manager_task":
+        if node.get("Relation Name") == table:
             rows, removed, loops = (
                 float(str(node.get(key, 0)))
                 for key in ("Actual Rows", "Rows Removed by Filter", "Actual Loops")

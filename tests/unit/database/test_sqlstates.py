@@ -10,6 +10,7 @@ from poddispatchd.errors import (
     DatabaseUnavailableError,
     RowLockedError,
     SchemaChangedError,
+    StatementEndedError,
     ValuesRefusedError,
 )
 
@@ -39,9 +40,9 @@ def _error(sqlstate: str, **fields: str) -> asyncpg.PostgresError:
         ("25P03", DatabaseUnavailableError),
         ("25006", DatabaseStateError),
         ("53100", DatabaseStateError),
-        ("53200", DatabaseStateError),
-        ("57014", DatabaseStateError),
-        ("58030", DatabaseStateError),
+        ("53200", StatementEndedError),
+        ("57014", StatementEndedError),
+        ("58030", StatementEndedError),
         ("55P03", RowLockedError),
         ("40P01", RowLockedError),
         ("42703", SchemaChangedError),
@@ -123,6 +124,27 @@ def test_a_misuse_of_the_driver_is_a_bug_unless_the_connection_has_ended() -> No
     assert type(bug) is DatabaseError
     assert type(lost) is DatabaseUnavailableError
     assert _SECRET not in f"{bug}{lost}"
+
+
+@pytest.mark.parametrize(
+    ("told_by", "limit"),
+    [
+        ({"R": "InitializeSessionUserId"}, "the CONNECTION LIMIT of the role"),
+        ({"R": "CheckMyDatabase"}, "the CONNECTION LIMIT of the database"),
+        ({"R": "InitProcess"}, "max_connections of the server"),
+        ({}, "the limit there"),
+    ],
+)
+def test_a_session_too_many_is_told_with_the_limit_and_with_how_many_are_wanted(
+    told_by: dict[str, str], limit: str
+) -> None:
+    error = translate_connecting(_error("53300", M="zu viele Verbindungen", **told_by))
+    assert (type(error), error.sqlstate) == (DatabaseUnavailableError, "53300")
+    assert str(error) == (
+        f"The database cannot be reached: zu viele Verbindungen. All that {limit} allows are taken: a "
+        "daemon wants database.pool_size and one more, a command two. Let a DBA raise it, or lower "
+        "database.pool_size."
+    )
 
 
 def test_timeouts_and_refused_connections_mean_that_nobody_can_be_reached() -> None:

@@ -12,6 +12,7 @@ from poddispatchd.errors import (
     DatabaseUnavailableError,
     RowLockedError,
     SchemaError,
+    StatementEndedError,
     ValuesRefusedError,
 )
 from poddispatchd.observability.events import Event
@@ -159,7 +160,7 @@ def test_a_statement_refused_for_one_row_while_others_are_written_does_not_end_r
     [
         DatabaseError("It was refused.", sqlstate="P0001"),
         SchemaError("A column that a trigger names is gone."),
-        DatabaseStateError("Its trigger takes too long.", sqlstate="57014"),
+        StatementEndedError("Its trigger takes too long.", sqlstate="57014"),
     ],
 )
 def test_one_task_that_is_refused_for_good_never_ends_readiness_though_nothing_else_is_written(
@@ -180,7 +181,12 @@ def test_one_task_that_is_refused_for_good_never_ends_readiness_though_nothing_e
 
 
 @pytest.mark.parametrize(
-    "error", [DatabaseError("A row cannot be deleted."), SchemaError("A right is gone.")]
+    "error",
+    [
+        DatabaseError("A row cannot be deleted."),
+        SchemaError("A right is gone."),
+        StatementEndedError("A forecast was cancelled.", sqlstate="57014"),
+    ],
 )
 def test_what_other_work_does_not_need_never_ends_readiness(error: DatabaseError) -> None:
     incidents = Incidents(_Clock())

@@ -25,6 +25,7 @@ def _refused(cause: asyncpg.PostgresError) -> DatabaseError:
         (_refused(asyncpg.UndefinedColumnError(_SECRET)), False),
         (_refused(asyncpg.InsufficientPrivilegeError(_SECRET)), False),
         (_refused(asyncpg.DiskFullError(_SECRET)), False),
+        (_refused(asyncpg.QueryCanceledError(_SECRET)), False),
         (_refused(asyncpg.ReadOnlySQLTransactionError(_SECRET)), False),
         (_refused(asyncpg.LockNotAvailableError(_SECRET)), False),
         (DatabaseUnavailableError(), False),
