@@ -9,8 +9,9 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk
-from poddispatchd.errors import RunnerManagerError
+from poddispatchd.errors import OF_THE_MANAGER, RunnerManagerError
 from poddispatchd.journal import unwanted_runs
+from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import StopOutcome
@@ -69,16 +70,32 @@ async def stop_all(
     async with database.connection() as connection:
         goes_on = await remembers_stops(connection)
     words: dict[TaskPk, str] = {}
+    silent: dict[ManagerId, Stop] = {}
     for task in under_way:
         if (run := task.run) is None:
             continue
-        stop = await _stop(client, managers.get(run.runner_manager_id), run)
+        manager = managers.get(run.runner_manager_id)
+        stop = silent.get(run.runner_manager_id)
+        if stop is None or not goes_on:
+            stop = await _stop(client, manager, run)
+            # A person waits: who does not answer is asked about one run, and not in vain about each.
+            if (
+                manager is not None
+                and stop.error is not None
+                and await _is_silent(client, manager, stop.error)
+            ):
+                silent[manager.id] = stop
         words[task.pk] = stop.words if stop.is_over or not goes_on else f"{stop.words} {_GOES_ON}"
         # It was written down before anybody was asked: what is left there the daemon asks for.
         if stop.is_over and goes_on:
             async with database.connection() as connection:
                 await unwanted_runs.settle(connection, run)
     return words
+
+
+async def _is_silent(client: RunnerClient, manager: RunnerManager, error: RunnerManagerError) -> bool:
+    """Whether requests about other runs would meet the same."""
+    return isinstance(await narrowed(client, manager, error), OF_THE_MANAGER)
 
 
 async def _stop(client: RunnerClient, manager: RunnerManager | None, run: Run) -> Stop:
