@@ -105,7 +105,7 @@ async def test_an_import_waits_for_the_deletion_of_a_file_that_it_brings_again(
         return is_free
 
     monkeypatch.setattr(queue, "reclaim_files", watched)
-    monkeypatch.setattr(commit, "_DELETED_WITHIN", 10**6)
+    monkeypatch.setattr(commit, "_OTHERS_WITHIN", 10**6)
     video = await here.video()
     task = await here.ready(video=video)
     path = f"{video.output_directory}/info_video.json"
