@@ -175,11 +175,14 @@ class ImportAttempt:
         """
         task, begun = wanted.task, self._clock.monotonic()
         try:
-            async with asyncio.timeout(LONGEST_ATTEMPT):
+            async with asyncio.timeout(LONGEST_ATTEMPT) as limit:
                 await staging.tree.run(staging_area.begin, staging, task.pk)
                 size, left_out = await self._fetched(job, task, manager, staging)
                 plan = await self._preparation.prepare(task, job, staging, size, left_out)
         except TimeoutError:
+            # ETIMEDOUT of a file server is one, too, and says nothing of the result (I16).
+            if not limit.expired():
+                raise
             raise DownloadError(f"It took longer than {LONGEST_ATTEMPT / 3600:g} hours.") from None
         checked()
         commit = asyncio.ensure_future(self._commits.commit(job, wanted, plan))

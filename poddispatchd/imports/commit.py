@@ -23,7 +23,7 @@ from poddispatchd.imports import queue
 from poddispatchd.imports.blocked_imports import ImportObstacles
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.preparation import Preparation
-from poddispatchd.imports.queue import ImportJob
+from poddispatchd.imports.queue import ImportJob, Recorded
 from poddispatchd.journal import notices
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome, Metrics
@@ -40,8 +40,8 @@ log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
-_DELETED_WITHIN = 20
-"""Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
+_OTHERS_WITHIN = 20
+"""Seconds for which an import waits for whoever deletes its files, or puts others in their places."""
 
 _MOST_RETRIES = 20
 """How often a transaction is tried again while another session holds a row, after a second each: no session
@@ -83,7 +83,7 @@ class ImportCommit:
         self._metrics = metrics
         self._clock = clock
         self._choosing = asyncio.Lock()
-        """Of whoever records names that were free: those of this daemon wait here, without a connection."""
+        """Of whoever records files: those of this daemon wait here, without a connection."""
         self._writing = 0
         """Results whose rows are being written."""
         self._trying_again = asyncio.Lock()
@@ -99,24 +99,33 @@ class ImportCommit:
 
         Raises:
             RaceLostError: the lease is lost.
-            ImportBusyError: one of these files is still being deleted, or another import has chosen its name.
+            ImportBusyError: one of these files is still being deleted, or another import brings it, or has
+                chosen its name.
         """
         brought, stored = sorted(plan.brought), sorted(plan.stored)
         tree, earlier = plan.result.tree, plan.result.ours or frozenset()
-        there = await tree.run(_cleared, tree, brought, earlier, job.task_pk)
 
-        async def write() -> bool:
-            choosing = self._choosing if stored else nullcontext()
-            async with choosing, self._database.transaction() as connection:
+        async def write() -> Recorded:
+            async with self._choosing, self._database.transaction() as connection:
                 return await queue.record_files(connection, job, brought, there=there, stored=stored)
 
-        if not await self._with_retries(write):
+        for _ in range(_OTHERS_WITHIN):
+            # Anew each time: whoever was waited for has put files there.
+            there = await tree.run(_cleared, tree, brought, earlier, job.task_pk)
+            recorded = await self._with_retries(write)
+            # Two results of one video, of two managers, have the same names: they must not be a mixture.
+            if recorded is not Recorded.WAITS or self._is_stopping:
+                break
+            await self._clock.sleep(1.0)
+        if recorded is Recorded.LOST:
             raise RaceLostError("The lease of this import was lost.")
+        if recorded is Recorded.WAITS:
+            raise ImportBusyError("Another result of the same video is being put in place just now.")
         # Looked at again: Pod's web process chooses names of files, too, and does not ask our journal.
         taken = await tree.run(existing_files, tree, stored) - earlier if stored else set()
         if taken:
             raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
-        for _ in range(_DELETED_WITHIN):
+        for _ in range(_OTHERS_WITHIN):
             async with self._database.connection() as connection:
                 if await queue.reclaim_files(connection, brought):
                     return

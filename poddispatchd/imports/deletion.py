@@ -4,7 +4,7 @@ What is obsolete is claimed, deleted outside of any transaction, and forgotten: 
 deleted once more.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -190,7 +190,7 @@ class Deletion:
             async with self._database.connection() as connection:
                 named = await referenced_files(connection, self._catalogue.capabilities, paths)
             needless = [path for path in paths if path not in named]
-            problems = await tree.run(_delete, tree, needless)
+            problems = await tree.run(_delete, tree, needless, self._leases.surely_holds)
             async with self._database.connection() as connection:
                 await _forget_obsolete_files(connection, self._owner, {*paths} - problems.keys())
         except MediaSlowError:
@@ -246,8 +246,8 @@ def _let_go(leases: LeaseHolder, held: Collection[Lease]) -> None:
         leases.let_go(lease)
 
 
-def _delete(tree: MediaTree, paths: list[str]) -> dict[str, Undeleted]:
-    problems = delete_files(tree, paths)
+def _delete(tree: MediaTree, paths: list[str], is_ours: Callable[[str], bool]) -> dict[str, Undeleted]:
+    problems = delete_files(tree, paths, is_ours)
     delete_empty_directories(tree, paths)
     return problems
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from msgspec import Struct
@@ -185,6 +186,16 @@ async def forget_recorded(connection: Connection, job: ImportJob, paths: Collect
     await connection.execute(*_QUERIES["forget_recorded"](import_id=job.id, paths=list(paths)))
 
 
+class Recorded(Enum):
+    """What became of the wish to put files in place."""
+
+    DONE = "done"
+    WAITS = "waits"
+    """Another import is putting one of them in place just now."""
+    LOST = "lost"
+    """The lease is lost."""
+
+
 async def record_files(
     connection: Connection,
     job: ImportJob,
@@ -192,11 +203,11 @@ async def record_files(
     *,
     there: Collection[str],
     stored: Collection[str] = (),
-) -> bool:
+) -> Recorded:
     """Remember what an import is about to put in place: part of a transaction.
 
-    From its commit on, nobody begins to delete one of these files. What is there already is not new, unless
-    it is obsolete.
+    From its commit on, nobody begins to delete one of these files, nor to put another one there. What is
+    there already is not new, unless it is obsolete.
 
     Args:
         connection: in the transaction.
@@ -205,23 +216,21 @@ async def record_files(
         there: those of them at whose paths there is something.
         stored: those of them whose names were chosen because they are free: no other import may have them.
 
-    Returns:
-        False when the lease is lost.
-
     Raises:
         ImportBusyError: another open import has chosen one of the names meanwhile.
     """
-    hold = _QUERIES["hold"](import_id=job.id, owner=job.owner, chooses=bool(stored))
+    hold = _QUERIES["hold"](import_id=job.id, owner=job.owner)
     if not await connection.fetch(*hold):
-        return False
-    is_free = await connection.fetchval(
+        return Recorded.LOST
+    other = await connection.fetchrow(
         *_QUERIES["record_files"](
             import_id=job.id, brought=list(brought), there=list(there), stored=list(stored)
         )
     )
-    if not is_free:
+    assert other is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+    if other["is_chosen"]:
         raise ImportBusyError("Another import has chosen the name of one of these files meanwhile.")
-    return True
+    return Recorded.WAITS if other["is_at_work"] else Recorded.DONE
 
 
 async def reclaim_files(connection: Connection, brought: Collection[str]) -> bool:

@@ -138,6 +138,7 @@ class Prober:
         except RunnerManagerError as error:
             if isinstance(error, NoHealthCheckError) and self._works(manager_id):
                 # It may hide its health and take tasks all the same: that it answers is all that was asked.
+                self._doubted.discard(manager_id)
                 self._registry.learn(manager, None)
                 return
             self._registry.learn(manager, error)

@@ -70,8 +70,8 @@ def submission_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerMana
     """Why ``POST /task/execute`` was refused."""
     name = repr(manager.name)
     match answer.status:
-        # A proxy's own 503 page means that nothing is behind it.
-        case 503 if not answer.is_html:
+        # A proxy's own 503, a page or a line of text, means that nothing is behind it.
+        case 503 if not answer.is_html and parsed(answer.body, is_cut=answer.is_cut) is not None:
             return RunnerManagerFullError(
                 f"Runner manager {name} has no free runner{_because(manager, answer)}."
             )

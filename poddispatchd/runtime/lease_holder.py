@@ -47,6 +47,8 @@ class LeaseHolder:
         self._owner = owner
         self._clock = clock
         self._held: dict[object, Lease] = {}
+        self._sure_until: dict[object, float] = {}
+        """Until when nobody else can have got what is held, on the monotonic clock."""
         self._abandoned: set[object] = set()
         self._renewing: asyncio.Task[None] | None = None
 
@@ -65,6 +67,7 @@ class LeaseHolder:
         """Lease due items (see ``LeaseQueue.claim`` and ``AtWork``); each is to be let go of in the end."""
         async with self._database.connection() as connection:
             await self._give_back(connection)
+            begun = self._clock.monotonic()
             # While the database was away no lease was renewed: ours look as if nobody were at them.
             at_work = AtWork(held or {}, share, list(self._held))
             items = await self.queue.claim(
@@ -72,6 +75,7 @@ class LeaseHolder:
             )
         for item in items:
             self.hold(item.lease)
+            self._is_leased(item.lease.key, begun)
         return items
 
     async def next_look(self, *, idle: float, only: Collection[str] | None = None) -> float:
@@ -88,9 +92,21 @@ class LeaseHolder:
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew(), name=f"leases of {self.queue.table.name}")
 
+    def surely_holds(self, key: object) -> bool:
+        """Whether nobody else can have got an item yet: asked, from any thread, before what cannot be undone.
+
+        A lease ends while a machine is frozen or cut off, and what it was amid goes on after that.
+        """
+        return self._clock.monotonic() < self._sure_until.get(key, float("-inf"))
+
+    def _is_leased(self, key: object, begun: float) -> None:
+        # A quarter less: what is begun before that has so long to end.
+        self._sure_until[key] = begun + self.queue.table.lease_seconds * 3 / 4
+
     def let_go(self, lease: Lease) -> None:
         """This item is settled, postponed or given back: its lease is not renewed any more."""
         self._held.pop(lease.key, None)
+        self._sure_until.pop(lease.key, None)
         if not self._held and self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
@@ -249,7 +265,10 @@ class LeaseHolder:
             await asyncio.sleep(self.queue.table.lease_seconds / 4)
             try:
                 async with self._database.connection() as connection:
-                    await self.queue.renew(connection, self._owner, list(self._held))
+                    begun = self._clock.monotonic()
+                    for key in await self.queue.renew(connection, self._owner, list(self._held)):
+                        if key in self._held:
+                            self._is_leased(key, begun)
             except DatabaseError:
                 continue  # whoever works meets it as well, and tells
             except Exception:  # without renewals another daemon would begin the same

@@ -173,11 +173,12 @@ class LeaseQueue:
         )
         return [Leased(Lease(row["key"], owner, row["attempts"]), row, row["age"]) for row in rows]
 
-    async def renew(self, connection: Connection, owner: str, keys: Collection[object]) -> None:
-        """Keep these leases for another ``lease_seconds``."""
-        await connection.execute(
+    async def renew(self, connection: Connection, owner: str, keys: Collection[object]) -> list[object]:
+        """Keep these leases for another ``lease_seconds``; those that were kept."""
+        rows = await connection.fetch(
             *self._sql["renew"](owner=owner, seconds=self.table.lease_seconds, keys=list(keys))
         )
+        return [row["key"] for row in rows]
 
     async def holds(self, connection: Connection, lease: Lease) -> bool:
         """Whether the lease is still ours; in a transaction nobody else gets it until its end."""

@@ -10,8 +10,9 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
-from poddispatchd.errors import RunnerManagerError
+from poddispatchd.errors import OF_THE_MANAGER, RunnerManagerError
 from poddispatchd.journal import unwanted_runs
+from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.tasks import find_tasks
 from poddispatchd.runner.client import RunnerClient
@@ -106,10 +107,17 @@ async def stop_all(
     async with database.connection() as connection:
         goes_on = await remembers_stops(connection)
     words: dict[Run, str] = {}
+    silent: dict[ManagerId, Stop] = {}
     for run in dict.fromkeys(task.run for task in under_way):
         if run is None:
             continue
-        stop = await _stop(database, client, managers.get(run.runner_manager_id), run)
+        manager = managers.get(run.runner_manager_id)
+        stop = silent.get(run.runner_manager_id)
+        if stop is None or not goes_on:
+            stop = await _stop(database, client, manager, run)
+            # A person waits: who does not answer is asked about one run, and not in vain about each.
+            if manager is not None and await _is_silent(client, manager, stop.error):
+                silent[manager.id] = stop
         asked_again = goes_on and not (stop.is_over or stop.is_carried)
         words[run] = f"{stop.words} {_GOES_ON}" if asked_again else stop.words
         # It was written down before anybody was asked: what is left there the daemon asks for, as soon as no
@@ -118,6 +126,13 @@ async def stop_all(
             async with database.connection() as connection:
                 await unwanted_runs.settle(connection, run)
     return {task.pk: words[task.run] for task in under_way if task.run is not None}
+
+
+async def _is_silent(
+    client: RunnerClient, manager: RunnerManager, error: RunnerManagerError | None
+) -> bool:
+    """Whether requests about other runs would meet the same."""
+    return error is not None and isinstance(await narrowed(client, manager, error), OF_THE_MANAGER)
 
 
 async def _stop(database: Database, client: RunnerClient, manager: RunnerManager | None, run: Run) -> Stop:

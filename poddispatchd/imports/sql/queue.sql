@@ -50,30 +50,33 @@ WHERE import.id = :import_id OR import.state = 'open'
 DELETE FROM poddispatchd.import_file WHERE import_id = :import_id AND path = ANY(:paths::text[])
 
 -- name: hold
--- Whether owner :owner has the lease of an import; nobody else gets it until the end of the transaction, and if :chooses nobody
--- else records names that were free. Its row comes first, for everybody: who waits for the names holds no more than that.
+-- Whether owner :owner has the lease of an import; nobody else gets it until the end of the transaction, and nobody else
+-- records files. Its row comes first, for everybody: who waits for the others holds no more than that.
 WITH held AS MATERIALIZED (
     SELECT id FROM poddispatchd.import WHERE id = :import_id AND state = 'open' AND lease_owner = :owner FOR UPDATE
 )
-SELECT CASE WHEN :chooses THEN pg_advisory_xact_lock(hashtext('poddispatchd.import_file')) END FROM held
+SELECT pg_advisory_xact_lock(hashtext('poddispatchd.import_file')) FROM held
 
 -- name: record_files
 -- What an import is about to put in place, and which of these are there (:there); what an earlier attempt found stays.
--- Nothing, when another open import has recorded one of the names :stored, which were chosen because they are free.
-WITH chosen AS MATERIALIZED (
-    SELECT FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
-    WHERE import.state = 'open' AND import.id <> :import_id AND file.path = ANY(:stored::text[])
+-- Nothing, when another open import has recorded one of the names :stored, which were chosen because they are free
+-- (is_chosen), or when somebody is at another one that brings one of these files, too (is_at_work).
+WITH other AS MATERIALIZED (
+    SELECT coalesce(bool_or(file.path = ANY(:stored::text[])), false) AS is_chosen,
+           coalesce(bool_or(import.lease_expires_at > now()), false) AS is_at_work
+    FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
+    WHERE import.state = 'open' AND import.id <> :import_id AND file.path = ANY(:brought::text[])
 ), recorded AS (
     INSERT INTO poddispatchd.import_file (import_id, path, is_new, is_chosen)
     SELECT :import_id, brought.path,
            brought.path <> ALL(:there::text[])
            OR EXISTS (SELECT FROM poddispatchd.obsolete_file AS file WHERE file.path = brought.path),
            brought.path = ANY(:stored::text[])
-    FROM unnest(:brought::text[]) AS brought (path)
-    WHERE NOT EXISTS (SELECT FROM chosen)
+    FROM unnest(:brought::text[]) AS brought (path), other
+    WHERE NOT other.is_chosen AND NOT other.is_at_work
     ON CONFLICT DO NOTHING
 )
-SELECT NOT EXISTS (SELECT FROM chosen)
+SELECT is_chosen, is_at_work FROM other
 
 -- name: reclaim_files
 -- These files are not obsolete any more, but those that are being deleted; whether there is one.

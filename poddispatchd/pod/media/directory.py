@@ -12,10 +12,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from msgspec import Struct
-
 from poddispatchd.pod.media.file_system_errors import LOCK_REFUSED, NO_LOCKS, SYNC_REFUSED, ToleratedErrors
-from poddispatchd.pod.media.opened import File, Opened
+from poddispatchd.pod.media.opened import EntryStatus, File, Opened
 
 DIRECTORY_MODE = 0o755
 """Of directories that Pod and the web server read, under the umask: as Pod makes them."""
@@ -31,31 +29,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-
-
-class EntryStatus(Struct, frozen=True):
-    """What stands under a name; a symbolic link is what it is, never what it points to."""
-
-    is_file: bool
-    is_directory: bool
-    is_link: bool
-    size: int
-    changed_at: float
-    mode: int
-    identity: tuple[int, int]
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> "EntryStatus":
-        """The facts in the result of a stat."""
-        return cls(
-            is_file=stat.S_ISREG(found.st_mode),
-            is_directory=stat.S_ISDIR(found.st_mode),
-            is_link=stat.S_ISLNK(found.st_mode),
-            size=found.st_size,
-            changed_at=found.st_mtime,
-            mode=stat.S_IMODE(found.st_mode),
-            identity=(found.st_dev, found.st_ino),
-        )
 
 
 class NotPlainError(OSError):
@@ -186,17 +159,26 @@ class Directory(Opened):
 
     def link(self, name: str, into: "Directory", new: str) -> None:
         """Give a file another name, which must be free."""
-        os.link(
-            _plain(name),
-            _plain(new),
-            src_dir_fd=self._descriptor,
-            dst_dir_fd=into.descriptor,
-            follow_symlinks=False,
-        )
+        try:
+            os.link(
+                _plain(name),
+                _plain(new),
+                src_dir_fd=self._descriptor,
+                dst_dir_fd=into.descriptor,
+                follow_symlinks=False,
+            )
+        except FileExistsError:
+            if not _has_been_done(self.status(name), into, new):
+                raise
 
     def rename(self, name: str, into: "Directory", new: str) -> None:
         """Give a file another name in the place of whatever has it, at once."""
-        os.rename(_plain(name), _plain(new), src_dir_fd=self._descriptor, dst_dir_fd=into.descriptor)
+        named = self.status(name)
+        try:
+            os.rename(_plain(name), _plain(new), src_dir_fd=self._descriptor, dst_dir_fd=into.descriptor)
+        except FileNotFoundError:
+            if not _has_been_done(named, into, new):
+                raise
 
     # --- files -------------------------------------------------------------------------------------------
 
@@ -292,6 +274,15 @@ def identity_of(path: Path) -> tuple[int, int]:
     """Device and inode of what a path leads to."""
     found = path.stat()
     return found.st_dev, found.st_ino
+
+
+def _has_been_done(named: EntryStatus | None, into: Directory, new: str) -> bool:
+    """Whether a file has its new name though the system says no.
+
+    NFS repeats a request whose answer was lost, and a server that was started anew meanwhile does it twice.
+    """
+    there = into.status(new)
+    return named is not None and there is not None and there.identity == named.identity
 
 
 def _plain(name: str) -> str:

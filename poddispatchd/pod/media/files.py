@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -156,8 +156,15 @@ class Undeleted(Struct, frozen=True):
     passes: bool = False
 
 
-def delete_files(tree: MediaTree, paths: Sequence[str]) -> dict[str, Undeleted]:
+def delete_files(
+    tree: MediaTree, paths: Sequence[str], is_ours: Callable[[str], bool] = lambda _: True
+) -> dict[str, Undeleted]:
     """Delete files that no row names any more; those that are gone already are passed over.
+
+    Args:
+        tree: the media tree.
+        paths: of the files.
+        is_ours: whether one may still be deleted, asked right before: each may take the file system long.
 
     Returns:
         What could not be deleted, and why.
@@ -167,6 +174,10 @@ def delete_files(tree: MediaTree, paths: Sequence[str]) -> dict[str, Undeleted]:
         try:
             path = tree.path(relative)
             with path.parent.opened() as directory:
+                if not is_ours(relative):
+                    words = f"{relative} was not deleted in time: a new result may bring it again by now"
+                    problems[relative] = Undeleted(words, passes=True)
+                    continue
                 directory.unlink(path.name, missing_ok=True)
         except FileNotFoundError:
             continue

@@ -1,4 +1,4 @@
-"""What has been opened on the media tree, and is closed once: a regular file, or a directory.
+"""What stands in the media tree, and what has been opened there and is closed once: files, directories.
 
 All of it blocks for as long as the file system does: it is called in the threads of ``MediaThreads`` only.
 """
@@ -9,7 +9,34 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from msgspec import Struct
+
 from poddispatchd.pod.media.file_system_errors import CHMOD_REFUSED, ToleratedErrors
+
+
+class EntryStatus(Struct, frozen=True):
+    """What stands under a name; a symbolic link is what it is, never what it points to."""
+
+    is_file: bool
+    is_directory: bool
+    is_link: bool
+    size: int
+    changed_at: float
+    mode: int
+    identity: tuple[int, int]
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "EntryStatus":
+        """The facts in the result of a stat."""
+        return cls(
+            is_file=stat.S_ISREG(found.st_mode),
+            is_directory=stat.S_ISDIR(found.st_mode),
+            is_link=stat.S_ISLNK(found.st_mode),
+            size=found.st_size,
+            changed_at=found.st_mtime,
+            mode=stat.S_IMODE(found.st_mode),
+            identity=(found.st_dev, found.st_ino),
+        )
 
 
 class Opened:

@@ -12,12 +12,11 @@ from poddispatchd.pod.media.directory import (
     PRIVATE_DIRECTORY_MODE,
     PRIVATE_FILE_MODE,
     Directory,
-    EntryStatus,
     NotPlainError,
 )
 from poddispatchd.pod.media.file_system_errors import LINK_UNSAFE
 from poddispatchd.pod.media.files import open_file, replaced_error, same_content
-from poddispatchd.pod.media.opened import File
+from poddispatchd.pod.media.opened import EntryStatus, File
 from poddispatchd.pod.media.tree import MediaPath, own_name
 
 _CHUNK = 1 << 20
@@ -147,7 +146,7 @@ class Ready(Struct, frozen=True):
             if self.source is self.target:
                 # link(2) fails where the name is taken; rename(2) would replace what is there.
                 self.source.link(self.name, self.target, name)
-                self.source.unlink(self.name)
+                self.source.unlink(self.name, missing_ok=True)
             else:
                 # Without hard links: the name is taken first.
                 self.target.create_file(name, PRIVATE_FILE_MODE).close()

@@ -18,7 +18,8 @@ from poddispatchd.domain.media import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.file_errors import disk_error
-from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, EntryStatus, NotPlainError
+from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, NotPlainError
+from poddispatchd.pod.media.opened import EntryStatus
 from poddispatchd.pod.media.root import MediaRoot
 from poddispatchd.pod.media.threads import FileCalls, Look, MediaThreads
 

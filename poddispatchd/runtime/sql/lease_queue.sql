@@ -42,8 +42,8 @@ FROM locked WHERE item.{key} = locked.key
 RETURNING item.{key} AS key, item.attempts, extract(epoch FROM now() - item.{created_at})::float8 AS age, {payload}
 
 -- name: renew
--- Keep leases of an owner for another :seconds seconds. Of a row that another session holds, it is kept the next time: the
--- others must not run out because of that one.
+-- Keep leases of an owner for another :seconds seconds, and tell which. Of a row that another session holds, it is kept the next
+-- time: the others must not run out because of that one.
 UPDATE poddispatchd.{table}
 SET {lease_expires_at} = now() + make_interval(secs => :seconds), next_attempt_at = now() + make_interval(secs => :seconds)
 WHERE {key} IN (
@@ -51,6 +51,7 @@ WHERE {key} IN (
     WHERE item.state = 'open' AND item.{lease_owner} = :owner AND item.{key} = ANY(:keys)
     ORDER BY item.{key} FOR UPDATE SKIP LOCKED
 )
+RETURNING {key} AS key
 
 -- name: holds
 -- Whether an owner has the lease of an item; nobody else gets it until the end of the transaction.

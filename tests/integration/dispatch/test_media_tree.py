@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from poddispatchd.app import features
 from poddispatchd.dispatch import payloads
 from poddispatchd.dispatch.payloads import Presence, SourceFiles
-from poddispatchd.pod.media.directory import Directory, EntryStatus
+from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.opened import EntryStatus
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
 from poddispatchd.runtime.jobs import Progress

@@ -122,6 +122,27 @@ async def test_a_manager_that_hides_its_health_gets_tasks_after_a_quiet_night(po
     assert await pod.statuses() == {"running": 1}
 
 
+async def test_a_manager_that_hides_all_but_submissions_is_believed_when_it_answers_again(pod: Scene) -> None:
+    """Because of one question that it had not answered it was asked every five seconds from then on."""
+    daemon = await pod.daemon()
+    await daemon.settle()
+    for endpoint in ("root", "health", "status"):
+        pod.fakes["first"].faults.inject(endpoint, AnswerFault(kind=FaultKind.STATUS, status=404), times=None)
+    await pod.fakes["first"].stop()
+    daemon.clock.advance(301)
+    await daemon.probe()
+    await pod.fakes["first"].start()
+
+    asked = []
+    for _ in range(3):
+        daemon.clock.advance(5)
+        await daemon.probe()
+        asked.append(len(pod.fakes["first"].requests))
+
+    assert asked[0] > 0
+    assert asked == [asked[0]] * 3
+
+
 async def test_a_manager_that_takes_tasks_is_not_asked(pod: Scene) -> None:
     daemon = await pod.daemon()
     await daemon.settle()

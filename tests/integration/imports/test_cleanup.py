@@ -4,14 +4,16 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.imports import commit, deletion, queue
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import Undeleted
@@ -52,11 +54,13 @@ class SlowDeletion:
         self._may_end = threading.Event()
         monkeypatch.setattr(deletion, "_delete", self._slowly)
 
-    def _slowly(self, tree: MediaTree, paths: list[str]) -> dict[str, Undeleted]:
+    def _slowly(
+        self, tree: MediaTree, paths: list[str], is_ours: Callable[[str], bool]
+    ) -> dict[str, Undeleted]:
         if not self.begun.is_set():
             self._loop.call_soon_threadsafe(self.begun.set)
             assert self._may_end.wait(60)
-        return self._delete(tree, paths)
+        return self._delete(tree, paths, is_ours)
 
     def end(self) -> None:
         self._may_end.set()
@@ -101,7 +105,7 @@ async def test_an_import_waits_for_the_deletion_of_a_file_that_it_brings_again(
         return is_free
 
     monkeypatch.setattr(queue, "reclaim_files", watched)
-    monkeypatch.setattr(commit, "_DELETED_WITHIN", 10**6)
+    monkeypatch.setattr(commit, "_OTHERS_WITHIN", 10**6)
     video = await here.video()
     task = await here.ready(video=video)
     path = f"{video.output_directory}/info_video.json"
@@ -152,6 +156,30 @@ async def test_a_deletion_keeps_its_claims_however_long_it_takes(
     slow.end()
     await deleting
     assert await obsolete(here) == 0
+
+
+async def test_a_daemon_that_was_cut_off_for_longer_than_its_leases_deletes_no_file_of_a_new_result(
+    here: Bench, slow: SlowDeletion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine had neither the database nor the file server; when they were back, it went on."""
+    monkeypatch.setattr(FILES, "renew", AsyncMock(side_effect=DatabaseUnavailableError))
+    video = await here.video()
+    task = await here.ready(video=video)
+    path = f"{video.output_directory}/info_video.json"
+    await put_obsolete(here, path, "videos/x/a.mp4")
+    deleting = asyncio.create_task(features.deletion(here.parts).delete_obsolete())
+    await slow.begun.wait()
+
+    await here.execute("UPDATE poddispatchd.obsolete_file SET claimed_until = now() - interval '1 second'")
+    here.clock.ahead += FILES.table.lease_seconds
+    async with here.another() as there:
+        await there.import_due()
+    assert await here.status(task) == "completed"
+    slow.end()
+    await deleting
+
+    assert here.files()[path] not in (b"old", b"")
+    assert await here.value("SELECT array_agg(path) FROM poddispatchd.obsolete_file") == ["videos/x/a.mp4"]
 
 
 async def test_a_thread_that_deletes_for_too_long_deletes_nothing_that_was_brought_again(
@@ -305,10 +333,10 @@ async def test_a_file_that_trips_us_up_is_set_aside_in_the_end_and_the_others_ar
 ) -> None:
     delete = deletion._delete
 
-    def trip(tree: MediaTree, paths: list[str]) -> dict[str, Undeleted]:
+    def trip(tree: MediaTree, paths: list[str], is_ours: Callable[[str], bool]) -> dict[str, Undeleted]:
         if "videos/x/odd.mp4" in paths:
             raise ValueError("a bug")
-        return delete(tree, paths)
+        return delete(tree, paths, is_ours)
 
     monkeypatch.setattr(deletion, "_delete", trip)
     await put_obsolete(here, "videos/x/a.mp4", "videos/x/odd.mp4", "videos/x/z.mp4")

@@ -1,11 +1,14 @@
 """What becomes of results that cannot be imported, or not yet: every end is told in words."""
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
@@ -23,7 +26,7 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.common import WantedTask
-from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download_limits import DownloadLimits
 from poddispatchd.sandbox.fake_runner_manager import (
@@ -261,6 +264,22 @@ async def test_the_attempts_survive_a_restart(here: Bench) -> None:
     async with here.another() as there:
         await there.import_again()
     assert (await here.imports_of(task))[0][:2] == ("open", 2)
+
+
+async def test_a_file_server_that_does_not_answer_keeps_a_result_waiting_uncounted(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of NFS mounted with softerr; it was taken for an attempt of twelve hours, and the task ran again."""
+    task = await here.ready()
+    silence = Mock(side_effect=TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+    with monkeypatch.context() as silent:
+        silent.setattr(MediaPath, "exists", silence)
+        await here.import_due()
+    [(state, attempts, reason)] = await here.imports_of(task)
+    assert (state, attempts) == ("open", 0)
+    assert "Connection timed out" in str(reason)
+    await here.import_again()
+    assert await here.status(task) == "completed"
 
 
 async def test_a_wrong_sha256_counts_as_a_spoilt_download(here: Bench) -> None:

@@ -1,20 +1,25 @@
 """Two imports at once never meet: neither under a name of their own, nor under one that both would like."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.app import features
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import TaskType
 from poddispatchd.imports import queue
 from poddispatchd.imports.commit import ImportCommit
-from poddispatchd.imports.queue import ImportJob
+from poddispatchd.imports.queue import ImportJob, Recorded
 from poddispatchd.pod.imports.common import ImportPlan
 from poddispatchd.pod.media.placing import Ready
-from tests.integration.imports.bench import Bench, bench
+from poddispatchd.pod.media.tree import MediaPath
+from poddispatchd.sandbox.fake_runner_manager import Behaviour
+from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
+from tests.integration.imports.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
 
 
@@ -111,7 +116,7 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
         *,
         there: Collection[str],
         stored: Collection[str],
-    ) -> bool:
+    ) -> Recorded:
         nonlocal recording, most
         recording += 1
         most = max(most, recording)
@@ -124,3 +129,47 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
     await here.import_due()
     assert [await here.status(task) for task in tasks] == ["completed", "completed"]
     assert most == 1
+
+
+async def test_two_results_of_one_video_are_never_a_mixture(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for twice within a second, it was encoded by two runner managers, whose results came together.
+
+    The playlist of the one was put beside the segments of the other.
+    """
+    video = await here.video()
+    stem = Path(video.path).stem
+    names = [f"{height}p_{stem}.ts" for height in (360, 720)]
+    segments = [(RESULTS / "encoding" / f"{height}p_source.ts").read_bytes() for height in (360, 720)]
+    longer = {name: content + bytes(188) for name, content in zip(names, segments, strict=True)}
+    tasks = [await here.ready(video=video), await here.ready(behaviour=Behaviour(files=longer), video=video)]
+    swap, go_on = Ready.swap, threading.Event()
+    first: list[MediaPath] = []
+
+    def slowly(ready: Ready) -> None:
+        # The first one stops between its segments, until the other one is there or has said that it waits.
+        staging = ready.move.staged.parent
+        if not first:
+            first.append(staging)
+        swap(ready)
+        if staging == first[0] and ready.move.target.name == names[0]:
+            assert go_on.wait(60)
+
+    monkeypatch.setattr(Ready, "swap", slowly)
+    importer = features.importer(here.parts)
+    await importer.step()
+
+    async def one_left() -> bool:
+        return importer.running < 2
+
+    await until(one_left)
+    go_on.set()
+    await idle(importer)
+    await here.import_again()
+
+    assert [await here.status(task) for task in tasks] == ["completed", "completed"]
+    files = here.files()
+    sizes = [len(files[f"{video.output_directory}/{name}"]) for name in names]
+    extra = {size - len(content) for size, content in zip(sizes, segments, strict=True)}
+    assert extra in ({0}, {188})

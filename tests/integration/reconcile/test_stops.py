@@ -66,6 +66,25 @@ async def _is_stopped(record: TaskRecord) -> None:
     assert (record.status, record.error) == (RunnerStatus.FAILED, "Cancelled by user.")
 
 
+async def test_a_manager_that_does_not_answer_is_asked_about_one_of_many_runs_while_a_person_waits(
+    pod: Scene,
+) -> None:
+    """To cancel a hundred tasks of a manager that was switched off took a quarter of an hour."""
+    tasks = await pod.encodings(2)
+    daemon = await pod.daemon()
+    for _ in tasks:
+        await daemon.settle()
+    for endpoint in (Endpoint.STOP, Endpoint.STATUS):
+        pod.fakes["first"].faults.inject(endpoint, AnswerFault(kind=FaultKind.STATUS, status=500), times=None)
+
+    treated = await cancel_tasks(daemon.parts.database, daemon.parts.client, tasks, by="somebody")
+
+    assert len(pod.fakes["first"].tasks) == len(tasks)
+    assert _stops(pod) == 1
+    assert all("The daemon asks again until it is stopped." in each.words for each in treated)
+    assert await _unwanted(pod) == len(tasks)
+
+
 async def test_a_run_cancelled_while_its_source_is_fetched_is_stopped_once_its_script_begins(
     pod: Scene,
 ) -> None:

@@ -102,15 +102,22 @@ def test_a_manager_without_a_free_runner_is_full() -> None:
     assert "No runners available" in str(error)
 
 
+def test_a_503_without_words_is_full_too() -> None:
+    assert type(refused(answer(503, {}))) is RunnerManagerFullError
+
+
 @pytest.mark.parametrize(
-    "given", [answer(503, {}), HttpAnswer(503, "", b""), HttpAnswer(503, "text/plain", b"x")]
+    "given",
+    [
+        page(503),
+        HttpAnswer(503, "", b""),
+        HttpAnswer(503, "text/plain", b"no available server\n"),
+        HttpAnswer(503, "text/plain", b"no healthy upstream"),
+    ],
 )
-def test_a_503_without_words_is_full_too(given: HttpAnswer) -> None:
-    assert type(refused(given)) is RunnerManagerFullError
-
-
-def test_the_503_page_of_a_proxy_means_that_the_manager_is_down() -> None:
-    assert type(refused(page(503))) is RunnerManagerUnavailableError
+def test_the_503_of_a_proxy_means_that_the_manager_is_down(given: HttpAnswer) -> None:
+    """Traefik, Envoy and Caddy send no page: a manager that was down was called full, and nobody was told."""
+    assert type(refused(given)) is RunnerManagerUnavailableError
 
 
 @pytest.mark.parametrize("status", [500, 501, 520])

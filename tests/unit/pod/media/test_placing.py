@@ -3,6 +3,7 @@
 import errno
 import os
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,26 @@ def test_a_large_file_is_copied_whole_to_another_file_system(
     move_into_place([move(source / "a", tmp_path / "out/a")], 0o640)
     assert (tmp_path / "out/a").read_text() == "first second third"
     assert (tmp_path / "out/a").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_an_nfs_server_does_twice_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers were lost as it was started anew: a whole result was fetched again, or left lying about."""
+    source = staged(tmp_path / "staging", fresh="new", again="better")
+    out = staged(tmp_path / "out", again="old")
+
+    for name in ("link", "rename", "unlink"):
+        monkeypatch.setattr(os, name, _twice(getattr(os, name)))
+    move_into_place([new(source / "fresh", out / "fresh"), move(source / "again", out / "again")], None)
+
+    assert {file.name: file.read_text() for file in out.iterdir()} == {"fresh": "new", "again": "better"}
+
+
+def _twice(call: Callable[..., None]) -> Callable[..., None]:
+    def done_twice(*arguments: object, **named: object) -> None:
+        call(*arguments, **named)
+        call(*arguments, **named)
+
+    return done_twice
 
 
 def test_what_is_replaced_is_replaced_at_once_with_the_mode_asked_for(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ImportBusyError, MediaNotWritableError, ResultRefusedError
 from poddispatchd.pod.media import staging
 from poddispatchd.pod.media.access import rehearse, trouble_with
-from poddispatchd.pod.media.directory import Directory, EntryStatus
+from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.evidence import examine
 from poddispatchd.pod.media.files import delete_files, list_files, read_text
 from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.opened import EntryStatus
 from poddispatchd.pod.media.tree import MediaTree, own_name
 from tests.unit.pod.trees import staged
 
