@@ -26,6 +26,7 @@ from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.sandbox.pod.world import World
 from tests.integration.notify.bench import (
     Telling,
+    counted,
     daemon_parts,
     mail_settings,
     make_due,
@@ -377,3 +378,18 @@ async def test_a_push_has_time_for_those_before_it_at_a_slow_service(
     longest_post = webpush._TIMEOUT.total
     assert longest_post is not None
     assert min(limits) > longest_post * 50 / push_module._AT_ONE_SERVICE
+
+
+async def test_what_is_given_up_because_its_channel_is_switched_off_is_told_and_counted(
+    pod_database: PodDatabase, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It went without a word."""
+    async with daemon_parts(settings_of(pod_database, world.media_root, {})) as parts:
+        for task in (1, 2):
+            await _deliver(parts, "mail", task, **_mail())
+        for _ in range(2):
+            await Telling(parts).step()
+        assert await queue_of(parts) == [("mail", "dropped", 0)] * 2
+        assert counted(parts, "mail", "dropped") == 2
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "notice.dropped" in line]
+    assert "rows=2" in line
