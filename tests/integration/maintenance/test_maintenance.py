@@ -131,6 +131,31 @@ async def test_a_row_of_the_journal_that_is_held_keeps_no_other_table_from_being
     assert not here.parts.incidents.active
 
 
+async def test_a_row_of_the_journal_that_cannot_be_deleted_keeps_no_other_table_from_being_purged(
+    here: Bench,
+) -> None:
+    """A trigger of the site, on the first table of all, and the journal grew for ever."""
+    await here.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " VALUES (1, 1, 'x', 'done', now() - interval '91 days');"
+        "INSERT INTO poddispatchd.act (actor, act, task_pk, at)"
+        " VALUES ('dupont', 'cancel', 1, now() - interval '91 days')"
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state,"
+        " settled_at) VALUES (1, 'encoding', 1, 1, '', 'accepted', now() - interval '91 days');"
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+        "CREATE TRIGGER refuse BEFORE DELETE ON poddispatchd.submission"
+        " FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+
+    await features.maintenance(here.parts).purge()
+
+    for table, left in (("submission", 1), ("import", 0), ("act", 0)):
+        assert await here.value(f"SELECT count(*) FROM poddispatchd.{table}") == left
+    assert [incident.job for incident in here.parts.incidents.active] == ["purge of the journal"]
+
+
 async def test_without_a_retention_nothing_is_purged(pod_database: PodDatabase, media_root: Path) -> None:
     async with bench(pod_database, media_root) as here:
         await old_task(here, TaskStatus.COMPLETED, 36000)
