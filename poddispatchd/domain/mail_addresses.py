@@ -50,7 +50,7 @@ def sender_of(text: str) -> Address | None:
         return None
     try:
         name = str(make_header(decode_header(_unquoted(match["name"] or ""))))
-        return Address(name, addr_spec=address) if name.isprintable() else None
+        return Address(name, addr_spec=address) if name.isprintable() and "=?" not in name else None
     except (MessageError, ValueError, LookupError):
         return None
 

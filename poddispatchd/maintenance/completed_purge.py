@@ -1,22 +1,28 @@
 """Completed tasks are deleted from Pod after a while, as Pod's own CRON deletes them."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Database
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.maintenance.ages import days_ago
 from poddispatchd.maintenance.erasure import windows
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import tasks
+from poddispatchd.runtime.item_errors import is_held, is_to_blame
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 5000
 """Rows of Pod's table that a statement looks at: neither their status nor their age has an index."""
+
+_MOST_SPLITS = 200
+"""How often rows are halved to find those that cannot be deleted; some have 13 steps each."""
 
 
 class CompletedPurge:
@@ -31,23 +37,67 @@ class CompletedPurge:
         self._clock = clock
 
     async def purge(self) -> None:
-        """Delete them, some at a time; none when they are kept for ever."""
+        """Delete them, some at a time; none when they are kept for ever.
+
+        Raises:
+            DatabaseError: some cannot be deleted, as a site's own table may want; all others are.
+        """
         days = self._settings().completed_days
         if days <= 0:
             return
         before = await days_ago(self._database, self._clock, days)
-        total = 0
-        # A connection for each: a purge of hours must not keep one from the others.
-        async for after, up_to in windows(self._next_window):
-            async with self._database.connection() as connection:
-                purged = await tasks.purge_completed(
-                    connection, added_before=before, after=after, up_to=up_to
-                )
-            total += purged
-            self._metrics.purged.inc(purged)
-        if total:
-            log.info(Event.TASKS_PURGED, rows=total, older_than_days=days)
+        run = _Run(self._database, before, self._metrics)
+        try:
+            async for after, up_to in windows(self._next_window):
+                await run.purge(after, up_to)
+        finally:
+            if run.total:
+                log.info(Event.TASKS_PURGED, rows=run.total, older_than_days=days)
+        if run.refused is not None:
+            raise run.refused
 
     async def _next_window(self, after: int) -> int | None:
         async with self._database.connection() as connection:
             return await tasks.next_window(connection, after, limit=_BATCH)
+
+
+class _Run:
+    """One purge: how many rows it has deleted, and the first error over some that cannot be."""
+
+    def __init__(self, database: Database, before: datetime, metrics: Metrics) -> None:
+        self._database = database
+        self._before = before
+        self._metrics = metrics
+        self._splits_left = _MOST_SPLITS
+        self.total = 0
+        self.refused: DatabaseError | None = None
+
+    async def purge(self, after: int, up_to: int) -> None:
+        """Delete those of these rows that are to go; whatever cannot be deleted keeps no other one (I12).
+
+        Raises:
+            DatabaseUnavailableError: the database is lost.
+            DatabaseError: nothing at all can be deleted.
+        """
+        left = [(after, up_to)]
+        while left:
+            after, up_to = left.pop()
+            try:
+                # A connection for each: a purge of hours must not keep one from the others.
+                async with self._database.connection() as connection:
+                    purged = await tasks.purge_completed(
+                        connection, added_before=self._before, after=after, up_to=up_to
+                    )
+            except DatabaseUnavailableError:
+                raise
+            except DatabaseError as error:
+                if not (is_held(error) or is_to_blame(error)):
+                    raise
+                self.refused = self.refused or error
+                if up_to - after > 1 and self._splits_left and not is_held(error):
+                    self._splits_left -= 1
+                    middle = 0 if after < 0 < up_to else (after + up_to) // 2
+                    left += [(middle, up_to), (after, middle)]
+            else:
+                self.total += purged
+                self._metrics.purged.inc(purged)

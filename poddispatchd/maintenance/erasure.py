@@ -5,7 +5,7 @@ from functools import partial
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries, render
-from poddispatchd.errors import RowLockedError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.pod import tasks
 
 _QUERIES = load_queries("poddispatchd.maintenance", "erasure.sql")
@@ -38,7 +38,7 @@ async def erase(connection: Connection, *, batch: int) -> None:
         batch: rows that a statement looks at.
 
     Raises:
-        RowLockedError: another session holds something of it; what is in other tables is forgotten.
+        DatabaseError: something of it is held or refused; what is in other tables is forgotten.
     """
     await each_apart(
         *(partial(_walk, connection, looks, erases, batch=batch) for looks, erases in _WALKS),
@@ -48,19 +48,22 @@ async def erase(connection: Connection, *, batch: int) -> None:
 
 
 async def each_apart(*parts: Callable[[], Awaitable[None]]) -> None:
-    """Do one thing after the other, also behind one that finds rows held (invariant I12).
+    """Do one thing after the other, also behind one that the database refuses (invariant I12).
 
     Raises:
-        RowLockedError: the first one that any of them met.
+        DatabaseUnavailableError: the database is lost.
+        DatabaseError: the first one that any of them met.
     """
-    held: RowLockedError | None = None
+    refused: DatabaseError | None = None
     for part in parts:
         try:
             await part()
-        except RowLockedError as error:
-            held = held or error
-    if held is not None:
-        raise held
+        except DatabaseUnavailableError:
+            raise
+        except DatabaseError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
 
 
 async def _walk(connection: Connection, looks: Query, erases: Query, *, batch: int) -> None:

@@ -1,5 +1,6 @@
 """Ranks, purge, what imports left behind, and the figures of the queue: each a thing of its own, in turn."""
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
@@ -77,6 +78,8 @@ class Maintenance:
         self._incidents = incidents
         self._clock = clock
         self._purged_at = float("-inf")
+        self._purges_left: deque[tuple[str, Callable[[], Awaitable[None]]]] = deque()
+        """What of this hour is still to be done: a database that was lost cut it short."""
         self._delete_at = float("-inf")
 
     async def step(self) -> float:
@@ -95,6 +98,8 @@ class Maintenance:
                 await self._apart("writing of ranks", lambda: self.ranks.keep(stats))
             if clock.monotonic() - self._purged_at >= _PURGE_EVERY:
                 await self.purge()
+            elif self._purges_left:
+                await self._purge_rest()
             elif clock.monotonic() >= self._delete_at:
                 await self._apart(_DELETION, self._delete)
         # Each submission moves every rank behind it: a long queue must not be renumbered all the time.
@@ -113,8 +118,13 @@ class Maintenance:
         """Delete what has had its time: completed tasks, files, rows of the journal."""
         # Before it is done: what fails comes again in an hour, and not with every round.
         self._purged_at = self._clock.monotonic()
-        for what, work in self._purges.items():
-            await self._apart(what, work)
+        self._purges_left = deque(self._purges.items())
+        await self._purge_rest()
+
+    async def _purge_rest(self) -> None:
+        """Go on behind the one that lost the database, which comes again in an hour: it may always do so."""
+        while self._purges_left:
+            await self._apart(*self._purges_left.popleft())
         await self._apart(_DELETION, self._delete)
 
     async def _delete(self) -> None:

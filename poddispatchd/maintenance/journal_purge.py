@@ -65,7 +65,7 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     its manager has forgotten the run.
 
     Raises:
-        RowLockedError: another session holds something of it; all else is deleted.
+        DatabaseError: something of it is held or refused; all else is deleted.
     """
     await each_apart(
         partial(erase, connection, batch=batch),

@@ -104,7 +104,9 @@ class Prober:
         try:
             await self._ask(manager)
         except RunnerManagerError as error:
-            self._registry.learn(manager, error)
+            # One that hides its health may take tasks all the same: who only asks must not shut it.
+            if not (isinstance(error, NoHealthCheckError) and self._works(manager_id)):
+                self._registry.learn(manager, error)
             return False
         return True
 

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 _HELD_AT_ONCE = 20
 """Rows that can be found held before the others wait for the next time."""
 
+_SWITCHED_OFF = "This is switched off by the configuration: what was queued for it is delivered to nobody."
+
 _WRITTEN_AGAIN = 10.0
 """Seconds after which it is tried again to write down what is over."""
 
@@ -63,7 +65,13 @@ class Deliveries:
         await self._write_known()
         if not enabled:
             async with self._database.connection() as connection:
-                await queue.drop_open(connection, self._channel)
+                dropped = await queue.drop_open(connection, self._channel)
+            if dropped:
+                log.warning(
+                    Event.NOTICE_DROPPED, channel=self._channel.value, rows=dropped, reason=_SWITCHED_OFF
+                )
+            for _ in range(dropped):
+                self._count(DeliveryOutcome.DROPPED)
             return []
         due = await self.leases.claim(limit, only=[self._channel.value])
         # UPDATE ... RETURNING gives rows in no order.

@@ -3,6 +3,8 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from math import ceil
+from typing import TypeAlias
 
 import aiohttp
 
@@ -28,8 +30,13 @@ _AT_ONE_SERVICE = 5
 """Messages posted to one push service at once."""
 _SHUT = 60.0
 """Seconds for which a push service that does not answer is left alone: its messages wait, uncounted."""
-_LONGEST_ITEM = 60.0
-"""Seconds for one message: 20 for the push service (``webpush.py``), the rest for its turn."""
+_LONGEST_POST = 25.0
+"""Seconds that a message may hold up those behind it: 20 for the push service (``webpush.py``)."""
+_TO_WRITE = 60.0
+"""Seconds beyond its turn, and those before it, in which the end of a message is written."""
+
+_Turns: TypeAlias = dict[str | None, asyncio.Semaphore]
+"""Of each push service, by its origin."""
 
 
 class PushSender:
@@ -46,7 +53,7 @@ class PushSender:
         self._settings = settings
         self._database = database
         self._clock = clock
-        self._shut_until: dict[str, float] = {}
+        self._shut_until: dict[str | None, float] = {}
 
     async def step(self) -> float:
         """Send a batch; seconds until the next look."""
@@ -62,12 +69,14 @@ class PushSender:
         now = self._clock.monotonic()
         # Services come from browsers, and anybody may name one: those of before are forgotten.
         self._shut_until = {name: until for name, until in self._shut_until.items() if until > now}
-        turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONE_SERVICE))
+        turns: _Turns = defaultdict(lambda: asyncio.Semaphore(_AT_ONE_SERVICE))
+        # All of them may be for one service: waiting for those before it is no failure of a message.
+        within = _TO_WRITE + _LONGEST_POST * ceil(len(due) / _AT_ONE_SERVICE)
         async with open_push_session() as http:
             # An error of one, as a lost database is, must not cut off those that are being posted: they would
             # come twice.
             ends = await asyncio.gather(
-                *(self._attempt(http, leased, turns) for leased in due), return_exceptions=True
+                *(self._attempt(http, leased, turns, within) for leased in due), return_exceptions=True
             )
         for end in ends:
             if end is not None:
@@ -75,25 +84,23 @@ class PushSender:
         return len(due)
 
     async def _attempt(
-        self, http: aiohttp.ClientSession, leased: Leased, turns: dict[str, asyncio.Semaphore]
+        self, http: aiohttp.ClientSession, leased: Leased, turns: _Turns, within: float
     ) -> None:
         try:
             await self._deliveries.attempt(
-                leased, lambda: self._post(http, Delivery.of(leased), turns), within=_LONGEST_ITEM
+                leased, lambda: self._post(http, Delivery.of(leased), turns), within=within
             )
         except asyncio.CancelledError:
             await self._deliveries.hand_back([leased.lease])
             raise
 
-    async def _post(
-        self, http: aiohttp.ClientSession, delivery: Delivery, turns: dict[str, asyncio.Semaphore]
-    ) -> None:
+    async def _post(self, http: aiohttp.ClientSession, delivery: Delivery, turns: _Turns) -> None:
         """Post one message; a subscription that has ended is Pod's to delete."""
         message = PushMessage(*(str(delivery.content[name]) for name in ("head", "body", "url")))
         try:
             target = await self._target(delivery)
-            async with turns[target.service]:
-                if self._shut_until.get(target.service, 0.0) > self._clock.monotonic():
+            async with turns[target.origin]:
+                if self._shut_until.get(target.origin, 0.0) > self._clock.monotonic():
                     await self._deliveries.postpone(delivery, _SHUT, "Its push service does not answer.")
                     return
                 await self._send(http, target, message)
@@ -110,7 +117,7 @@ class PushSender:
         try:
             await send_push(http, self._settings(), target, message, now=self._clock.now())
         except ServiceUnreachableError:
-            self._shut_until[target.service] = self._clock.monotonic() + _SHUT
+            self._shut_until[target.origin] = self._clock.monotonic() + _SHUT
             raise
 
     async def _target(self, delivery: Delivery) -> Target:

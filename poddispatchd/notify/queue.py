@@ -182,6 +182,7 @@ async def close_delivery(
     await connection.execute(*_QUERIES["settle"](delivery=delivery.lease.key, state=state.value, error=words))
 
 
-async def drop_open(connection: Connection, channel: Channel) -> None:
-    """Give up what is queued for a channel that has been switched off."""
-    await connection.execute(*_QUERIES["drop_open"](channel=channel.value))
+async def drop_open(connection: Connection, channel: Channel) -> int:
+    """Give up what is queued for a channel that has been switched off; how much that was."""
+    done: str = await connection.execute(*_QUERIES["drop_open"](channel=channel.value))
+    return int(done.removeprefix("UPDATE "))

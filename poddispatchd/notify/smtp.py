@@ -105,7 +105,9 @@ class Envelope(Struct, frozen=True):
         message = EmailMessage(policy=_POLICY)
         message["From"] = sender_of(mail.sender) or mail.sender
         message["To"] = ", ".join(mail.to)
-        message["Subject"] = mail.subject
+        # "=?" would begin an encoded word, which may stand for line breaks and what comes behind them; ids of
+        # runner managers are in subjects.
+        message["Subject"] = mail.subject.replace("=?", "= ?")
         message["Date"] = format_datetime(date)
         # The one of the journal: sent again after a lost answer, it is the same mail.
         message["Message-ID"] = self.message_id

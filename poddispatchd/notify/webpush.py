@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from msgspec.structs import asdict
+from yarl import URL
 
 from poddispatchd.computing import computed
 from poddispatchd.config.notification import PushSettings
@@ -46,6 +47,22 @@ class Target:
             return urlsplit(self.endpoint).hostname or "nobody"
         except ValueError:
             return "nobody"
+
+    @property
+    def origin(self) -> str | None:
+        """Who is posted to, by host and port; None for an endpoint that nothing can be posted to.
+
+        Users choose endpoints: what becomes of one must say nothing about others of the same host. One with a
+        user of its own leaves no room for our signature.
+        """
+        try:
+            url = URL(self.endpoint)
+        except ValueError:
+            return None
+        is_plain = (
+            url.scheme == "https" and url.host is not None and url.user is None and url.password is None
+        )
+        return f"{url.host}:{url.port}" if is_plain else None
 
 
 def open_push_session() -> aiohttp.ClientSession:
@@ -115,17 +132,16 @@ def _sealed(
     from http_ece import ECEException  # noqa: PLC0415 - of the optional extra
     from pywebpush import WebPusher, WebPushException  # noqa: PLC0415 - of the optional extra
 
-    if not target.endpoint.lower().startswith("https://") or target.service == "nobody":
+    if target.origin is None:
         raise DeliveryRefusedError("The subscription has no address that a push can be sent to.")
-    address = urlsplit(target.endpoint)
     keys = {"auth": target.auth, "p256dh": target.p256dh}
     plain = json.dumps(asdict(message), ensure_ascii=False).encode()
     try:
         body = bytes(WebPusher({"endpoint": target.endpoint, "keys": keys}).encode(plain)["body"])
     except (WebPushException, ECEException, ValueError, TypeError, LookupError):
         raise DeliveryRefusedError("The keys of the subscription cannot be used.") from None
-    # The audience is an origin (RFC 8292): an address without a user.
-    headers = _signature(settings, f"https://{address.netloc.rpartition('@')[2]}", now)
+    # The audience is an origin (RFC 8292).
+    headers = _signature(settings, f"https://{urlsplit(target.endpoint).netloc}", now)
     headers |= {
         "Content-Encoding": "aes128gcm",
         "Content-Type": "application/octet-stream",

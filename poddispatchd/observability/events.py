@@ -167,7 +167,7 @@ class Event(StrEnum):
     NOTICE_RETRIED = "notice.retried"
     """A mail, a push or an outgoing event was not taken, and is tried again."""
     NOTICE_DROPPED = "notice.dropped"
-    """A push has nobody to go to any more."""
+    """A push has nobody to go to any more, or a channel is switched off, with what waited there (rows)."""
     NOTICE_FAILED = "notice.failed"
     """Somebody is not told, for good; the words say why."""
     MAIL_UP = "mail.up"

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
@@ -23,8 +25,9 @@ from poddispatchd.domain.shadow import (
     overtaken,
 )
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
-from poddispatchd.errors import MediaMissingError, UnsubmittableError
+from poddispatchd.errors import MediaMissingError, PoddispatchdError, UnsubmittableError
 from poddispatchd.managers.rows import ManagerRows, PodSites
+from poddispatchd.observability.events import Event
 from poddispatchd.pod import queue_order, shadow_rows
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import PendingTask
@@ -32,6 +35,8 @@ from poddispatchd.shadow.capacity import ObservedCapacity
 from poddispatchd.shadow.expected import ExpectedTask
 from poddispatchd.shadow.outcomes import ShadowOutcomes
 from poddispatchd.shadow.stats import ShadowStats
+
+log = structlog.get_logger(__name__)
 
 _HEAD = 1000
 """Pending tasks whose order is watched: the first ones."""
@@ -48,6 +53,12 @@ _REST = 20.0
 
 _NAMED = 5
 """Overtaken tasks that are named."""
+
+_LEFT_FOR = 60.0
+"""Seconds for which a task is left alone about which nothing can be decided: its directory may hang."""
+
+_SILENT = 3
+"""So many tasks whose files cannot be looked at end a look: each takes seconds, or the tree is away."""
 
 
 class ShadowDispatcher:
@@ -86,6 +97,8 @@ class ShadowDispatcher:
         self._clock = clock
         self._expected: dict[TaskPk, ExpectedTask] = {}
         self._queue: dict[TaskPk, Standing] = {}
+        self._left_until: dict[TaskPk, float] = {}
+        self._silent = 0
 
     async def step(self) -> float:
         """One look; seconds until the next one."""
@@ -127,23 +140,19 @@ class ShadowDispatcher:
     async def _decide(self, ranks: Mapping[TaskPk, int]) -> bool:
         """Decide about as many tasks as there are free runners for; whether that is all for now."""
         await self._capacity.look(ended=self._outcomes.ended)
+        now, self._silent = self._clock.monotonic(), 0
+        self._left_until = {pk: until for pk, until in self._left_until.items() if until > now}
         for _ in range(_PAGES):
-            waiting = await self._view.look(self._lanes(), skip=frozenset(self._expected), types=SUBMITTABLE)
-            try:
-                if not await self._place(waiting, ranks):
-                    return True
-            except MediaMissingError:
+            skip = frozenset((*self._expected, *self._left_until))
+            waiting = await self._view.look(self._lanes(), skip=skip, types=SUBMITTABLE)
+            if not await self._place(waiting, ranks) or self._silent >= _SILENT:
                 return True
         return False
 
     async def _place(self, waiting: list[Waiting], ranks: Mapping[TaskPk, int]) -> bool:
-        """Place tasks, one on each manager at a time, until nobody has room; whether any was.
-
-        Raises:
-            MediaMissingError: nothing would be submitted.
-        """
+        """Place tasks, one on each manager at a time, until nobody has room; whether any was."""
         left = {entry.item.task.pk: entry for entry in waiting}
-        while len(self._expected) < _MOST:
+        while len(self._expected) < _MOST and self._silent < _SILENT:
             offers = [entry.offer for entry in left.values()]
             placed = assign(offers, self._lanes(), self._clock.monotonic())
             if not placed:
@@ -154,11 +163,7 @@ class ShadowDispatcher:
         return len(left) < len(waiting)
 
     async def _expect(self, entry: Waiting, manager: ManagerId, rank: int | None) -> None:
-        """Take over that a task would be submitted to this manager, or would fail.
-
-        Raises:
-            MediaMissingError: nothing would be submitted.
-        """
+        """Take over that a task would be submitted to this manager, or would fail; or leave it alone."""
         task, now = entry.item.task, self._clock.monotonic()
         try:
             await self._payloads.of(task, entry.site)
@@ -166,6 +171,16 @@ class ShadowDispatcher:
             submission = ExpectedSubmission(task.date_added, None)
             self._expected[task.pk] = ExpectedTask(submission, task, now, str(error))
             self._stats.expects(Intention.FAIL, task, reason=str(error))
+            return
+        except MediaMissingError:
+            self._left_until[task.pk] = now + _LEFT_FOR
+            self._silent += 1
+            return
+        except PoddispatchdError:
+            raise
+        except Exception:  # one task's surprise must not stop the others (invariant I12)
+            log.exception(Event.SERVICE_CRASHED, job="dispatcher", task=task.pk)
+            self._left_until[task.pk] = now + _LEFT_FOR
             return
         submission = ExpectedSubmission(task.date_added, manager)
         self._expected[task.pk] = ExpectedTask(submission, task, now)

@@ -128,9 +128,7 @@ async def stop_all(
     return {task.pk: words[task.run] for task in under_way if task.run is not None}
 
 
-async def _is_silent(
-    client: RunnerClient, manager: RunnerManager, error: RunnerManagerError | None
-) -> bool:
+async def _is_silent(client: RunnerClient, manager: RunnerManager, error: RunnerManagerError | None) -> bool:
     """Whether requests about other runs would meet the same."""
     return error is not None and isinstance(await narrowed(client, manager, error), OF_THE_MANAGER)
 

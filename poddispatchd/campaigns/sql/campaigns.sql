@@ -15,10 +15,12 @@ ORDER BY campaign.id
 
 -- name: follow
 -- What became of the tasks of campaigns. A failure is looked at for two days more: somebody may restart it, and a manager
--- may have mended it. 'warning': see tasks.sql.
+-- may have mended it. 'warning': see tasks.sql. A task that was completed may be purged before anybody looks.
 WITH seen AS MATERIALIZED (
     SELECT video.campaign_id, video.place, video.task_pk,
-           CASE WHEN task.id IS NULL THEN 'skipped'
+           CASE WHEN task.id IS NULL AND EXISTS (SELECT FROM poddispatchd.import
+                                                  WHERE import.task_pk = video.task_pk AND import.state = 'done') THEN 'completed'
+                WHEN task.id IS NULL THEN 'skipped'
                 WHEN task.status = 'completed' THEN 'completed'
                 WHEN task.status IN ('failed', 'timeout') THEN 'failed'
                 ELSE 'running' END AS state

@@ -18,9 +18,10 @@ DELETE FROM poddispatchd.{table}
 WHERE task_pk = ANY (:gone::bigint[]) AND state <> 'open' AND {settled_at} < now() - interval '1 day'
 
 -- name: gone_deliveries
--- Of the :limit deliveries behind delivery :after: the last one, and those that are settled and about tasks that are gone.
+-- Of the :limit deliveries behind delivery :after: the last one, and those that are settled and about tasks that are gone. What is
+-- about no task (0), as reports and most events are, is kept like all else.
 WITH looked_at AS MATERIALIZED (
-    SELECT id, task_pk, state <> 'open' AND settled_at < now() - interval '1 day' AS is_settled
+    SELECT id, task_pk, task_pk <> 0 AND state <> 'open' AND settled_at < now() - interval '1 day' AS is_settled
     FROM poddispatchd.delivery WHERE id > :after::bigint ORDER BY id LIMIT :limit
 )
 SELECT max(id) AS up_to, array_agg(id) FILTER (

@@ -381,6 +381,26 @@ async def test_a_video_that_is_deleted_while_its_task_runs_is_told(here: Bench) 
     assert await here.states() == {VideoState.SKIPPED: 1, VideoState.RUNNING: 1}
 
 
+async def test_a_task_that_is_completed_and_purged_before_anybody_looks_counts_as_completed(
+    here: Bench,
+) -> None:
+    """It was told as skipped, for its task was deleted."""
+    [video] = await here.videos(1)
+    await here.make([video])
+    await here.step()
+    [task] = await here.play()
+    await here.pod.connection.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " VALUES ($1, 1, 'x', 'done', now())",
+        task,
+    )
+    await here.pod.connection.execute("DELETE FROM runner_manager_task WHERE id = $1", task)
+
+    await here.step()
+
+    assert await here.states() == {VideoState.COMPLETED: 1}
+
+
 # --- what is shown ------------------------------------------------------------------------------------------
 
 

@@ -78,6 +78,19 @@ async def test_what_is_settled_of_a_deleted_task_goes_after_a_day_and_of_others_
     assert left == [f"{name}{kept}", f"{name}987654"]
 
 
+async def test_what_is_about_no_task_is_kept_for_as_long_as_all_else(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Reports and events that were set aside went after a day, as if Pod had deleted their task."""
+    async with bench(pod_database, media_root, changes={"retention": {"journal_days": 30}}) as here:
+        for hours in (25, 29 * 24, 31 * 24):
+            await here.execute(_ROWS["delivery"].replace("25 hours", f"{hours} hours"), 0)
+
+        await features.maintenance(here.parts).purge()
+
+        assert await here.value("SELECT array_agg(id ORDER BY id) FROM poddispatchd.delivery") == [1, 2]
+
+
 async def test_nothing_names_a_person_whose_video_pod_has_deleted(here: Bench) -> None:
     video = await here.video(encoded=True, title=f"Thèse de {_PERSON}")
     task = await here.ready(video=video)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +10,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
-from poddispatchd.database.pool import Database
+from poddispatchd.database import pool
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.imports import deletion
 from poddispatchd.maintenance import completed_purge, stalled_queue
 from poddispatchd.observability.events import Event
+from poddispatchd.pod import tasks
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import own_name
 from poddispatchd.pod.queue_stats import QueueStats, queue_stats
@@ -128,6 +131,31 @@ async def test_a_row_of_the_journal_that_is_held_keeps_no_other_table_from_being
     assert not here.parts.incidents.active
 
 
+async def test_a_row_of_the_journal_that_cannot_be_deleted_keeps_no_other_table_from_being_purged(
+    here: Bench,
+) -> None:
+    """A trigger of the site, on the first table of all, and the journal grew for ever."""
+    await here.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " VALUES (1, 1, 'x', 'done', now() - interval '91 days');"
+        "INSERT INTO poddispatchd.act (actor, act, task_pk, at)"
+        " VALUES ('dupont', 'cancel', 1, now() - interval '91 days')"
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state,"
+        " settled_at) VALUES (1, 'encoding', 1, 1, '', 'accepted', now() - interval '91 days');"
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+        "CREATE TRIGGER refuse BEFORE DELETE ON poddispatchd.submission"
+        " FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+
+    await features.maintenance(here.parts).purge()
+
+    for table, left in (("submission", 1), ("import", 0), ("act", 0)):
+        assert await here.value(f"SELECT count(*) FROM poddispatchd.{table}") == left
+    assert [incident.job for incident in here.parts.incidents.active] == ["purge of the journal"]
+
+
 async def test_without_a_retention_nothing_is_purged(pod_database: PodDatabase, media_root: Path) -> None:
     async with bench(pod_database, media_root) as here:
         await old_task(here, TaskStatus.COMPLETED, 36000)
@@ -182,6 +210,75 @@ async def test_what_cannot_be_done_keeps_nothing_else_from_being_done(here: Benc
     assert await here.value("SELECT count(*) FROM poddispatchd.submission") == 0
     failing = {incident.job for incident in here.parts.incidents.active}
     assert failing == {"writing of ranks", "purge of completed tasks"}
+
+
+async def test_tasks_that_a_site_does_not_let_go_keep_no_other_ones_from_being_purged(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them, and no completed task was purged any more: those of its statement, and all behind it."""
+    monkeypatch.setattr(completed_purge, "_BATCH", 7)
+    made = [await old_task(here, TaskStatus.COMPLETED, 61) for _ in range(30)]
+    kept = [made[0], made[10], made[11], made[29]]
+    await here.execute("CREATE TABLE site_report (task_id bigint REFERENCES runner_manager_task)")
+    await here.execute("INSERT INTO site_report SELECT unnest($1::bigint[])", kept)
+
+    await features.maintenance(here.parts).purge()
+
+    assert await here.value("SELECT array_agg(id ORDER BY id) FROM runner_manager_task") == kept
+    assert [incident.job for incident in here.parts.incidents.active] == ["purge of completed tasks"]
+
+
+async def test_where_a_site_lets_no_task_go_few_statements_find_that_out(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completed_purge, "_BATCH", 10)
+    monkeypatch.setattr(completed_purge, "_MOST_SPLITS", 8)
+    for _ in range(50):
+        await old_task(here, TaskStatus.COMPLETED, 61)
+    await here.execute(
+        "CREATE TABLE site_report (task_id bigint REFERENCES runner_manager_task);"
+        "INSERT INTO site_report SELECT id FROM runner_manager_task"
+    )
+    asked: list[int] = []
+    purge = tasks.purge_completed
+
+    async def counted(connection: Connection, *, added_before: datetime, after: int, up_to: int) -> int:
+        asked.append(up_to)
+        return await purge(connection, added_before=added_before, after=after, up_to=up_to)
+
+    monkeypatch.setattr(tasks, "purge_completed", counted)
+    await features.maintenance(here.parts).purge()
+    assert len(asked) <= 5 + 2 * 8
+
+
+async def test_a_purge_that_takes_longer_than_any_statement_may_keeps_no_other_one_from_its_turn(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked like a lost database: what came behind it waited an hour, and then for it again."""
+    monkeypatch.setattr(pool, "_COMMAND_TIMEOUT", 1.0)
+    async with bench(pod_database, media_root, changes={"retention": {"completed_days": 60}}) as here:
+        slow = await old_task(here, TaskStatus.COMPLETED, 61)
+        await here.execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN PERFORM pg_sleep(60); RETURN old; END $$"
+        )
+        await here.execute(
+            "CREATE TRIGGER dawdles BEFORE DELETE ON runner_manager_task"
+            " FOR EACH ROW EXECUTE FUNCTION dawdle()"
+        )
+        await here.execute(
+            "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+            " VALUES ($1, 1, 'x', 'done', now() - interval '91 days')",
+            slow,
+        )
+        await add_obsolete(here, put(here, "videos/old.mp4").relative_to(here.world.media_root).as_posix())
+        maintenance = features.maintenance(here.parts)
+        with pytest.raises(DatabaseUnavailableError):
+            await maintenance.step()
+        await maintenance.step()
+        assert await here.value("SELECT count(*) FROM runner_manager_task") == 1
+        assert await here.value("SELECT count(*) FROM poddispatchd.import") == 0
+        assert await obsolete(here) == []
 
 
 async def test_whoever_fails_over_a_look_at_the_queue_keeps_nothing_else_from_being_done(here: Bench) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +17,16 @@ from poddispatchd.domain.notices import PushMessage
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ServiceUnreachableError
 from poddispatchd.notify import push as push_module
-from poddispatchd.notify import queue
+from poddispatchd.notify import queue, webpush
+from poddispatchd.notify.deliveries import Deliveries
 from poddispatchd.notify.smtp import Envelope, MailServer, Sent
 from poddispatchd.notify.webpush import Target
 from poddispatchd.pod import recipients
+from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.sandbox.pod.world import World
 from tests.integration.notify.bench import (
     Telling,
+    counted,
     daemon_parts,
     mail_settings,
     make_due,
@@ -350,3 +353,43 @@ async def test_a_stop_while_it_is_written_down_that_a_push_was_posted_does_not_p
         await asyncio.gather(step, return_exceptions=True)
         assert await queue_of(parts) == [("push", "done", 1)]
     assert posted == ["good.example.org"]
+
+
+async def test_a_push_has_time_for_those_before_it_at_a_slow_service(
+    pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those in the last of ten rows had failed before their turn came, or were cut off amid their posts."""
+    services = dict.fromkeys(range(1, 51), "good.example.org")
+    _known_services(monkeypatch, services)
+    limits: list[float] = []
+
+    async def attempt(
+        self: Deliveries, leased: Leased, work: Callable[[], Awaitable[None]], *, within: float
+    ) -> None:
+        limits.append(within)
+        await self.leases.attempt(leased.lease, work, within=within, task=None)
+
+    monkeypatch.setattr(Deliveries, "attempt", attempt)
+    async with daemon_parts(settings_of(pod_database, world.media_root, {"push": _PUSH})) as parts:
+        for number in services:
+            await _deliver(parts, "push", number, subscription=number, head="h", body="b", url="u")
+        await features.notifier(parts).push.step()
+    assert len(limits) == 50
+    longest_post = webpush._TIMEOUT.total
+    assert longest_post is not None
+    assert min(limits) > longest_post * 50 / push_module._AT_ONE_SERVICE
+
+
+async def test_what_is_given_up_because_its_channel_is_switched_off_is_told_and_counted(
+    pod_database: PodDatabase, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It went without a word."""
+    async with daemon_parts(settings_of(pod_database, world.media_root, {})) as parts:
+        for task in (1, 2):
+            await _deliver(parts, "mail", task, **_mail())
+        for _ in range(2):
+            await Telling(parts).step()
+        assert await queue_of(parts) == [("mail", "dropped", 0)] * 2
+        assert counted(parts, "mail", "dropped") == 2
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "notice.dropped" in line]
+    assert "rows=2" in line

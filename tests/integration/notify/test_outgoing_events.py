@@ -18,6 +18,7 @@ from aiohttp import web
 from poddispatchd.app import features
 from poddispatchd.app.parts import Parts
 from poddispatchd.config.notification import EventsSettings
+from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.outgoing_events import EventType, OutgoingEvent
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, ServiceUnreachableError
@@ -376,6 +377,30 @@ async def test_a_manager_is_told_to_be_down_and_up_once_and_not_again_by_who_tak
         await second.look(after=61)
     assert endpoint.types == ["runner_manager.down", "runner_manager.up"]
     assert endpoint.events[0]["data"]["runner_manager"] == "first"  # type: ignore[index]
+
+
+async def test_asking_whether_it_is_up_again_shuts_no_manager_that_hides_its_health(
+    pod_database: PodDatabase, media_root: Path, endpoint: Endpoint
+) -> None:
+    """Behind a proxy with pages of its own for a 404 it took tasks, and was called misconfigured over it."""
+    async with scene(pod_database, media_root, Spec("first")) as pod:
+        here = await _watching(pod, endpoint.url)
+        page = AnswerFault(kind=FaultKind.STATUS, status=404)
+        for name in ("root", "health", "status"):
+            pod.fakes["first"].faults.inject(name, page, times=None)
+        [manager] = here.daemon.parts.registry.all()
+        await pod.connection.execute(
+            "INSERT INTO poddispatchd.told (subject, state) VALUES ($1, 'down')",
+            f"runner manager {manager.id}",
+        )
+        for _ in range(3):
+            await here.look(after=61)
+        [report] = here.daemon.parts.registry.reports()
+        assert report.state is BreakerState.CLOSED
+        assert [request.path for request in pod.fakes["first"].requests if "health" in request.path]
+        await pod.encodings(1)
+        await here.daemon.settle()
+        assert await pod.statuses() == {"running": 1}
 
 
 async def test_what_is_set_aside_is_told_once_and_again_when_it_is_set_aside_again(

@@ -18,6 +18,7 @@ from poddispatchd.errors import ConfigurationError
 from poddispatchd.notify import push
 from poddispatchd.notify.webpush import check_keys
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
+from poddispatchd.sandbox.ports import free_ports
 from tests.integration.notify.bench import (
     Telling,
     daemon_parts,
@@ -181,6 +182,38 @@ async def test_a_subscription_that_cannot_be_used_holds_nothing_up(scene: Scene)
         await scene.subscribe(Browser(), endpoint=endpoint)
         assert (await scene.complete())[number:] == [("push", "failed", 1)]
     assert scene.service.got == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "state"),
+    [
+        ("https://somebody@localhost:{port}/x", "failed"),
+        ("https://localhost:0x50/x", "failed"),
+        ("https://localhost:{closed}/x", "open"),
+    ],
+    ids=["with a user", "no port", "a port where nobody answers"],
+)
+async def test_whatever_endpoint_somebody_has_the_others_of_its_host_get_their_pushes(
+    scene: Scene, endpoint: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any user of Pod could have those of everybody put off for a minute, with each video of his."""
+    bad = endpoint.format(port=scene.service.port, closed=free_ports(1)[0])
+    async with scene.pod.connection() as connection:
+        await connection.execute("DELETE FROM webpush_pushinformation")
+        for address in (bad, f"https://localhost:{scene.service.port}/good"):
+            browser = Browser()
+            await connection.execute(
+                "WITH made AS (INSERT INTO webpush_subscriptioninfo"
+                " (browser, endpoint, auth, p256dh, user_agent)"
+                " VALUES ('Firefox', $1, $2, $3, '') RETURNING id)"
+                " INSERT INTO webpush_pushinformation (subscription_id, user_id) SELECT id, $4 FROM made",
+                *(address, unpadded(browser.auth), unpadded(point(browser.key))),
+                scene.world.people["subscriber"].id,
+            )
+    # One after the other: the second one meets what became of the first.
+    monkeypatch.setattr(push, "_AT_ONE_SERVICE", 1)
+    assert await scene.complete() == [("push", state, 1), ("push", "done", 1)]
+    assert [path for path, _, _ in scene.service.got] == ["/good"]
 
 
 async def test_a_pod_without_web_push_gets_none(scene: Scene) -> None:

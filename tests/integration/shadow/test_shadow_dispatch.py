@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
+from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.domain.payload import Payload
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.errors import MediaMissingError
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from poddispatchd.shadow import dispatch
@@ -91,6 +95,45 @@ async def test_nothing_is_expected_of_a_manager_that_does_not_tell_its_runners(h
         await shadow.look()
         assert shadow.expected() == []
         assert shadow.jobs.progress.blind == ["first"]
+
+
+@pytest.mark.parametrize("error", [KeyError("a bug"), MediaMissingError("its directory hangs")])
+async def test_a_task_about_which_nothing_can_be_decided_stops_no_other(
+    here: Scene, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Nothing was expected of those behind it for as long as it waited, as if all managers were full."""
+    odd, good = await here.encodings(2)
+    payload_of = Payloads.of
+
+    async def of(self: Payloads, task: Task, site: Site) -> Payload:
+        if task.pk == odd:
+            raise error
+        return await payload_of(self, task, site)
+
+    monkeypatch.setattr(Payloads, "of", of)
+    async with watching(here) as shadow:
+        await shadow.look()
+        assert shadow.expected() == [(good, "submit", "first")]
+        monkeypatch.undo()
+        await shadow.look(after=INTERVAL)
+        assert shadow.expected() == [(good, "submit", "first"), (odd, "submit", "first")]
+
+
+async def test_while_the_media_tree_is_away_few_tasks_are_looked_at(
+    here: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.encodings(20)
+    asked: list[TaskPk] = []
+
+    async def of(_: Payloads, task: Task, __: Site) -> Payload:
+        asked.append(task.pk)
+        raise MediaMissingError
+
+    monkeypatch.setattr(Payloads, "of", of)
+    async with watching(here) as shadow:
+        await shadow.look()
+        assert shadow.expected() == []
+    assert 0 < len(asked) <= 2 * dispatch._SILENT
 
 
 async def test_expectations_are_bounded(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
