@@ -72,6 +72,7 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
     """Build everything that needs no connection."""
     clock = clock or Clock()
     metrics, wakeups, instance = Metrics(), Wakeups(), instance_name()
+    metrics.shadow.set(is_shadow)
     dsn, pool_size = settings.database.dsn, settings.database.pool_size
     database = (ReadOnlyDatabase if is_shadow else Database)(dsn, pool_size=pool_size)
     kind = ShadowSession if is_shadow else DatabaseSession
