@@ -40,6 +40,19 @@ def test_the_unit_tells_systemd_what_the_daemon_promises() -> None:
     assert {"WatchdogSec", "TimeoutStopSec", "User", "Group", "NoNewPrivileges"} <= set(service)
 
 
+def test_units_that_pages_show_run_as_the_user_of_the_daemon() -> None:
+    """The report's timer ran as a user whom nobody makes, which systemd refuses."""
+    shown = [
+        (path.name, line.removeprefix("User="))
+        for path in (SYSTEMD.parent / "docs").rglob("*.md")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("User=")
+    ]
+    [user] = directives(UNIT)["Service"]["User"]
+    assert shown
+    assert [(name, other) for name, other in shown if other != user] == []
+
+
 def test_the_default_media_tree_is_the_one_of_the_samples() -> None:
     drop_in = directives(SYSTEMD / "poddispatchd.service.d" / "media.conf")
 
