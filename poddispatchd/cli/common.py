@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -122,9 +122,12 @@ async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
 
 async def _is_of_older_release(database: "Database") -> bool:
     from poddispatchd.database import migration
+    from poddispatchd.errors import SchemaError
 
-    async with database.connection() as connection:
-        return 0 < await migration.current_version(connection) < migration.LATEST
+    with suppress(SchemaError):  # the role may not look: no release is to blame
+        async with database.connection() as connection:
+            return 0 < await migration.current_version(connection) < migration.LATEST
+    return False
 
 
 def person() -> str:
