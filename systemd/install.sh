@@ -16,6 +16,12 @@ case $media in
     /*) ;;
     *) echo "MEDIA_ROOT is an absolute path: $media" >&2; exit 2 ;;
 esac
+case $media in
+    *[[:space:]\"\'\\]*)
+        echo "MEDIA_ROOT holds a blank, a quote or a backslash, which systemd reads otherwise: $media" >&2
+        exit 2
+        ;;
+esac
 
 install -d "$units" "$drop_ins" "$root/usr/lib/sysusers.d" "$root/usr/lib/tmpfiles.d" "$bin"
 install -m 0644 "$here/poddispatchd.service" "$here/poddispatchd-webhook.socket" "$units/"
@@ -25,7 +31,9 @@ ln -sf /opt/poddispatchd/bin/poddispatchd "$bin/poddispatchd"
 
 # A drop-in that somebody has changed is theirs.
 if ! [ -e "$drop_ins/media.conf" ]; then
-    sed "s|/usr/local/django_projects/podv4/pod/media|$media|" \
+    # As sed, and then systemd, reads it.
+    written=$(printf '%s' "$media" | sed 's/%/%%/g; s/[&|]/\\&/g')
+    sed "s|/usr/local/django_projects/podv4/pod/media|$written|" \
         "$here/poddispatchd.service.d/media.conf" > "$drop_ins/media.conf"
 fi
 

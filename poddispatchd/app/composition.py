@@ -20,8 +20,10 @@ from poddispatchd.errors import (
     ConfigurationError,
     DatabaseError,
     MediaSlowError,
+    PoddispatchdError,
     PodUnfitError,
     RowLockedError,
+    SchemaChangedError,
     SchemaError,
 )
 from poddispatchd.managers.registry import ManagerRegistry
@@ -71,6 +73,7 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
     """Build everything that needs no connection."""
     clock = clock or Clock()
     metrics, wakeups, instance = Metrics(), Wakeups(), instance_name()
+    metrics.shadow.set(is_shadow)
     dsn, pool_size = settings.database.dsn, settings.database.pool_size
     database = (ReadOnlyDatabase if is_shadow else Database)(dsn, pool_size=pool_size)
     kind = ShadowSession if is_shadow else DatabaseSession
@@ -185,8 +188,11 @@ async def _examined(
 
 async def _did_fit(database: Database) -> bool:
     """Whether a daemon has worked on this database: its schema is made when everything fits, not before."""
-    async with database.connection() as connection:
-        return await migration.current_version(connection) > 0
+    try:
+        async with database.connection() as connection:
+            return await migration.current_version(connection) > 0
+    except SchemaError:
+        return True  # it is there, and the role lacks rights on it as well
 
 
 async def _media_trouble(tree: MediaTree) -> str | None:
@@ -245,3 +251,18 @@ async def open_when_it_answers(resources: Resources, tell: Callable[[str], None]
             0.2 + full_jitter(failures, base=0.5, cap=10.0, random=resources.clock.random)
         )
         failures += 1
+
+
+WAITED_FOR = (*MAY_PASS, PodUnfitError, RowLockedError, SchemaChangedError)
+"""What may pass by itself in the middle of the start."""
+
+
+def waited_for(error: PoddispatchdError) -> tuple[Event, str]:
+    """As what a start that has to wait is told, and what it waits for."""
+    match error:
+        case RowLockedError():
+            return Event.ROW_LOCKED, "the database"
+        case PodUnfitError() | SchemaChangedError():
+            return Event.SCHEMA_CHANGED, "Pod's tables"
+        case _:
+            return Event.DATABASE_DOWN, "the database"

@@ -10,7 +10,14 @@ from pathlib import Path
 import structlog
 
 from poddispatchd.app import features
-from poddispatchd.app.composition import Resources, assembled, create_resources, open_when_it_answers
+from poddispatchd.app.composition import (
+    WAITED_FOR,
+    Resources,
+    assembled,
+    create_resources,
+    open_when_it_answers,
+    waited_for,
+)
 from poddispatchd.app.jobs import Jobs
 from poddispatchd.app.listeners import drain, listen_for_callbacks
 from poddispatchd.app.live_settings import LiveSettings
@@ -19,13 +26,7 @@ from poddispatchd.app.reload import ConfigurationReload
 from poddispatchd.build import FULL_VERSION
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
-from poddispatchd.errors import (
-    MAY_PASS,
-    PodUnfitError,
-    RowLockedError,
-    SchemaChangedError,
-    TaskEndedError,
-)
+from poddispatchd.errors import TaskEndedError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.activation import receive_sockets
 from poddispatchd.runtime.commit_watch import waits_told
@@ -154,15 +155,13 @@ class Daemon:
                     await self._settings.attach(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)
                     return parts, work
-            except PodUnfitError as error:
-                # Pod is being migrated, perhaps. Nobody would start the daemon again at night.
+            except WAITED_FOR as error:
+                # Pod is being migrated, perhaps, or one of its tables altered: that passes, and nobody would
+                # start the daemon again at night.
+                event, what = waited_for(error)
                 if told != (told := str(error)):
-                    log.warning(Event.SCHEMA_CHANGED, reason=told)
-                self._wait_for(f"Waiting for Pod's tables: {error}")
-            except (*MAY_PASS, RowLockedError, SchemaChangedError) as error:
-                # A table of Pod's that is being altered cannot be had for a while: that passes as well.
-                log.warning(Event.DATABASE_DOWN, error=str(error))
-                self._wait_for(f"Waiting for the database: {error}")
+                    log.warning(event, reason=told)
+                self._wait_for(f"Waiting for {what}: {error}")
             await ground.clock.sleep(_SECOND_TRY)
 
     def _commits_wait(self, words: str) -> None:

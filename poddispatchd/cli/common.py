@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -49,6 +49,9 @@ class Context(Struct):
 
         if config_path is not None:
             self.config_path = config_path
+        if self.config_path is None and (named := os.environ.get("PODDISPATCHD_CONFIG")):
+            # Named like that it is the file, too, of which `check` and others tell.
+            self.config_path = Path(named)
         self.unit = _unit_for_root(self.config_path)
         unit = self.unit
         settings = load_settings(
@@ -68,8 +71,7 @@ def _unit_for_root(config_path: Path | None) -> "Unit | None":
         return None
     from poddispatchd.cli.unit import unit_of
 
-    named = os.environ.get("PODDISPATCHD_CONFIG")
-    return unit_of(config_path or (Path(named) if named else None))
+    return unit_of(config_path)
 
 
 pass_context = click.make_pass_decorator(Context)
@@ -132,9 +134,12 @@ async def commits_told(database: "Database") -> AsyncIterator[None]:
 
 async def _is_of_older_release(database: "Database") -> bool:
     from poddispatchd.database import migration
+    from poddispatchd.errors import SchemaError
 
-    async with database.connection() as connection:
-        return 0 < await migration.current_version(connection) < migration.LATEST
+    with suppress(SchemaError):  # the role may not look: no release is to blame
+        async with database.connection() as connection:
+            return 0 < await migration.current_version(connection) < migration.LATEST
+    return False
 
 
 def person() -> str:

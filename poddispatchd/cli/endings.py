@@ -3,15 +3,15 @@
 import os
 import sys
 from asyncio import CancelledError
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
 from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE
 from poddispatchd.cli.terminal import OutputError, UnreadError, leave
-from poddispatchd.errors import ConfigurationError, PoddispatchdError, RowLockedError
+from poddispatchd.errors import ConfigurationError, PoddispatchdError, RowLockedError, SchemaChangedError
 
 _INTERRUPTED = 130
 
@@ -37,7 +37,8 @@ def _status(command: Callable[[], object]) -> int:
     try:
         status = command()
     except click.ClickException as error:
-        error.show()
+        with _heard_or_not():
+            error.show()
         return error.exit_code
     except click.Abort as abort:
         # click says so of Ctrl-C too; of an answer that is none it gives no cause.
@@ -49,11 +50,13 @@ def _status(command: Callable[[], object]) -> int:
         raise
     except OutputError as error:
         leave(sys.stdout)
-        with suppress(OutputError):
-            _complain(str(error))
+        _complain(str(error))
         return EXIT_FAILED
     except RowLockedError as error:
         _complain(f"{error} Try again; 'poddispatchd check' tells who.")
+        return EXIT_FAILED
+    except SchemaChangedError as error:
+        _complain(f"{error} 'poddispatchd check' tells what is wrong, and who can mend it.")
         return EXIT_FAILED
     except PoddispatchdError as error:
         _complain(str(error))
@@ -75,4 +78,17 @@ def _complain(words: str) -> None:
     from poddispatchd.observability.logs import choose_format
 
     journald = choose_format("auto", environ=os.environ, stream=sys.stderr) == "journald"
-    click.echo(f"{'<3>' if journald else ''}poddispatchd: {words}", err=True)
+    with _heard_or_not():
+        click.echo(f"{'<3>' if journald else ''}poddispatchd: {words}", err=True)
+
+
+@contextmanager
+def _heard_or_not() -> Iterator[None]:
+    """Say why a command fails; that nobody hears it changes nothing of the status.
+
+    systemd would try a daemon again and again whose configuration is refused.
+    """
+    try:
+        yield
+    except OutputError:
+        leave(sys.stderr)

@@ -12,7 +12,11 @@ class WebhookSettings(Section, frozen=True):
     """The listener that runner managers call."""
 
     listen: Annotated[ListenAddress, Means("Where to listen: host:port")] = Address("127.0.0.1", 8765)
-    path: Annotated[str, Means("Path of the webhook", pattern=r"^/[^?#\s]*$")] = "/runner/notify_task_end/"
+    path: Annotated[
+        str,
+        # What stands in a request as it is: with an escape (%20) no request would ever be the webhook's.
+        Means("Path of the webhook", pattern=r"^/[A-Za-z0-9_.~!$&'()*+,;=:@/-]*$"),
+    ] = "/runner/notify_task_end/"
     max_body: Annotated[Size, Means("Largest callback accepted", ge=2**16)] = 8 * 2**20
     trusted_proxies: Annotated[
         tuple[Network, ...],

@@ -69,10 +69,19 @@ LATEST = MIGRATIONS[-1].version
 
 
 async def current_version(connection: Connection) -> int:
-    """The version of the schema in this database; 0 when there is none."""
+    """The version of the schema in this database; 0 when there is none.
+
+    Raises:
+        SchemaError: it is there, and this role may not use it.
+    """
     if not await connection.fetchval(_EXISTS, SCHEMA):
         return 0
-    return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {SCHEMA}.schema_version"))  # noqa: S608 - a constant
+    with _rights_explained(
+        f"The database role may not use the schema {SCHEMA!r}, which another role made: use that role, or "
+        f"let it GRANT USAGE ON SCHEMA {SCHEMA} and GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA}."
+    ):
+        found = await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {SCHEMA}.schema_version")  # noqa: S608 - a constant
+    return int(found)
 
 
 def pending(version: int) -> tuple[Migration, ...]:
@@ -103,14 +112,10 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
     Raises:
         SchemaError: the schema is newer than this program, or the role may not create it.
     """
-    with _rights_explained(
-        f"The database role may not use the schema {SCHEMA!r}, which another role made: use that role, or "
-        f"let it GRANT USAGE ON SCHEMA {SCHEMA} and GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA}."
-    ):
-        # First without the lock, and without the right to create anything: mostly there is nothing to do.
-        async with database.connection() as connection:
-            if await checked_version(connection) == LATEST:
-                return ()
+    # First without the lock, and without the right to create anything: mostly there is nothing to do.
+    async with database.connection() as connection:
+        if await checked_version(connection) == LATEST:
+            return ()
     with _rights_explained(
         f"The database role may not create the schema {SCHEMA!r}: run 'poddispatchd db init' once "
         "with a role that may (the database's owner), or give --print-sql's output to your DBA."

@@ -21,6 +21,7 @@ from poddispatchd.errors import (
     RunnerManagerFullError,
 )
 from poddispatchd.journal.scheduling import ManagerMemory
+from poddispatchd.managers.shown import show
 from poddispatchd.managers.state import POLICY, ManagerReport, ManagerState, unix_time
 from poddispatchd.managers.timetable import ALWAYS, Timetables
 from poddispatchd.observability.events import Event
@@ -291,9 +292,7 @@ class ManagerRegistry:
 
     def _show(self) -> None:
         """Set the metrics of all of them."""
-        now, wall_clock = self._clock.monotonic(), self._clock.now()
-        for known in self._known.values():
-            known.show(self._metrics, now, wall_clock)
+        show(self._metrics, self._known.values(), self._clock.monotonic(), self._clock.now())
 
 
 def _address(manager: RunnerManager) -> str:

@@ -7,19 +7,18 @@ import structlog
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from poddispatchd.domain.availability import Pause, WindowNow, pause_at
+from poddispatchd.domain.availability import Pause, WindowNow
 from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, RequestOutcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import ANSWERS_WITHIN, Lane
 from poddispatchd.domain.situation import ManagerView
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskType
+from poddispatchd.domain.task import ManagerId, SiteId, TaskType
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.timetable import Timetable
 from poddispatchd.observability.events import Event
-from poddispatchd.observability.metrics import Metrics
 from poddispatchd.runner.request_errors import unforeseen
 
 log = structlog.get_logger(__name__)
@@ -244,18 +243,6 @@ class ManagerState(Struct):
             is_doubtful=is_doubtful or is_silent,
             is_steady=asked is None and self.taken_in_a_row >= STEADY_AFTER and self.pace.lets_two_go(now),
         )
-
-    def show(self, metrics: Metrics, now: float, wall_clock: datetime) -> None:
-        """Set its metrics."""
-        name, state = self.manager.name, self.breaker.state
-        metrics.runner_manager_up.labels(name).set(state is BreakerState.CLOSED)
-        metrics.runner_manager_paused.labels(name).set(pause_at(self.memory.pauses, wall_clock) is not None)
-        for each in BreakerState:
-            metrics.runner_manager_breaker.labels(name, each).set(each is state)
-        for kind in SUBMITTABLE:
-            wait = self.fullness.get(kind, Fullness()).until - now
-            until = wall_clock.timestamp() + wait if wait > 0 else 0
-            metrics.runner_manager_full_until.labels(name, kind).set(until)
 
     def report(self, now: float, timetable: Timetable) -> ManagerReport:
         """This manager as people see it."""

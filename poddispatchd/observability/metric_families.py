@@ -1,5 +1,7 @@
 """What is measured: the name of every metric, its meaning, its labels."""
 
+from math import nan
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -92,7 +94,12 @@ class MetricFamilies:
     def _add_runner_managers(self) -> None:
         """Runner managers as the daemon knows them."""
         self.runner_manager_up = self._gauge(
-            "runner_manager_up", "Whether the runner manager answers.", "runner_manager"
+            "runner_manager_up",
+            "Whether the runner manager answers; the worst of one name.",
+            "runner_manager",
+        )
+        self.runner_manager_active = self._gauge(
+            "runner_manager_active", "Whether it is active in Pod's administration.", "runner_manager"
         )
         self.runner_manager_breaker = self._gauge(
             "runner_manager_breaker_state",
@@ -159,7 +166,10 @@ class MetricFamilies:
         self.import_hooks = self._counter(
             "import_hooks_total", "Runs of the command after an import, by how they ended.", "outcome"
         )
-        self.media_free_bytes = self._gauge("media_free_bytes", "Free space under MEDIA_ROOT.")
+        self.media_free_bytes = self._gauge(
+            "media_free_bytes", "Free space under MEDIA_ROOT; NaN: it was not looked at yet."
+        )
+        self.media_free_bytes.set(nan)
         self.media_usable = self._gauge("media_usable", "Whether results can be written under MEDIA_ROOT.")
         self.media_usable.set(1)
 
@@ -199,6 +209,7 @@ class MetricFamilies:
 
     def _add_shadow(self) -> None:
         """What a daemon in the shadow compares."""
+        self.shadow = self._gauge("shadow", "Whether this daemon is a shadow: it never schedules.")
         self.shadow_decisions = self._counter(
             "shadow_decisions_total", "Shadow mode: what would have been done with a task.", "decision"
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from math import nan
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
@@ -85,6 +86,10 @@ class Metrics(MetricFamilies):
         # Registered first, and so asked first: it makes the label sets that those behind it show.
         registry.register(_BeforeAll(self._initialise))
         super().__init__(registry)
+        for kind in SUBMITTABLE:
+            for bound in ("low", "high"):
+                # Before anybody has made a forecast: 0 says that nothing waits.
+                self.expected_drain.labels(kind, bound).set(nan)
         self._looks: list[Callable[[], None]] = []
 
     def when_exposed(self, look: Callable[[], None]) -> None:
@@ -139,8 +144,6 @@ class Metrics(MetricFamilies):
             self.run.labels(kind)
             if kind in SUBMITTABLE:
                 self.window_closed.labels(kind)
-                for bound in ("low", "high"):
-                    self.expected_drain.labels(kind, bound)
             for ended in ("completed", "failed", "timeout"):
                 self.ended.labels(kind, ended)
             for outcome in ImportOutcome:
@@ -150,6 +153,7 @@ class Metrics(MetricFamilies):
         """Let every label set of these runner managers exist."""
         for name in names:
             self.runner_manager_up.labels(name)
+            self.runner_manager_active.labels(name)
             self.runner_manager_running.labels(name)
             self.runner_manager_paused.labels(name)
             for state in BreakerState:
@@ -163,6 +167,7 @@ class Metrics(MetricFamilies):
         """Drop what these runner managers, gone from Pod's table, last reported."""
         for name in names:
             self.runner_manager_up.remove(name)
+            self.runner_manager_active.remove(name)
             self.runner_manager_running.remove(name)
             self.runner_manager_paused.remove(name)
             for state in BreakerState:

@@ -14,6 +14,7 @@ from tests.systemd.machine import SOCKET, UNIT, Machine, base_tree, booted, buil
 
 pytestmark = pytest.mark.timeout(600)
 
+_INSTANCE = "poddispatchd@medicine.service"
 _MEDIA = "/etc/systemd/system/poddispatchd.service.d/media.conf"
 
 
@@ -60,7 +61,16 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
 
     run("sed", "-i", "s|/usr/local/django_projects/podv4/pod/media|/srv/media|", _MEDIA)
     run("sh", "-c", "echo 'pod: {media_root: /srv/media}' > /etc/poddispatchd/config.yaml")
+    _start_instance(machine)
+    # A log rotation that meets a daemon before it handles signals: it was down for good.
+    run("systemctl", "kill", "--signal=HUP", _INSTANCE)
+    machine.until(lambda: machine.property("NRestarts", _INSTANCE) == "1")
+    machine.until(lambda: machine.property("ActiveState", _INSTANCE) == "active")
+    before = machine.property("MainPID", _INSTANCE)
     again = await asyncio.to_thread(run, "dpkg", "--install", "/root/poddispatchd.deb")
+    # It ran on with the code of the release before, and imported what is of this one.
+    assert machine.property("ActiveState", _INSTANCE) == "active"
+    assert machine.property("MainPID", _INSTANCE) not in (before, "0")
     assert "next, set MEDIA_ROOT" not in again
     assert "ReadWritePaths=/srv/media" in run("cat", _MEDIA)
     assert run("stat", "--format", "%U:%G:%a", "/etc/poddispatchd/config.yaml") == "pod:www-data:600"
@@ -80,18 +90,35 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     removed = await asyncio.to_thread(_remove_while_systemctl_says, machine, broken)
     assert "systemctl failed; the daemon was ended without it" in removed
     assert machine.lines("daemon.stopped")
+    assert machine.property("MainPID", _INSTANCE) == "0"
     run("systemctl", "stop", UNIT, check=False)
     assert "ReadWritePaths=/srv/media" in run("cat", _MEDIA)
     back = await asyncio.to_thread(run, "dpkg", "--install", "/root/poddispatchd.deb")
     assert f"the daemon does not run. To start it:\n  {start}" in back
     assert run("stat", "--format", "%U:%G:%a", "/etc/poddispatchd/config.yaml") == "pod:www-data:600"
 
+    run(
+        "rm", "-r", "/etc/systemd/system/poddispatchd@.service", "/etc/systemd/system/poddispatchd@.service.d"
+    )
     told = await asyncio.to_thread(run, "dpkg", "--purge", "poddispatchd")
     assert "DROP SCHEMA poddispatchd CASCADE" in told
     for path in ("/opt/poddispatchd", "/etc/poddispatchd", "/usr/bin/poddispatchd", _MEDIA):
         left = run("sh", "-c", f"test -e {path} && echo left || echo gone")
         assert (path, left) == (path, "gone")
     assert run("find", "/etc/systemd/system", "-name", "*poddispatchd*", "-not", "-type", "d") == ""
+
+
+def _start_instance(machine: Machine) -> None:
+    """An instance of the sample drop-in, with another program in the place of the daemon."""
+    drop_ins, units = "/etc/systemd/system/poddispatchd@.service.d", "/usr/lib/systemd/system"
+    samples = "/usr/share/doc/poddispatchd/examples/systemd"
+    program = "[Service]\\nType=exec\\nExecStart=\\nExecStart=/bin/sleep infinity\\n"
+    machine.run("mkdir", drop_ins)
+    machine.run("cp", f"{units}/{UNIT}", "/etc/systemd/system/poddispatchd@.service")
+    machine.run("cp", f"{samples}/instance.conf", drop_ins)
+    machine.run("sh", "-c", f"printf '{program}' > {drop_ins}/program.conf")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", _INSTANCE)
 
 
 def _remove_while_systemctl_says(machine: Machine, script: str) -> str:

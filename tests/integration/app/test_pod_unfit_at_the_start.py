@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from structlog.testing import capture_logs
@@ -36,10 +37,13 @@ async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scen
         yield made
 
 
-def _daemon(pod: Scene) -> Daemon:
+def _daemon(pod: Scene, **sections: dict[str, object]) -> Daemon:
     return Daemon(
         pod.settings(
-            webhook={"listen": "127.0.0.1:0"}, ops={"listen": "127.0.0.1:0"}, imports={"keep_free": "1B"}
+            webhook={"listen": "127.0.0.1:0"},
+            ops={"listen": "127.0.0.1:0"},
+            imports={"keep_free": "1B"},
+            **sections,
         )
     )
 
@@ -102,3 +106,59 @@ async def test_a_database_on_which_no_daemon_has_worked_is_told_of_at_once(pod: 
     await pod.connection.execute("ALTER TABLE completion_track RENAME TO away")
     with pytest.raises(ConfigurationError, match="not the database of a Pod"):
         await asyncio.wait_for(_daemon(pod).run(), 30)
+
+
+async def _told_while_it_waits(
+    daemon: Daemon, words: str, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[object, object]]:
+    """The warnings of a start that tries three times and has to wait: what, and why."""
+    monkeypatch.setattr(daemon_module, "_SECOND_TRY", 0.01)
+    reopened, opened = daemon._resources.database.open, 0
+
+    async def count() -> None:
+        nonlocal opened
+        await reopened()
+        opened += 1
+
+    monkeypatch.setattr(daemon._resources.database, "open", count)
+    with capture_logs() as logs:
+        running = asyncio.create_task(daemon.run())
+        async with asyncio.timeout(60):
+            while opened < 4 and not running.done():  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        assert not running.done(), running.exception()
+        assert words in daemon._waiting
+        await _end(daemon, running)
+    return [(entry["event"], entry["reason"]) for entry in logs if entry["log_level"] == "warning"]
+
+
+async def test_a_table_that_is_held_for_long_is_told_once(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was said to be down, each two seconds for as long as somebody altered the table."""
+    async with pod.connection.transaction():
+        await pod.connection.execute("LOCK TABLE runner_manager")
+        told = await _told_while_it_waits(_daemon(pod), "Another database session holds", monkeypatch)
+    assert [event for event, _ in told] == [Event.ROW_LOCKED]
+
+
+async def test_a_role_without_any_right_is_told_which_ones_it_lacks(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the database was said to be down, for the rights on our own schema were missing, too."""
+    before = _daemon(pod)
+    running = asyncio.create_task(before.run())
+    await _has_begun(before)
+    await _end(before, running)
+
+    role = f"{pod.database.name}_poor"
+    await pod.connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'of-the-poor-role'")
+    address = urlsplit(pod.database.dsn.get_secret_value())
+    poor = f"postgresql://{role}:of-the-poor-role@{address.hostname}:{address.port}{address.path}"
+    try:
+        daemon = _daemon(pod, database={"dsn": poor})
+        told = await _told_while_it_waits(daemon, "The database role lacks", monkeypatch)
+    finally:
+        await pod.connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert [event for event, _ in told] == [Event.SCHEMA_CHANGED]
+    assert "poddispatchd db grants" in str(told[0][1])

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -12,7 +13,7 @@ from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.pod import lock_holders
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.web.listener import listening
-from tests.integration.cli.conftest import Pod
+from tests.integration.cli.conftest import Pod, invoke
 
 
 async def _problems(pod: Pod) -> dict[str, str]:
@@ -36,6 +37,19 @@ async def test_a_sound_pod_has_no_problem(sound: Pod) -> None:
 
     assert (await _problems(sound), said.status, said.err) == ({}, 0, "")
     assert "ok      runner manager first: It answers" in said.out
+
+
+async def test_the_file_that_a_variable_names_is_the_one_that_is_looked_at(
+    sound: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`check` said that there was no file, and did not see that everybody could read its password."""
+    monkeypatch.setenv("PODDISPATCHD_CONFIG", str(sound.config))
+    sound.set("push", vapid_private_key="a-secret-of-ours")
+    sound.config.chmod(0o644)
+
+    said = await asyncio.to_thread(invoke, "check")
+
+    assert f"PROBLEM configuration: {sound.config} can be read by everybody" in said.out
 
 
 async def test_an_older_postgresql_than_the_tests_know_is_told(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import cast
+from urllib.parse import urlsplit
 
 import click
 import pytest
@@ -142,6 +143,25 @@ def test_whoever_closes_the_standard_streams_gets_the_same_status() -> None:
     assert ran.returncode == 2
 
 
+@pytest.mark.parametrize("nowhere", ["2> /dev/full", "2>&1 > /dev/null | :", "2>&-"])
+@pytest.mark.parametrize("arguments", ["tasks show 0", "-c /nowhere/config.yaml run"])
+def test_that_nobody_hears_the_words_of_a_mistake_changes_nothing_of_its_status(
+    nowhere: str, arguments: str
+) -> None:
+    """A refused configuration was status 1, with which systemd starts the daemon again and again."""
+    code = "import sys; from poddispatchd.cli.main import main; main(sys.argv[1:])"
+    script = f'exec 3>&1; {{ "$@"; echo $? >&3; }} {nowhere}'
+
+    ran = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", sys.executable, "-c", code, *arguments.split()],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert ran.stdout == "2\n"
+
+
 async def test_what_cannot_be_written_is_one_sentence(pod: Pod) -> None:
     """`tasks list > file` on a full disk ended with a traceback."""
     code = "import sys; from poddispatchd.cli.main import main; main(sys.argv[1:])"
@@ -173,7 +193,8 @@ async def test_what_nobody_reads_any_more_ends_without_a_word(pod: Pod) -> None:
         os.close(write)
         said = (await process.communicate())[1]
 
-        assert (process.returncode, said or b"") == (1, b""), command
+        status = 2 if command == "nonsense" else 1
+        assert (process.returncode, said or b"") == (status, b""), command
 
 
 async def test_a_refused_configuration_keeps_nobody_from_asking_the_daemon_that_runs(pod: Pod) -> None:
@@ -275,6 +296,28 @@ async def test_a_database_that_does_not_answer_is_status_1(pod: Pod) -> None:
     assert said.status == 1
     assert said.err.startswith("poddispatchd: The database cannot be reached: ")
     assert "Traceback" not in said.err
+
+
+async def test_a_role_without_rights_is_told_what_to_do(pod: Pod) -> None:
+    """Each command said that tables or rights have changed, and not what is to be done about it."""
+    upgraded = await pod.run("db", "upgrade")
+    role = f"{pod.database.name}_poor"
+    await pod.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'of-the-poor-role'")
+    address = urlsplit(pod.database.dsn.get_secret_value())
+    pod.set(
+        "database",
+        dsn=f"postgresql://{role}:of-the-poor-role@{address.hostname}:{address.port}{address.path}",
+    )
+    try:
+        ours, pods = await pod.run("queues", "list"), await pod.run("runners", "list")
+        checked = await pod.run("check")
+    finally:
+        await pod.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+    assert (upgraded.status, ours.status, pods.status, checked.status) == (0, 1, 1, 3)
+    assert "GRANT USAGE ON SCHEMA poddispatchd" in ours.err
+    assert "'poddispatchd check' tells what is wrong" in pods.err
+    assert "own schema: The database role may not use the schema 'poddispatchd'" in checked.out
 
 
 async def test_status_without_a_daemon_is_status_1_with_words(pod: Pod) -> None:

@@ -70,6 +70,9 @@ def test_a_given_path_beats_the_variable(tmp_path: Path) -> None:
         ('imports: {after: ["/bin/true", "\\0"]}', "leave out what neither a file's name nor a database"),
         ('pod: {title_site: "\\ud800"}', "leave out what neither a file's name nor a database can hold"),
         ('webhook: {path: "/notify?x=1"}', "cannot be used: write text of the form"),
+        # No request is asked for so: each callback was answered 404.
+        ('webhook: {path: "/my%20pod/notify/"}', "cannot be used: write text of the form"),
+        ('webhook: {path: "/été/notify/"}', "cannot be used: write text of the form"),
         ('pod: {media_url: "/media/\\n"}', "cannot be used: write text of the form"),
         # Another host for a browser; runners were given the site's address before it.
         ('pod: {media_url: "//cdn.example.org/media/"}', "cannot be used: write text of the form"),

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -35,9 +36,23 @@ def test_the_unit_tells_systemd_what_the_daemon_promises() -> None:
     assert service["Type"] == ["notify"]
     assert service["Restart"] == ["on-failure"]
     assert service["RestartPreventExitStatus"] == ["2"]
+    assert service["RestartForceExitStatus"] == ["SIGHUP"]
     assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     assert service["ProtectSystem"] == ["strict"]
     assert {"WatchdogSec", "TimeoutStopSec", "User", "Group", "NoNewPrivileges"} <= set(service)
+
+
+def test_units_that_pages_show_run_as_the_user_of_the_daemon() -> None:
+    """The report's timer ran as a user whom nobody makes, which systemd refuses."""
+    shown = [
+        (path.name, line.removeprefix("User="))
+        for path in (SYSTEMD.parent / "docs").rglob("*.md")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("User=")
+    ]
+    [user] = directives(UNIT)["Service"]["User"]
+    assert shown
+    assert [(name, other) for name, other in shown if other != user] == []
 
 
 def test_the_default_media_tree_is_the_one_of_the_samples() -> None:
@@ -133,3 +148,32 @@ def test_no_process_of_this_user_can_read_the_memory_of_the_daemon() -> None:
     ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
 
     assert ran.stdout.split() == ["True", "0"]
+
+
+def _installed(media: str, to: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["sh", str(SYSTEMD / "install.sh"), media],
+        env={"DESTDIR": str(to), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_media_tree_of_any_name_is_the_one_that_the_daemon_may_write_to(tmp_path: Path) -> None:
+    """`/srv/R&D` became another path, on which no result could be written."""
+    done = _installed("/srv/R&D/a|b/100%", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    drop_in = directives(tmp_path / "etc/systemd/system/poddispatchd.service.d/media.conf")
+    # systemd takes a percent sign for the beginning of a specifier.
+    assert drop_in["Service"]["ReadWritePaths"] == ["/srv/R&D/a|b/100%%"]
+    assert drop_in["Unit"]["RequiresMountsFor"] == ["/srv/R&D/a|b/100%%"]
+
+
+@pytest.mark.parametrize("media", ["/srv/my media", "/srv/it's", '/srv/"', "/srv/back\\slash", "srv/media"])
+def test_a_media_tree_that_systemd_would_take_for_others_is_refused(media: str, tmp_path: Path) -> None:
+    done = _installed(media, tmp_path)
+
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "MEDIA_ROOT" in done.stderr
