@@ -175,7 +175,11 @@ class Daemon:
     async def _serve(self, parts: Parts, work: DaemonJobs) -> None:
         self._supervisor.start(_SESSION, parts.session.run)
         try:
-            await unless(self._stop, parts.session.available())
+            while not (parts.session.is_up or self._stop.is_set()):
+                await unless(self._stop, parts.session.available(), within=_SECOND_TRY)
+                if (problem := parts.session.problem) is not None:
+                    # A standby server can be read, so that everything before has found what it looked for.
+                    self._wait_for(f"Waiting for the database: {problem}")
             if self._stop.is_set():
                 return
             self._figures = features.figures(parts, work.look)

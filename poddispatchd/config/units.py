@@ -16,6 +16,9 @@ _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _LONGEST = 36_500 * 86_400
 """Seconds: a moment that is longer ago, or away, is none that Python and PostgreSQL know for certain."""
 
+_MAPPED = 96
+"""Bits before an IPv4 address that is written as one of IPv6."""
+
 _LARGEST = 2**62
 """Bytes."""
 
@@ -129,9 +132,19 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
     if isinstance(value, (IPv4Network, IPv6Network)):
         return value
     try:
-        return ip_network(value) if isinstance(value, str) else _no_network()
+        network = ip_network(value) if isinstance(value, str) else _no_network()
     except ValueError:
         return _no_network()
+    return _as_it_calls(network)
+
+
+def _as_it_calls(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """An IPv4 network behind ``::ffff:`` as what it is, which whoever calls from it is taken for, too."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED))
+    return network
 
 
 def _no_network() -> NoReturn:

@@ -5,13 +5,16 @@ the server, and the server itself, are renewed by others. While a daemon runs al
 files are replaced and passwords changed.
 """
 
+import configparser
 import os
+import socket
 import ssl
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from poddispatchd.database.hosts import NoHostError, NotWritableError
+from poddispatchd.database.hosts import NoHostError, NotWritableError, hosts_of, parameter
 from poddispatchd.database.sqlstates import (
     DRIVER_ERRORS,
     first_line,
@@ -65,7 +68,7 @@ def at_the_start(error: BaseException, dsn: SecretStr) -> ConfigurationError | D
 
 def while_running(error: BaseException, dsn: SecretStr) -> DatabaseError:
     """The same once there was one: nothing of it ends the daemon."""
-    words = _to_be_changed_there(error)
+    words = _to_be_changed_there(error) or _where(error, dsn.get_secret_value())
     if words is None and not isinstance(error, asyncpg.PostgresError):
         words = _to_be_changed_here(error, dsn)
     if words is None:
@@ -89,7 +92,7 @@ def _to_be_changed_here(error: BaseException, dsn: SecretStr) -> str | None:
             "that it can read, or none"
         )
     if isinstance(error, OSError):
-        return _about_files(error, dsn)
+        return _about_files(error, dsn) or _unknown_service(dsn.get_secret_value())
     return _NOT_AN_ADDRESS if isinstance(error, ValueError) else None
 
 
@@ -125,6 +128,34 @@ def _files_of(dsn: str) -> dict[str, str]:
         name: given[name][-1] if name in given else os.environ.get(of, "") for name, of in _FILES.items()
     }
     return {name: path for name, path in found.items() if path}
+
+
+def _unknown_service(dsn: str) -> str | None:
+    """That the address names a service which is in no file: the driver takes what it has without it."""
+    if not (service := parameter(dsn, "service")):
+        return None
+    given = os.environ.get("PGSERVICEFILE")
+    path = Path(given) if given else Path("~/.pg_service.conf").expanduser()
+    try:
+        known = configparser.ConfigParser()
+        known.read(path)
+    except (OSError, ValueError, configparser.Error):
+        known = configparser.ConfigParser()
+    if known.has_section(service):
+        return None
+    return f"its service {printable(service)} is not in {printable(str(path))} (PGSERVICEFILE names another)"
+
+
+def _where(error: BaseException, dsn: str) -> str | None:
+    """What the system says of a place that it does not name: a socket, or a host."""
+    hosts = hosts_of(dsn)
+    if len(hosts) != 1 or not isinstance(error, OSError) or isinstance(error, (TimeoutError, ssl.SSLError)):
+        return None
+    [place] = hosts
+    if place.host.startswith("/"):
+        port = place.port or os.environ.get("PGPORT") or 5432
+        return f"{os_words(error).lower()} ({printable(place.host)}/.s.PGSQL.{port})"
+    return f"{os_words(error)} ({printable(place.host)})" if isinstance(error, socket.gaierror) else None
 
 
 def _to_be_changed_there(error: BaseException) -> str | None:

@@ -59,7 +59,7 @@ class Hosts:
     """The servers of an address; the first one is that which could be used last."""
 
     def __init__(self, dsn: str) -> None:
-        asked = _parameter(dsn, "target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS", "any")
+        asked = parameter(dsn, "target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS", "any")
         self._question = _ASKED_BY.get(asked)
         # What is to be read only is left to the driver, and so is one server.
         self._hosts = several_hosts(dsn) if self._question or asked == "any" else ()
@@ -142,17 +142,20 @@ def _leaves_others(error: Exception, host: Host) -> bool:
 
 
 def several_hosts(dsn: str) -> tuple[Host, ...]:
-    """The servers of an address that names several; none where it names one, or is no such address.
+    """The servers of an address that names several; none where it names one, or is no such address."""
+    hosts = hosts_of(dsn)
+    return hosts if len(hosts) > 1 else ()
 
-    One port counts for all of them, as in libpq.
-    """
+
+def hosts_of(dsn: str) -> tuple[Host, ...]:
+    """The servers that an address names; one port counts for all of them, as in libpq."""
     try:
         place = urlsplit(dsn).netloc.rpartition("@")[2]
     except ValueError:
         return ()
-    names = [unquote(name) for name in place.split(",")] if place else _parameter(dsn, "host").split(",")
-    ports = [] if place else _parameter(dsn, "port").split(",")
-    if len(names) < 2 or not all(names):
+    names = [unquote(name) for name in place.split(",")] if place else parameter(dsn, "host").split(",")
+    ports = [] if place else parameter(dsn, "port").split(",")
+    if not all(names):
         return ()
     ports = ports * len(names) if len(ports) == 1 else ports
     try:
@@ -177,7 +180,8 @@ def _host(name: str, port: str) -> Host:
     return Host(host, int(port) if port else None)
 
 
-def _parameter(dsn: str, name: str) -> str:
+def parameter(dsn: str, name: str) -> str:
+    """A parameter in the query of an address; empty without it."""
     try:
         return parse_qs(urlsplit(dsn).query).get(name, [""])[-1]
     except ValueError:

@@ -259,6 +259,21 @@ async def test_a_table_that_somebody_alters_at_the_start_is_waited_for(
     assert "Traceback" not in daemon.text
 
 
+async def test_a_database_that_can_only_be_read_at_the_start_is_told_as_such(
+    rig: Rig, notifications: Notifications
+) -> None:
+    """All that was told of a standby server was that the daemon is starting."""
+    assert (await rig.run("db", "init")).status == 0  # else making our schema would meet it before
+    read_only = f'ALTER DATABASE "{rig.database.name}" SET default_transaction_read_only'
+    await rig.execute(f"{read_only} = on")
+    daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+    words = "STATUS=Waiting for the database: The database cannot be used now: it is read-only"
+    await notifications.until(lambda text: text.startswith(words))
+    await rig.execute(f"SET default_transaction_read_only = off; {read_only} = off")
+    await notifications.until(lambda text: text == "READY=1")
+    assert "Traceback" not in daemon.text
+
+
 async def test_sessions_that_end_while_our_schema_is_made_are_waited_for(
     rig: Rig, notifications: Notifications
 ) -> None:

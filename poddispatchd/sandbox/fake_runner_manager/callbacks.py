@@ -34,7 +34,8 @@ class ConnectTo(AbstractResolver):
     """Sends ``host:port`` elsewhere, like curl's ``--connect-to``.
 
     Args:
-        mapping: ``"host:port"`` to ``"address:port"``; read at each connection, so it may change.
+        mapping: ``"host:port"`` to ``"address:port"``, an IPv6 address in brackets; read at each
+            connection, so it may change.
         resolve_others: ask DNS for hosts that are not in the mapping; without it they cannot be reached.
     """
 
@@ -57,6 +58,8 @@ class ConnectTo(AbstractResolver):
         target = self._mapping.get(f"{host}:{port}")
         if target is not None:
             address, _, target_port = target.rpartition(":")
+            if address.startswith("["):
+                address, family = address[1:-1], socket.AF_INET6
             return [
                 ResolveResult(
                     hostname=host, host=address, port=int(target_port), family=family, proto=0, flags=0

@@ -114,7 +114,8 @@ class FakeRunnerManager:
     @property
     def url(self) -> str:
         """Where the manager listens, path prefix included, without a closing slash."""
-        return f"http://{self._host}:{self._port}{self._settings.prefix}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}{self._settings.prefix}"
 
     @property
     def port(self) -> int:

@@ -6,9 +6,11 @@ from poddispatchd.config.units import (
     Address,
     FileMode,
     format_duration,
+    format_network,
     format_size,
     parse_duration,
     parse_mode,
+    parse_network,
     parse_size,
 )
 from poddispatchd.config.validation import write_value
@@ -76,3 +78,18 @@ def test_what_is_no_mode_is_refused(value: object) -> None:
 def test_what_is_no_address_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="write host:port"):
         Address.parse(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("::/0", "::/0"),
+        ("192.0.2.0/24", "192.0.2.0/24"),
+    ],
+)
+def test_an_ipv4_network_is_one_however_it_is_written(text: str, network: str) -> None:
+    """A web server that was trusted as ``::ffff:10.0.0.1`` was not believed: it calls from 10.0.0.1."""
+    assert format_network(parse_network(text)) == network
