@@ -4,6 +4,7 @@ A line of ours is an event (``events.py``) with keys; the lines of aiohttp, asyn
 through standard logging, are made and written the same way, at the same level and without secrets.
 """
 
+import linecache
 import logging
 import os
 import sys
@@ -147,7 +148,7 @@ def _is_journal(journal_stream: str, stream: TextIO) -> bool:
 def _rendering(chosen: LogFormat, handler: LogHandler, *, colors: bool) -> list[Processor]:
     common: list[Processor] = [
         structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
+        _traceback,
         _redact,
     ]
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
@@ -165,6 +166,16 @@ def _rendering(chosen: LogFormat, handler: LogHandler, *, colors: bool) -> list[
                 printable,
                 structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
             ]
+
+
+def _traceback(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Write out an error with its traceback, and keep none of the sources that are read for it."""
+    has_error = bool(event.get("exc_info"))
+    event = structlog.processors.format_exc_info(logger, method, event)
+    if has_error:
+        # Python keeps every file that it has quoted: half a megabyte after the first bug already.
+        linecache.clearcache()
+    return event
 
 
 def _tidy(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

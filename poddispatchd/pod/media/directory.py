@@ -6,11 +6,12 @@ All of it blocks for as long as the file system does: it is called in the thread
 import errno
 import fcntl
 import os
-import re
 import shutil
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from poddispatchd.pod.media.file_system_errors import LOCK_REFUSED, NO_LOCKS, SYNC_REFUSED, ToleratedErrors
 from poddispatchd.pod.media.opened import EntryStatus, File, Opened
@@ -29,6 +30,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+Named: TypeAlias = Callable[[str], object]
+"""Whether a file is called as it is to be, by its name; nothing false means yes."""
 
 
 class NotPlainError(OSError):
@@ -87,12 +92,12 @@ class Directory(Opened):
             else:
                 self.unlink(name)
 
-    def names(self, called: re.Pattern[str] | None = None) -> list[str]:
+    def names(self, called: Named | None = None) -> list[str]:
         """The names in the directory, or those that are called so, in their order."""
         with os.scandir(self._descriptor) as entries:
-            return sorted(entry.name for entry in entries if called is None or called.fullmatch(entry.name))
+            return sorted(entry.name for entry in entries if called is None or called(entry.name))
 
-    def statuses(self, called: re.Pattern[str] | None = None) -> list[tuple[str, EntryStatus]]:
+    def statuses(self, called: Named | None = None) -> list[tuple[str, EntryStatus]]:
         """What is in the directory, by name, or what is called so; what is gone again is left out."""
         return [(name, status) for name in self.names(called) if (status := self.status(name)) is not None]
 

@@ -1,7 +1,6 @@
 """Reading, listing and deleting files under MEDIA_ROOT (blocking: for ``MediaTree.run`` and ``look``)."""
 
 import posixpath
-import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
@@ -203,10 +202,10 @@ def delete_empty_directories(tree: MediaTree, paths: Iterable[str]) -> None:
 def delete_temporaries(tree: MediaTree, paths: Iterable[str], task: TaskPk) -> None:
     """Delete what a crash left beside these files of the import of a task, whose lock is held."""
     # By their names: a directory that users upload to may hold thousands of others.
-    of_the_task = re.compile(rf"\.{re.escape(OURS)}{task}-.*", re.DOTALL)
+    beginning = f".{OURS}{task}-"
     for directory in _by_directory(paths):
         with suppress(OSError), tree.media_root.walk(directory) as opened:
-            for name, status in opened.statuses(of_the_task):
+            for name, status in opened.statuses(lambda name: name.startswith(beginning)):
                 if status.is_file:
                     opened.unlink(name, missing_ok=True)
 

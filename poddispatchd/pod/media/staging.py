@@ -93,7 +93,7 @@ def _in(place: MediaPath, *, is_tasks: bool = False) -> list[Staging]:
 
 def _found(place: MediaPath, opened: Directory, *, is_tasks: bool) -> list[Staging]:
     found = []
-    for name, status in opened.statuses(_STUDIO_OR_OURS if is_tasks else _OURS):
+    for name, status in opened.statuses((_STUDIO_OR_OURS if is_tasks else _OURS).fullmatch):
         match = _OURS.fullmatch(name) or (_STUDIO.fullmatch(name) if is_tasks else None)
         if status.is_directory and match is not None:
             task, is_ours = TaskPk(int(match[1])), match.re is _OURS

@@ -1,6 +1,7 @@
 import asyncio
 import io
 import json
+import linecache
 import logging
 import os
 import re
@@ -121,6 +122,19 @@ def test_a_traceback_is_one_line_of_the_journal_and_comes_last() -> None:
         '<3>service.crashed service=importer logger=poddispatchd.test exception="Traceback'
     )
     assert line.endswith('ValueError: it broke"')
+
+
+def test_of_the_sources_that_a_traceback_quotes_nothing_is_kept() -> None:
+    lines = configured("json")
+
+    try:
+        fail(ValueError("it broke"))
+    except ValueError:
+        logger().exception(Event.SERVICE_CRASHED, service="importer")
+
+    (line,) = lines()
+    assert "raise error" in line
+    assert not linecache.cache
 
 
 def test_a_very_long_value_is_cut_before_journald_cuts_the_line() -> None:
