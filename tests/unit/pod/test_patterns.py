@@ -13,15 +13,15 @@ _COLLATED = re.compile(r'COLLATE "(?:C|default)"')
 _LINES = 3
 """Lines of such an expression, at most."""
 
-_OF_POSTGRESQL = "attname LIKE"
-"""Its own names have the collation C."""
+_OF_POSTGRESQL = re.compile(r"attname LIKE|pg_get_ruledef")
+"""Its own texts have none that a DBA could change."""
 
 
 def _seeking() -> Iterator[str]:
     for file in sorted(PACKAGE.rglob("*.sql")):
         lines = [line.partition("--")[0] for line in file.read_text(encoding="utf-8").splitlines()]
         for number, line in enumerate(lines):
-            if _SEEKS.search(line) and _OF_POSTGRESQL not in line:
+            if _SEEKS.search(line) and not _OF_POSTGRESQL.search(line):
                 yield f"{file.name}: {' '.join(lines[number : number + _LINES])}"
 
 
