@@ -13,6 +13,9 @@ from poddispatchd.pod import grants
 
 _QUERIES = load_queries("poddispatchd.pod", "table_faults.sql")
 
+_SOON = 1000
+"""Ids that a sequence gives before it meets one that is taken, from which on that is told."""
+
 _EVENTS = {"UPDATE": "2", "INSERT": "3", "DELETE": "4"}
 """How PostgreSQL's catalogue calls what a rule is for."""
 
@@ -67,14 +70,15 @@ async def _sequence_faults(connection: Connection) -> list[str]:
         # The table's name is one of ours, and none that was read.
         ids = await connection.fetchrow(*_QUERIES["ids"].fill(table=table)(sequence=row["sequence_id"]))
         assert ids is not None  # noqa: S101 - an aggregate has a row
-        highest, given = ids["highest"] or 0, ids["given"]
+        beyond, given = ids["beyond"], ids["given"]
         if given == row["last"]:
             faults.append(
                 f"The sequence {sequence} has given its last id ({given}), and nothing can be inserted into "
                 f"{table}: let a DBA make the column of these ids a bigint."
             )
-        elif highest > given:
-            faults.append(f"{taken_id_words(table)} (the highest id is {highest}).")
+        # A row far beyond, that somebody gave an id of its own, is in nobody's way for long.
+        elif beyond is not None and beyond - given <= _SOON:
+            faults.append(f"{taken_id_words(table)} (it has given {given}, and {beyond} is taken).")
     return faults
 
 

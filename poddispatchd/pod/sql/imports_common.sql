@@ -70,7 +70,7 @@ SELECT EXISTS (SELECT FROM {table} WHERE file = :path);
 WITH found AS MATERIALIZED (
     SELECT id, name, owner_id
       FROM podfile_userfolder
-     WHERE (name = :slug AND owner_id = :owner) OR name LIKE :numbered
+     WHERE (name = :slug AND owner_id = :owner) OR name COLLATE "C" LIKE :numbered
      ORDER BY (name = :slug AND owner_id = :owner) DESC, name, id
      LIMIT 1
 ), moved AS (

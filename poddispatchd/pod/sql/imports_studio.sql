@@ -10,9 +10,9 @@ SELECT recording.title, recording.user_id, recording.comment, recording.recorder
        owner.hashkey, owner.affiliation,
        recorder_owner.hashkey AS recorder_hashkey, recorder_owner.affiliation AS recorder_affiliation,
        CASE WHEN coalesce(owner.hashkey, '') = '' THEN (
-           SELECT substring(video FROM '/([0-9a-f]{64})/[^/]+$')
+           SELECT substring(video COLLATE "C" FROM '/([0-9a-f]{64})/[^/]+$')
              FROM video_video
-            WHERE owner_id = recording.user_id AND video ~ '/[0-9a-f]{64}/[^/]+$'
+            WHERE owner_id = recording.user_id AND video COLLATE "C" ~ '/[0-9a-f]{64}/[^/]+$'
             ORDER BY id DESC
             LIMIT 1
        ) END AS earlier_hashkey,
@@ -59,7 +59,7 @@ SELECT id FROM made;
 -- name: recorder_tags
 -- The tags of the recorder :recorder by name, each with the one of videos that has its name, and the slugs that begin like its own.
 SELECT tag.name, tag.slug, known.id,
-       ARRAY(SELECT slug FROM video_tagulous_video_tags WHERE starts_with(slug, left(tag.slug, 40)))::text[] AS taken
+       ARRAY(SELECT slug FROM video_tagulous_video_tags WHERE starts_with(slug COLLATE "C", left(tag.slug, 40)))::text[] AS taken
   FROM recorder_tagulous_recorder_tags AS tag
   JOIN recorder_recorder_tags AS link ON link.tagulous_recorder_tags_id = tag.id
   LEFT JOIN LATERAL (

@@ -2,10 +2,13 @@
 
 -- name: rules
 -- The tables, of :tables, with rules for what is done there: each stands beside 2 (UPDATE), 3 (INSERT) or 4 (DELETE) of :events.
+-- One statement that stands for another one in any case, and returns what that would, is taken within others, too.
 SELECT wanted.name, array_agg(DISTINCT rule.rulename::text ORDER BY rule.rulename::text) AS rules
   FROM unnest(:tables::text[], :events::text[]) AS wanted (name, event)
   JOIN pg_catalog.pg_rewrite AS rule
     ON rule.ev_class = to_regclass(wanted.name) AND rule.ev_type = wanted.event::"char" AND rule.ev_enabled IN ('O', 'A')
+   AND NOT (rule.is_instead AND rule.ev_qual = '<>' AND pg_get_ruledef(rule.oid, true) ~ '\mRETURNING\M'
+            AND pg_get_ruledef(rule.oid, true) !~ 'DO INSTEAD +\(')
  GROUP BY wanted.name
  ORDER BY wanted.name
 
@@ -46,6 +49,11 @@ SELECT DISTINCT wanted.name, sequence.seqrelid::regclass::text AS sequence, sequ
  ORDER BY wanted.name
 
 -- name: ids
--- The highest id of a table, and the last one that the sequence :sequence has given (0: none).
+-- The last id that the sequence :sequence has given (0: none), and the first one of a table that lies beyond it, if any does.
 -- The table is seen as it was before the sequence is looked at: ids that others take meanwhile do not seem to be beyond it.
-SELECT max(id)::bigint AS highest, coalesce(pg_sequence_last_value(:sequence::oid), 0) AS given FROM {table}
+WITH seen AS MATERIALIZED (
+    SELECT max(id)::bigint AS highest FROM {table}
+), sequence AS MATERIALIZED (
+    SELECT highest, coalesce(pg_sequence_last_value(:sequence::oid), 0) AS given FROM seen
+)
+SELECT given, CASE WHEN highest > given THEN (SELECT min(id)::bigint FROM {table} WHERE id > given) END AS beyond FROM sequence

@@ -7,7 +7,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added
        coalesce(video.title, recording.title) AS title, coalesce(owner.username, recorder.username) AS owner,
        CASE WHEN task.status IN ('failed', 'timeout') THEN
            -- Read from its end: what earlier runs have left, with separators of their own, stands before.
-           right(coalesce(nullif(reverse(split_part(reverse(task.script_output), E'\n---\n', 2)), ''),
+           right(coalesce(nullif(reverse(split_part(reverse(task.script_output) COLLATE "C", E'\n---\n', 2)), ''),
                           task.script_output), 4000)
        END AS failure
   FROM runner_manager_task AS task
@@ -21,7 +21,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added
    AND (:types::text[] IS NULL OR task.type = ANY (:types)
         OR ('other' = ANY (:types) AND task.type NOT IN ('encoding', 'studio', 'transcription')))
    AND (:search::text IS NULL OR strpos(lower(concat_ws(' ', task.id, task.task_id, video.title, video.slug,
-                                                   recording.title, owner.username, recorder.username)),
+                                                   recording.title, owner.username, recorder.username) COLLATE "default"),
                                    lower(:search)) > 0)
    AND (:managers::bigint[] IS NULL OR task.runner_manager_id = ANY (:managers))
    AND (:sites::bigint[] IS NULL

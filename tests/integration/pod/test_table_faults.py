@@ -25,6 +25,17 @@ _FAULTS = {
         "SELECT setval(pg_get_serial_sequence('main_customfilemodel', 'id'), 900)",
         "a new row of main_customfilemodel is taken: its sequence stands behind the rows",
     ),
+    "two statements": (
+        "CREATE RULE audit AS ON UPDATE TO runner_manager_task DO INSTEAD (NOTIFY audit;"
+        " UPDATE video_video SET id = id WHERE id = 0)",
+        "DROP RULE audit ON runner_manager_task",
+        "on runner_manager_task, for it has rules (audit)",
+    ),
+    "condition": (
+        "CREATE RULE audit AS ON UPDATE TO runner_manager_task WHERE old.id = 0 DO INSTEAD NOTHING",
+        "DROP RULE audit ON runner_manager_task",
+        "on runner_manager_task, for it has rules (audit)",
+    ),
     "end": (
         "ALTER SEQUENCE main_customfilemodel_id_seq MAXVALUE 2;"
         "SELECT setval('main_customfilemodel_id_seq', 2)",
@@ -57,6 +68,11 @@ async def test_what_hinders_nothing_of_ours_is_not_told(pod_database: PodDatabas
         await connection.execute(
             "CREATE PUBLICATION all_of_it FOR ALL TABLES;"
             "CREATE RULE keep AS ON DELETE TO video_video DO INSTEAD NOTHING;"
+            "CREATE TABLE copy (LIKE runner_manager_task);"
+            "CREATE RULE divert AS ON UPDATE TO runner_manager_task DO INSTEAD"
+            " UPDATE copy SET rank = new.rank WHERE id = old.id RETURNING copy.*;"
+            # Given by hand: the sequence comes there in years.
+            "INSERT INTO main_customfilemodel (id, file) VALUES (90000, 'x');"
             "ALTER TABLE completion_track ALTER id DROP IDENTITY"
         )
         assert await every_fault(database) == []
