@@ -158,10 +158,15 @@ async def _tell(jobs: Jobs, stop: asyncio.Event) -> None:
 
 
 async def _drain(jobs: Jobs) -> bool:
-    await jobs.notifier.drain()
-    await jobs.hooks.drain()
+    notifier = jobs.notifier
+    await notifier.drain()
     await jobs.event_watch.look_once()
-    await jobs.events.drain()
+    # Side by side: a mail server that says nothing, or a command that hangs, holds up nobody else.
+    senders = (notifier.mail.drain(), notifier.push.drain(), jobs.hooks.drain(), jobs.events.drain())
+    ends = await asyncio.gather(*senders, return_exceptions=True)
+    for end in ends:
+        if end is not None:
+            raise end
     return True
 
 

@@ -17,8 +17,14 @@ _LOOKED_AT = 1000
 
 _EXAMPLES = 5
 
+_MEDIA = r"\.(?:mp[34]|mkv|avi|mov|m4[av]|ts|m3u8|webm|vtt|xml|json|log|wav)\b"
+
 _FOLDED = (
     (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE), "URL"),
+    (re.compile(r"[^\s<>'\"(),:;@]{1,64}@[^\s<>'\"(),:;@]+\.\w+"), "ADDRESS"),
+    # Names with spaces: from a slash or a quotation mark on, up to what ends a name of such a file.
+    (re.compile(rf"(?<![\w/])\.{{0,2}}/[^'\"<>:;,()\[\]]{{1,200}}?{_MEDIA}", re.IGNORECASE), "PATH"),
+    (re.compile(rf"(?<=['\"«“])[^'\"»”]{{1,200}}?{_MEDIA}(?=\s?['\"»”])", re.IGNORECASE), "FILE"),
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE), "ID"),
     (
         re.compile(
@@ -30,12 +36,7 @@ _FOLDED = (
     ),
     # A path has two parts at least: "and/or" is none, "/" by itself neither.
     (re.compile(r"(?<![\w/])(?:\.{0,2}/)(?:[^\s/'\"<>:;,()\[\]]+/?)+|\b[\w.-]+(?:/[\w.-]+){2,}"), "PATH"),
-    (
-        re.compile(
-            r"\b[\w-]+\.(?:mp[34]|mkv|avi|mov|m4[av]|ts|m3u8|webm|vtt|xml|json|log|wav)\b", re.IGNORECASE
-        ),
-        "FILE",
-    ),
+    (re.compile(rf"\b[\w-]+{_MEDIA}", re.IGNORECASE), "FILE"),
     (re.compile(r"\b0x[0-9a-f]+\b|\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,}\b", re.IGNORECASE), "ID"),
     (re.compile(r"(?<!\w)[+-]?\d+(?:[.,:]\d+)*"), "N"),
 )

@@ -6,7 +6,7 @@ stands for what varies; of some places the content is a phrase of ours as well.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from poddispatchd.domain.french_sentences import PHRASES, SENTENCES
@@ -26,21 +26,45 @@ _LOOKED_THROUGH = 8000
 _END = re.compile(r"(?<=[.!?:])\s|\n|; ")
 
 
+_UNNAMED = {
+    "path": "PATH",
+    "file": "FILE",
+    "name": "NAME",
+    "names": "NAMES",
+    "person": "PERSON",
+    "user": "USER",
+    "address": "URL",
+}
+"""What stands for places that may name a person, a title or a file."""
+
+
 def in_language(words: str, language: str) -> str:
     """Words of ours in a language of Pod's (``pod.language``); what is not known stays in English."""
-    return _french(words) if language.partition("-")[0] == "fr" else words
+    return _put(words, is_french=True, instead={}) if _is_french(language) else words
 
 
-def _french(words: str) -> str:
+def without_names(words: str, language: str) -> str:
+    """The same without the names of files and people in sentences of ours: they hold anything, spaces too."""
+    return _put(words, is_french=_is_french(language), instead=_UNNAMED)
+
+
+def _is_french(language: str) -> bool:
+    return language.partition("-")[0] == "fr"
+
+
+def _put(words: str, *, is_french: bool, instead: Mapping[str, str]) -> str:
     """The beginning and the end of a long text: what is ours stands there; amid it is what a script says."""
     if len(words) <= 2 * _LOOKED_THROUGH:
-        return _by_sentence(words)
+        return _by_sentence(words, is_french=is_french, instead=instead)
     first, last = (_next_sentence(words, at) for at in (_LOOKED_THROUGH, len(words) - _LOOKED_THROUGH))
     first = min(first, _LOOKED_THROUGH + _LONGEST_SENTENCE)
-    return _by_sentence(words[:first]) + words[first:last] + _by_sentence(words[last:])
+    begins, ends = (
+        _by_sentence(part, is_french=is_french, instead=instead) for part in (words[:first], words[last:])
+    )
+    return begins + words[first:last] + ends
 
 
-def _by_sentence(words: str) -> str:
+def _by_sentence(words: str, *, is_french: bool, instead: Mapping[str, str]) -> str:
     """Sentence by sentence: the known one that ends first, of those the one that says most by itself."""
     parts, at = [], 0
     # Of a log hardly any is left: each begins with anything at all, and would be looked for from each line.
@@ -49,14 +73,14 @@ def _by_sentence(words: str) -> str:
         # Nothing of a sentence is looked for behind that.
         limit = min(at + _LONGEST_SENTENCE, len(words))
         found = [
-            (match.end(), -weight, french, match)
-            for pattern, weight, french, _ in known
+            (match.end(), -weight, sentence, match)
+            for pattern, weight, sentence, _ in known
             if (match := pattern.match(words, at, limit)) is not None
             and (match.end() < limit or limit == len(words))
         ]
         if found:
-            end, _, french, match = min(found, key=lambda each: each[:2])
-            parts.append(_filled(french, match))
+            end, _, sentence, match = min(found, key=lambda each: each[:2])
+            parts.append(_filled(sentence, match, is_french=is_french, instead=instead))
         else:
             end = _next_sentence(words, at)
             parts.append(words[at:end])
@@ -72,19 +96,19 @@ def _next_sentence(words: str, at: int) -> int:
     return len(words) if end is None else end.start()
 
 
-def _filled(french: str, match: "re.Match[str]") -> str:
+def _filled(english: str, match: "re.Match[str]", *, is_french: bool, instead: Mapping[str, str]) -> str:
     values = {
-        name: PHRASES.get(value, value) if name == "phrase" else value
+        name: PHRASES.get(value, value) if is_french and name == "phrase" else instead.get(name, value)
         for name, value in match.groupdict().items()
     }
-    return _PLACE.sub(lambda place: values[place[1]], french)
+    return _PLACE.sub(lambda place: values[place[1]], SENTENCES[english] if is_french else english)
 
 
 @cache
 def _patterns() -> Sequence[tuple["re.Pattern[str]", int, str, Sequence[str]]]:
-    """For each sentence: what recognises it, how many letters are its own, its French, and these letters."""
+    """For each sentence: what recognises it, how many letters are its own, itself, and these letters."""
     known = []
-    for english, french in SENTENCES.items():
+    for english in SENTENCES:
         parts = _PLACE.split(english)
         end = "" if english.endswith(": ") else r"(?=$|[\s;])"
         text, is_in_one = re.escape(parts[0]), False
@@ -98,7 +122,7 @@ def _patterns() -> Sequence[tuple["re.Pattern[str]", int, str, Sequence[str]]]:
             text += f"(?P<{parts[number]}>{content}){re.escape(parts[number + 1])}"
         text += f"{end})" if is_in_one else end
         own = parts[::2]
-        known.append((re.compile(text, re.DOTALL), sum(map(len, own)), french, own))
+        known.append((re.compile(text, re.DOTALL), sum(map(len, own)), english, own))
     return tuple(known)
 
 

@@ -122,10 +122,26 @@ class Maintenance:
         await self._purge_rest()
 
     async def _purge_rest(self) -> None:
-        """Go on behind the one that lost the database, which comes again in an hour: it may always do so."""
+        """Do what is left of the purges, and delete files.
+
+        One that takes longer than any statement may looks as if the database were lost, and does so each
+        time: the others are done all the same. Only a second one shows that it is; the rest is done then when
+        it is back.
+
+        Raises:
+            DatabaseUnavailableError: it was.
+        """
+        lost: DatabaseUnavailableError | None = None
         while self._purges_left:
-            await self._apart(*self._purges_left.popleft())
+            try:
+                await self._apart(*self._purges_left.popleft())
+            except DatabaseUnavailableError as error:
+                if lost is not None:
+                    raise
+                lost = error
         await self._apart(_DELETION, self._delete)
+        if lost is not None:
+            raise lost
 
     async def _delete(self) -> None:
         self._delete_at = self._clock.monotonic() + _IDLE

@@ -3,7 +3,7 @@
 from poddispatchd.config.masking import mask_text
 from poddispatchd.config.model import PodSettings
 from poddispatchd.domain.failure_groups import reason_of
-from poddispatchd.domain.french import in_language
+from poddispatchd.domain.french import without_names
 from poddispatchd.domain.outgoing_events import Wording
 from poddispatchd.observability.logs import without_secrets
 
@@ -14,7 +14,7 @@ def wording_of(pod: PodSettings) -> Wording:
 
 
 def public_reason(words: str, language: str) -> str:
-    """The last line of a reason, in Pod's language, without secrets, paths, addresses, ids and numbers."""
+    """The last line of a reason, in Pod's language, without secrets, names, addresses, ids and numbers."""
     lines = [line for line in words.splitlines() if line.strip()]
-    last = in_language(lines[-1], language) if lines else ""
+    last = without_names(lines[-1], language) if lines else ""
     return reason_of(mask_text(without_secrets(last)))

@@ -49,6 +49,11 @@ class MailSender:
             return 0.0
         return max(pause, await self._deliveries.next_look(idle=_IDLE))
 
+    async def drain(self) -> None:
+        """Send everything that is due; what must be tried again is left for later."""
+        while await self.send_due():
+            pass
+
     async def send_due(self) -> int:
         """Send what is due, a batch; how much was tried."""
         settings = self._settings()

@@ -67,10 +67,8 @@ class Notifier:
         return await self._leases.next_look(idle=_IDLE)
 
     async def drain(self) -> None:
-        """Tell everyone who is due now; what must be tried again is left for later."""
+        """Find out who is to be told of everything that has happened; ``mail`` and ``push`` tell them."""
         while await self.step() == 0.0:
-            pass
-        while await self.mail.send_due() + await self.push.send_due():
             pass
 
     async def _plan(self, leased: Leased) -> None:

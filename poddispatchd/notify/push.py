@@ -61,6 +61,11 @@ class PushSender:
             return 0.0
         return await self._deliveries.next_look(idle=_IDLE)
 
+    async def drain(self) -> None:
+        """Post everything that is due; what must be tried again is left for later."""
+        while await self.send_due():
+            pass
+
     async def send_due(self) -> int:
         """Post what is due, a batch; how much was tried."""
         due = await self._deliveries.claim(_BATCH, enabled=self._settings().enabled)

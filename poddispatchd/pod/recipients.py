@@ -17,6 +17,9 @@ from poddispatchd.pod.sources import titles_by_language, titles_of
 
 _QUERIES = load_queries("poddispatchd.pod", "recipients.sql")
 
+MOST_BROWSERS = 100
+"""Browsers in which a user is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
@@ -57,11 +60,12 @@ async def noted_video(
 
 
 async def subscriptions(database: Database, user: int) -> list[int]:
-    """The ids of a user's subscriptions to web push; none on a Pod that does not know it."""
+    """The ids of a user's latest subscriptions to web push; none on a Pod that does not know it."""
     row = await database.fetchrow(*_QUERIES["has_push"]())
     if row is None or not row[0]:
         return []
-    return [int(row["id"]) for row in await database.fetch(*_QUERIES["subscriptions"](user=user))]
+    query = _QUERIES["subscriptions"](user=user, most=MOST_BROWSERS)
+    return [int(row["id"]) for row in await database.fetch(*query)]
 
 
 async def subscription(database: Database, subscription_id: int) -> Subscription | None:

@@ -21,8 +21,9 @@ SELECT to_regclass('webpush_pushinformation') IS NOT NULL
    AND to_regclass('webpush_subscriptioninfo') IS NOT NULL;
 
 -- name: subscriptions
--- The browsers that a user wants to be told in.
-SELECT DISTINCT subscription_id AS id FROM webpush_pushinformation WHERE user_id = :user ORDER BY 1;
+-- The browsers that a user wants to be told in, the latest :most: subscriptions of browsers that are gone stay, and anybody may
+-- have any number.
+SELECT DISTINCT subscription_id AS id FROM webpush_pushinformation WHERE user_id = :user ORDER BY 1 DESC LIMIT :most;
 
 -- name: subscription
 -- How one browser is told.

@@ -20,6 +20,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import scheduling
+from poddispatchd.notify.mail import MailSender
 from poddispatchd.pod.open_tasks import OpenTask
 from poddispatchd.reconcile import reconciler
 from poddispatchd.runtime import supervision
@@ -377,6 +378,29 @@ async def test_a_pass_that_takes_too_long_still_ranks_and_purges(
     assert result.running == 1
     assert await here.value("SELECT count(*) FROM runner_manager_task WHERE id = $1", old) == 0
     assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
+
+
+async def test_mail_that_takes_all_the_time_of_a_pass_keeps_nothing_else_from_being_told(
+    pod_database: PodDatabase, media_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as a mail server said nothing, no pass came to the command after an import."""
+    ran = tmp_path / "ran"
+    changes: dict[str, dict[str, object]] = {"imports": {"after": ["/usr/bin/touch", str(ran)]}}
+    async with bench(pod_database, media_root, changes=changes) as here:
+        await here.execute(
+            "INSERT INTO poddispatchd.delivery (channel, task_pk, content)"
+            """ VALUES ('hook', 1, '{"type": "encoding", "video": 1}')"""
+        )
+
+        async def hangs(_: MailSender) -> int:
+            while not ran.exists():  # noqa: ASYNC110 - a process does it
+                await asyncio.sleep(0.01)
+            return 0
+
+        monkeypatch.setattr(MailSender, "send_due", hangs)
+        monkeypatch.setattr(once, "_LONGEST_TELLING", 5.0)
+        await run_once(here.parts.settings)
+    assert ran.exists()
 
 
 async def test_a_result_whose_submission_was_lost_is_found_and_imported_in_one_pass(here: Bench) -> None:

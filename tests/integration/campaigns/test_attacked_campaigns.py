@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,10 +15,11 @@ from poddispatchd.dispatch.payloads import Payloads
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk, TaskStatus
-from poddispatchd.errors import DatabaseUnavailableError, MediaMissingError
+from poddispatchd.errors import DatabaseUnavailableError, MediaMissingError, RowLockedError
 from poddispatchd.journal import campaigns, imports
 from poddispatchd.journal.campaigns import CampaignState, VideoState
 from poddispatchd.sandbox.pod.world import add_video
+from poddispatchd.tasks.campaign_progress import bar, progress_of
 from tests.integration.campaigns.test_campaign_job import Bench
 from tests.integration.dispatch.scene import Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -420,3 +422,20 @@ async def test_metrics_count_its_videos_and_forget_it_when_it_is_over(here: Benc
     await here.play()
     await here.step(2)
     assert (sample("campaigns", "active"), sample("campaign_videos", "completed")) == (0, 0)
+
+
+async def test_one_that_is_half_forgotten_can_be_shown(here: Bench) -> None:
+    """Its videos go first; as long as somebody held the campaign itself, no campaign could be listed."""
+    await here.make(await here.videos(1))
+    await here.pod.connection.execute(
+        "UPDATE poddispatchd.campaign SET state = 'cancelled', changed_at = now() - interval '91 days'"
+    )
+    database = here.daemon.parts.database
+    async with here.pod.connection.transaction():
+        await here.pod.connection.execute("SELECT FROM poddispatchd.campaign FOR UPDATE")
+        async with database.connection() as connection:
+            with pytest.raises(RowLockedError):
+                await campaigns.purge(connection, days=90, batch=10)
+        async with database.connection() as connection:
+            [progress] = await progress_of(connection, ZoneInfo("UTC"), here.daemon.clock.now())
+    assert bar(progress.campaign) == f"[{'#' * 30}] 0 of 0 (100 %)"

@@ -16,7 +16,10 @@ from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.imports import deletion
+from poddispatchd.imports.sweep import Sweep
 from poddispatchd.maintenance import completed_purge, stalled_queue
+from poddispatchd.maintenance.journal_purge import JournalPurge
+from poddispatchd.maintenance.opencast import OpencastFiles
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
 from poddispatchd.pod.media.lock import task_lock
@@ -272,13 +275,35 @@ async def test_a_purge_that_takes_longer_than_any_statement_may_keeps_no_other_o
             slow,
         )
         await add_obsolete(here, put(here, "videos/old.mp4").relative_to(here.world.media_root).as_posix())
-        maintenance = features.maintenance(here.parts)
         with pytest.raises(DatabaseUnavailableError):
-            await maintenance.step()
-        await maintenance.step()
+            await features.maintenance(here.parts).purge()
         assert await here.value("SELECT count(*) FROM runner_manager_task") == 1
         assert await here.value("SELECT count(*) FROM poddispatchd.import") == 0
         assert await obsolete(here) == []
+
+
+async def test_what_a_lost_database_kept_from_being_purged_is_purged_when_it_is_back(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for another hour."""
+    done: list[str] = []
+
+    async def purge(_: object) -> None:
+        if not done:
+            raise DatabaseUnavailableError
+
+    async def sweep(_: object) -> None:
+        done.append("clean-up after imports")
+
+    for kind in (OpencastFiles, JournalPurge):
+        monkeypatch.setattr(kind, "purge", purge)
+    monkeypatch.setattr(Sweep, "run", sweep)
+    maintenance = features.maintenance(here.parts)
+    with pytest.raises(DatabaseUnavailableError):
+        await maintenance.step()
+    assert done == []
+    await maintenance.step()
+    assert done == ["clean-up after imports"]
 
 
 async def test_whoever_fails_over_a_look_at_the_queue_keeps_nothing_else_from_being_done(here: Bench) -> None:

@@ -196,7 +196,8 @@ class Telling:
         )
 
     async def drain(self) -> None:
-        await self.notifier.drain()
+        for job in (self.notifier, self.notifier.mail, self.notifier.push):
+            await job.drain()
 
 
 async def recorded_notices(parts: Parts) -> list[tuple[str, str, str | None]]:

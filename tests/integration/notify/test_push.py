@@ -17,6 +17,7 @@ from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.notify import push
 from poddispatchd.notify.webpush import check_keys
+from poddispatchd.pod import recipients
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.sandbox.ports import free_ports
 from tests.integration.notify.bench import (
@@ -200,7 +201,8 @@ async def test_whatever_endpoint_somebody_has_the_others_of_its_host_get_their_p
     bad = endpoint.format(port=scene.service.port, closed=free_ports(1)[0])
     async with scene.pod.connection() as connection:
         await connection.execute("DELETE FROM webpush_pushinformation")
-        for address in (bad, f"https://localhost:{scene.service.port}/good"):
+        # The latest one is told first.
+        for address in (f"https://localhost:{scene.service.port}/good", bad):
             browser = Browser()
             await connection.execute(
                 "WITH made AS (INSERT INTO webpush_subscriptioninfo"
@@ -214,6 +216,25 @@ async def test_whatever_endpoint_somebody_has_the_others_of_its_host_get_their_p
     monkeypatch.setattr(push, "_AT_ONE_SERVICE", 1)
     assert await scene.complete() == [("push", state, 1), ("push", "done", 1)]
     assert [path for path, _, _ in scene.service.got] == ["/good"]
+
+
+async def test_of_any_number_of_subscriptions_the_latest_are_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many one user has made: all were queued in one transaction, and tried twelve times each."""
+    monkeypatch.setattr(recipients, "MOST_BROWSERS", 3)
+    async with scene.pod.connection() as connection:
+        await connection.execute("DELETE FROM webpush_pushinformation")
+        rows = await connection.fetch(
+            "INSERT INTO webpush_subscriptioninfo (browser, endpoint, auth, p256dh, user_agent)"
+            " SELECT 'Firefox', 'https://localhost:1/' || n, 'a', 'p', '' FROM generate_series(1, 9) AS n"
+            " RETURNING id"
+        )
+        await connection.execute(
+            "INSERT INTO webpush_pushinformation (subscription_id, user_id) SELECT unnest($1::bigint[]), $2",
+            *([row["id"] for row in rows], scene.world.people["subscriber"].id),
+        )
+    assert await scene.complete() == [("push", "failed", 1)] * 3
 
 
 async def test_a_pod_without_web_push_gets_none(scene: Scene) -> None:
