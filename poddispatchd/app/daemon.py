@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 _LONGEST_BEAT = 10.0
 
-_SESSION = "database session"
+_SESSION, _STATUS = "database session", "status for systemd"
 
 _SECOND_TRY = 2.0
 """Seconds after the database was lost in the middle of the start."""
@@ -279,8 +279,17 @@ class Daemon:
             self._show_state()
 
     def _show_state(self) -> None:
-        state = self._state()
-        if state is not None and not self._stop.is_set():
+        """Show the state in one line; what cannot be told ends neither the start nor the signs of life."""
+        if self._stop.is_set():
+            return
+        incidents = self._resources.incidents
+        try:
+            state = self._state()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
+            incidents.failed(_STATUS, error, is_aside=True)
+            return
+        incidents.recovered(_STATUS)
+        if state is not None:
             self._notifier.status(state.line())
 
     async def _refresh(self, with_tasks: bool) -> Overview | None:

@@ -49,6 +49,9 @@ _QUERIES = load_queries(__package__, "deletion.sql")
 _BATCH = 100
 """Files claimed at once: few, since an import that brings one of them back waits for all of them."""
 
+_LONGEST = 240.0
+"""Seconds after which no more are deleted in one go: a step must end well before the watchdog wonders."""
+
 _PUT_OFF = 60.0
 """Seconds until files are looked at again that the database could say nothing about, or the file system would
 not have deleted."""
@@ -109,8 +112,8 @@ class Deletion:
         if (self._hanging is not None and self._hanging.hangs) or await self._evidence.check() is not None:
             return
         only = None if task is None else [str(task)]
-        leases = self._leases
-        while items := await leases.claim(_BATCH, only=only):
+        leases, enough = self._leases, self._clock.monotonic() + _LONGEST
+        while self._clock.monotonic() < enough and (items := await leases.claim(_BATCH, only=only)):
             of_path = {str(item.lease.key): item.lease for item in items}
             # A tree of its own: that a thread of this deletion hangs is to be told from all others that do.
             tree = MediaTree.sharing(self._media)

@@ -24,6 +24,9 @@ _BATCH = 5000
 _MOST_SPLITS = 200
 """How often rows are halved to find those that cannot be deleted; some have 13 steps each."""
 
+_LONGEST = 240.0
+"""Seconds after which the rest is left for the next hour: the watchdog must not take the job for stuck."""
+
 
 class CompletedPurge:
     """Deletes tasks that were added more than ``retention.completed_days`` ago and are completed."""
@@ -46,10 +49,12 @@ class CompletedPurge:
         if days <= 0:
             return
         before = await days_ago(self._database, self._clock, days)
-        run = _Run(self._database, before, self._metrics)
+        run, enough = _Run(self._database, before, self._metrics), self._clock.monotonic() + _LONGEST
         try:
             async for after, up_to in windows(self._next_window):
                 await run.purge(after, up_to)
+                if self._clock.monotonic() >= enough:
+                    break
         finally:
             if run.total:
                 log.info(Event.TASKS_PURGED, rows=run.total, older_than_days=days)

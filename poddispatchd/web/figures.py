@@ -13,6 +13,7 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.web.forecast import LastForecast
 from poddispatchd.web.health import DaemonHealth
@@ -29,6 +30,8 @@ _LOOKED_WITHIN = 3.0
 
 _REST = 20.0
 """How many times as long as a count took it is good for."""
+
+_JOB = "count for whoever looks"
 
 _EXPECTED_FRESH_FOR, _EXPECTED_LONGEST_AGE = 10.0, 60.0
 """Seconds for which a forecast is good for the page, and for the metrics."""
@@ -69,6 +72,7 @@ class Figures:
         expected: makes forecasts; None where there is nothing to make them of.
         journal: counts the journal; None where there is none.
         changes_by_hand: rings when a person has changed something.
+        incidents: is told of what nobody foresaw.
         metrics: of the daemon.
         clock: of the daemon.
     """
@@ -83,6 +87,7 @@ class Figures:
         expected: LastForecast | None,
         journal: JournalFigures | None,
         changes_by_hand: Wakeup,
+        incidents: Incidents,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -93,6 +98,7 @@ class Figures:
         self._expected = expected
         self._journal = journal
         self._changes_by_hand = changes_by_hand
+        self._incidents = incidents
         self._metrics = metrics
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -133,6 +139,10 @@ class Figures:
                     await self._expected.refresh(self._stats, within=age, is_submitted=is_submitted)
         except (DatabaseError, TimeoutError):
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, all that was measured is shown (I12)
+            self._incidents.failed(_JOB, error, is_aside=True)
+        else:
+            self._incidents.recovered(_JOB)
 
     def _forget_after_a_change_by_hand(self) -> None:
         """Who has just changed something looks whether it is changed."""

@@ -66,6 +66,7 @@ def figures(parts: Parts, look: Callable[[], Awaitable[QueueStats]]) -> Figures:
         expected=expected if parts.has_journal else None,
         journal=JournalFigures(parts.database, parts.metrics) if parts.has_journal else None,
         changes_by_hand=parts.wakeups.administration,
+        incidents=parts.incidents,
         metrics=parts.metrics,
         clock=parts.clock,
     )

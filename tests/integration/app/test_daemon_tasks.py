@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
@@ -14,6 +15,10 @@ from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskType
 from poddispatchd.errors import SchemaNewerError, TaskEndedError
 from poddispatchd.observability.events import Event
+from poddispatchd.runtime.systemd import ServiceNotifier
+from poddispatchd.web.figures import JournalFigures
+from poddispatchd.web.state import DaemonState
+from poddispatchd.web.status import DaemonStatus
 from tests.integration.dispatch.scene import Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -118,3 +123,49 @@ async def test_a_daemon_whose_schema_became_newer_hands_over_and_ends_in_words(p
         events = [entry["event"] for entry in logs]
         assert events.index(Event.LEADER_LOST) < events.index(Event.DAEMON_STOPPING)
         assert (await pod.row(pk))["type"] == TaskType.ENCODING
+
+
+async def test_a_status_that_cannot_be_told_ends_nobody(pod: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signs of life went with it: after six of them the daemon ended, and after five starts for good."""
+    monkeypatch.setattr(daemon_module, "_LONGEST_BEAT", 0.01)
+
+    def broken(*_: object, **__: object) -> DaemonState:
+        raise ValueError("a row that nobody foresaw")
+
+    monkeypatch.setattr(DaemonStatus, "state", broken)
+    beats: list[bool] = []
+
+    def beat(_: ServiceNotifier) -> bool:
+        beats.append(True)
+        return True
+
+    monkeypatch.setattr(ServiceNotifier, "watchdog", beat)
+    with capture_logs() as logs:
+        async with _running(pod) as (daemon, running):
+            beats.clear()  # those of the start, while there is nothing to tell
+            await _until(lambda: len(beats) >= 20 or running.done())
+            assert not running.done()
+            assert "watchdog" in daemon._supervisor.tasks
+    told = [entry for entry in logs if entry["event"] == Event.SERVICE_CRASHED]
+    assert [entry["job"] for entry in told] == ["status for systemd"]
+
+
+async def test_metrics_are_shown_though_a_count_cannot_be_made(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row that nobody foresaw, and Prometheus saw no daemon at all."""
+
+    async def broken(_: JournalFigures) -> None:
+        raise ValueError("a row that nobody foresaw")
+
+    monkeypatch.setattr(JournalFigures, "measure_backlogs", broken)
+    async with _running(pod) as (daemon, _):
+        url = f"http://{daemon._listeners['ops'].address}"
+        async with aiohttp.ClientSession() as session:
+            for path in ("/metrics", "/status", "/api/status"):
+                async with session.get(url + path) as answer:
+                    assert answer.status == 200, path
+            async with session.get(f"{url}/health/ready") as answer:
+                ready = await answer.json()
+    assert ready["ready"]
+    assert "The count for whoever looks fails" in " ".join(ready["problems"])

@@ -350,3 +350,26 @@ async def test_a_file_that_trips_us_up_is_set_aside_in_the_end_and_the_others_ar
         [item] = await FILES.set_aside_items(connection, 10)
     assert (item.key, item.attempts) == ("videos/x/odd.mp4", FILES.table.max_attempts)
     assert "ValueError" in item.words
+
+
+async def test_so_many_files_that_they_take_hours_are_deleted_a_part_at_a_time(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog took the job for stuck after ten minutes, and the daemon was killed, again and again."""
+    monkeypatch.setattr(deletion, "_BATCH", 2)
+    await put_obsolete(here, *(f"videos/x/{number}.mp4" for number in range(8)))
+    delete, spent = deletion._delete, []
+
+    def slowly(tree: MediaTree, paths: list[str], is_ours: Callable[[str], bool]) -> dict[str, Undeleted]:
+        problems = delete(tree, paths, is_ours)
+        here.clock.ahead += 120
+        spent.append(120)
+        return problems
+
+    monkeypatch.setattr(deletion, "_delete", slowly)
+    obsolete_files = features.deletion(here.parts)
+    due = await obsolete_files.delete_all()
+    assert (sum(spent), await obsolete(here)) == (240, 4)
+    assert due is not None
+    await obsolete_files.delete_all()
+    assert (await obsolete(here), here.staged()) == (0, [])

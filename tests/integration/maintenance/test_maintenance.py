@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -552,3 +553,23 @@ async def test_a_type_that_came_since_its_sites_were_read_is_not_said_to_belong_
     [why] = [entry.why for entry in state.queue if entry.type is TaskType.ENCODING]
     assert why is not None
     assert why.reason is Reason.NEXT
+
+
+async def test_so_many_completed_tasks_that_they_take_hours_are_deleted_a_part_at_a_time(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog took the job for stuck after ten minutes, and the daemon was killed, again and again."""
+    monkeypatch.setattr(completed_purge, "_BATCH", 1)
+    old = [await old_task(here, TaskStatus.COMPLETED, 90) for _ in range(6)]
+    purge_completed = tasks.purge_completed
+
+    async def slowly(*args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as it is called
+        here.clock.ahead += 120
+        return await purge_completed(*args, **kwargs)
+
+    monkeypatch.setattr(tasks, "purge_completed", slowly)
+    left = []
+    for _ in range(3):
+        await features.maintenance(here.parts).purge()
+        left.append(await here.value("SELECT count(*) FROM runner_manager_task WHERE id = ANY($1)", old))
+    assert left == [4, 2, 0]
