@@ -28,7 +28,7 @@ from poddispatchd.errors import (
     TaskEndedError,
 )
 from poddispatchd.observability.events import Event
-from poddispatchd.runtime.activation import receive_sockets
+from poddispatchd.runtime.activation import ReceivedSockets, receive_sockets
 from poddispatchd.runtime.jobs import DaemonJobs, Loop
 from poddispatchd.runtime.memory import give_back_regularly
 from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job, unless
@@ -44,6 +44,8 @@ from poddispatchd.web.status import DaemonStatus
 log = structlog.get_logger(__name__)
 
 _LONGEST_BEAT = 10.0
+
+_STARTING = "The daemon is starting."
 
 _SESSION = "database session"
 
@@ -66,7 +68,7 @@ class Daemon:
             lambda: load_settings(config_path, environ=os.environ), self._resources.metrics
         )
         self._settings = LiveSettings(settings, reload, self._resources.registry)
-        self._waiting = "The daemon is starting."
+        self._waiting = _STARTING
         self._supervisor = Supervisor(self._resources.clock)
         self._listeners: dict[str, Serving] = {}
         self._work: DaemonJobs | None = None
@@ -81,42 +83,46 @@ class Daemon:
             SchemaNewerError: a newer release has upgraded our schema: everything is handed back.
             TaskEndedError: a part of the daemon cannot be kept running: systemd starts it anew.
         """
-        ground, settings = self._resources, self._resources.settings
+        ground = self._resources
         mode = {"mode": "shadow"} if ground.is_shadow else {}
         log.info(Event.DAEMON_STARTED, version=FULL_VERSION, instance=ground.instance, **mode)
         ground.metrics.config_reloaded_at.set_to_current_time()
         # Before anything is opened: a stop during the start ends it in order.
         self._handle_signals()
+        async with AsyncExitStack() as stack:
+            stack.callback(self._notifier.close)
+            # Before the listeners: what systemd hands over takes the place of an address.
+            received = receive_sockets(os.environ, () if ground.is_shadow else ("webhook",))
+            stack.callback(received.close)
+            if await unless(self._stop, self._listen(stack, received)):
+                self._supervisor.start("watchdog", self._beat)
+                self._supervisor.start("reload", self._reload_when_asked)
+                self._supervisor.start("memory", partial(give_back_regularly, ground.clock.sleep))
+                stack.push_async_callback(self._supervisor.stop)
+                await self._work_until_stopped(stack)
+            self._notifier.stopping()
+        log.info(Event.DAEMON_STOPPED)
+
+    async def _listen(self, stack: AsyncExitStack, received: ReceivedSockets) -> bool:
+        """Open the listeners; their addresses may not be there yet."""
+        ground, listen = self._resources, self._resources.settings.ops.listen
+        if not ground.is_shadow:
+            self._listeners["webhook"] = await listen_for_callbacks(stack, ground, received, self._wait_for)
         ops = ops_application(
             ground.metrics,
             self._state,
             self._pulse.stuck,
             waiting=lambda: self._waiting,
             refresh=self._refresh,
-            allowed_hosts=(settings.ops.listen.host, *settings.ops.allowed_hosts),
+            allowed_hosts=(listen.host, *ground.settings.ops.allowed_hosts),
         )
-        async with AsyncExitStack() as stack:
-            stack.callback(self._notifier.close)
-            # Before the listeners: what systemd hands over takes the place of an address.
-            received = receive_sockets(os.environ, () if ground.is_shadow else ("webhook",))
-            stack.callback(received.close)
-            if not ground.is_shadow:
-                self._listeners["webhook"] = await listen_for_callbacks(stack, ground, received)
-            self._listeners["ops"] = await stack.enter_async_context(
-                serving(
-                    ops,
-                    settings.ops.listen,
-                    "ops.listen",
-                    ListenerOptions(limits=OPS_LIMITS, headers=OPS_HEADERS, metrics=ground.metrics),
-                )
-            )
-            self._supervisor.start("watchdog", self._beat)
-            self._supervisor.start("reload", self._reload_when_asked)
-            self._supervisor.start("memory", partial(give_back_regularly, ground.clock.sleep))
-            stack.push_async_callback(self._supervisor.stop)
-            await self._work_until_stopped(stack)
-            self._notifier.stopping()
-        log.info(Event.DAEMON_STOPPED)
+        options = ListenerOptions(
+            limits=OPS_LIMITS, headers=OPS_HEADERS, metrics=ground.metrics, waits=self._wait_for
+        )
+        opened = serving(ops, listen, "ops.listen", options)
+        self._listeners["ops"] = await stack.enter_async_context(opened)
+        self._waiting = _STARTING
+        return True
 
     async def _work_until_stopped(self, stack: AsyncExitStack) -> None:
         """Work until a signal, or until a part of the daemon says that it cannot go on."""
