@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -18,19 +17,20 @@ from poddispatchd.app.composition import (
     open_when_it_answers,
     waited_for,
 )
-from poddispatchd.app.jobs import Jobs
+from poddispatchd.app.jobs import Jobs, showing_progress
 from poddispatchd.app.listeners import drain, listen_for_callbacks
 from poddispatchd.app.live_settings import LiveSettings
 from poddispatchd.app.parts import Parts
 from poddispatchd.app.reload import ConfigurationReload
+from poddispatchd.app.signals import handle_signals
 from poddispatchd.build import FULL_VERSION
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import TaskEndedError
 from poddispatchd.observability.events import Event
-from poddispatchd.runtime.activation import receive_sockets
+from poddispatchd.runtime.activation import ReceivedSockets, receive_sockets
 from poddispatchd.runtime.commit_watch import waits_told
-from poddispatchd.runtime.jobs import DaemonJobs, Loop
+from poddispatchd.runtime.jobs import DaemonJobs
 from poddispatchd.runtime.memory import give_back_regularly
 from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job, unless
 from poddispatchd.runtime.supervisor import Supervisor
@@ -45,6 +45,8 @@ from poddispatchd.web.status import DaemonStatus
 log = structlog.get_logger(__name__)
 
 _LONGEST_BEAT = 10.0
+
+_STARTING = "The daemon is starting."
 
 _SESSION, _STATUS = "database session", "status for systemd"
 
@@ -67,7 +69,7 @@ class Daemon:
             lambda: load_settings(config_path, environ=os.environ), self._resources.metrics
         )
         self._settings = LiveSettings(settings, reload, self._resources.registry)
-        self._waiting = "The daemon is starting."
+        self._waiting = _STARTING
         self._supervisor = Supervisor(self._resources.clock)
         self._listeners: dict[str, Serving] = {}
         self._work: DaemonJobs | None = None
@@ -82,42 +84,46 @@ class Daemon:
             SchemaNewerError: a newer release has upgraded our schema: everything is handed back.
             TaskEndedError: a part of the daemon cannot be kept running: systemd starts it anew.
         """
-        ground, settings = self._resources, self._resources.settings
+        ground = self._resources
         mode = {"mode": "shadow"} if ground.is_shadow else {}
         log.info(Event.DAEMON_STARTED, version=FULL_VERSION, instance=ground.instance, **mode)
         ground.metrics.config_reloaded_at.set_to_current_time()
         # Before anything is opened: a stop during the start ends it in order.
-        self._handle_signals()
+        handle_signals(stop=self._stop.set, hung_up=self._hung_up.set)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._notifier.close)
+            # Before the listeners: what systemd hands over takes the place of an address.
+            received = receive_sockets(os.environ, () if ground.is_shadow else ("webhook",))
+            stack.callback(received.close)
+            if await unless(self._stop, self._listen(stack, received)):
+                self._supervisor.start("watchdog", self._beat)
+                self._supervisor.start("reload", self._reload_when_asked)
+                self._supervisor.start("memory", partial(give_back_regularly, ground.clock.sleep))
+                stack.push_async_callback(self._supervisor.stop)
+                await self._work_until_stopped(stack)
+            self._notifier.stopping()
+        log.info(Event.DAEMON_STOPPED)
+
+    async def _listen(self, stack: AsyncExitStack, received: ReceivedSockets) -> bool:
+        """Open the listeners; their addresses may not be there yet."""
+        ground, listen = self._resources, self._resources.settings.ops.listen
+        if not ground.is_shadow:
+            self._listeners["webhook"] = await listen_for_callbacks(stack, ground, received, self._wait_for)
         ops = ops_application(
             ground.metrics,
             self._state,
             self._pulse.stuck,
             waiting=lambda: self._waiting,
             refresh=self._refresh,
-            allowed_hosts=(settings.ops.listen.host, *settings.ops.allowed_hosts),
+            allowed_hosts=(listen.host, *ground.settings.ops.allowed_hosts),
         )
-        async with AsyncExitStack() as stack:
-            stack.callback(self._notifier.close)
-            # Before the listeners: what systemd hands over takes the place of an address.
-            received = receive_sockets(os.environ, () if ground.is_shadow else ("webhook",))
-            stack.callback(received.close)
-            if not ground.is_shadow:
-                self._listeners["webhook"] = await listen_for_callbacks(stack, ground, received)
-            self._listeners["ops"] = await stack.enter_async_context(
-                serving(
-                    ops,
-                    settings.ops.listen,
-                    "ops.listen",
-                    ListenerOptions(limits=OPS_LIMITS, headers=OPS_HEADERS, metrics=ground.metrics),
-                )
-            )
-            self._supervisor.start("watchdog", self._beat)
-            self._supervisor.start("reload", self._reload_when_asked)
-            self._supervisor.start("memory", partial(give_back_regularly, ground.clock.sleep))
-            stack.push_async_callback(self._supervisor.stop)
-            await self._work_until_stopped(stack)
-            self._notifier.stopping()
-        log.info(Event.DAEMON_STOPPED)
+        options = ListenerOptions(
+            limits=OPS_LIMITS, headers=OPS_HEADERS, metrics=ground.metrics, waits=self._wait_for
+        )
+        opened = serving(ops, listen, "ops.listen", options)
+        self._listeners["ops"] = await stack.enter_async_context(opened)
+        self._waiting = _STARTING
+        return True
 
     async def _work_until_stopped(self, stack: AsyncExitStack) -> None:
         """Work until a signal, or until a part of the daemon says that it cannot go on."""
@@ -189,7 +195,9 @@ class Daemon:
                 parts.session, parts.clock, self._pulse, parts.incidents, parts.catalogue.refresh
             )
             for loop in work.loops:
-                self._supervisor.start(loop.name, partial(run_job, self._counted(parts, loop), around))
+                self._supervisor.start(
+                    loop.name, partial(run_job, showing_progress(loop, parts.metrics), around)
+                )
             for listener in self._listeners.values():
                 # Only now: whoever is let in finds a database that answers, and jobs that apply what he says.
                 listener.accept()
@@ -205,18 +213,6 @@ class Daemon:
         finally:
             await self._supervisor.stop(_SESSION)
 
-    def _counted(self, parts: Parts, loop: Loop) -> Loop:
-        """A job that shows when it last made progress."""
-        progress = parts.metrics.job_progress.labels(loop.name)
-        progress.set_to_current_time()
-
-        async def step() -> float:
-            delay = await loop.step()
-            progress.set_to_current_time()
-            return delay
-
-        return loop._replace(step=step)
-
     async def _shut_down(self, work: DaemonJobs) -> None:
         """Take no new work, finish what is past its commit point, hand back the rest."""
         progress = work.progress
@@ -226,17 +222,7 @@ class Daemon:
         # Side by side: one after the other they may take longer than systemd waits.
         await asyncio.gather(self._supervisor.stop(*(loop.name for loop in work.loops)), work.stop())
 
-    # --- signals and signs of life -----------------------------------------------------------------------
-
-    def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
-            # logrotate and others send them to whatever is a daemon, and Python would end by them. A handler,
-            # not SIG_IGN: the command after an import would inherit that.
-            loop.add_signal_handler(number, partial(log.info, Event.SIGNAL_IGNORED, signal=number.name))
+    # --- reload and signs of life ------------------------------------------------------------------------
 
     async def _reload_when_asked(self) -> None:
         while True:

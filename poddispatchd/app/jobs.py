@@ -19,6 +19,7 @@ from poddispatchd.notify.hooks import Hooks
 from poddispatchd.notify.notifier import Notifier
 from poddispatchd.notify.scheduler_watch import SchedulerWatch
 from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.reconcile.stops import Stops
@@ -140,3 +141,16 @@ class Jobs(DaemonJobs):
         await self.reconciler.stop()
         await self.prober.stop()
         await self.inbox.stop()
+
+
+def showing_progress(loop: Loop, metrics: Metrics) -> Loop:
+    """A job that shows when it last made progress."""
+    progress = metrics.job_progress.labels(loop.name)
+    progress.set_to_current_time()
+
+    async def step() -> float:
+        delay = await loop.step()
+        progress.set_to_current_time()
+        return delay
+
+    return loop._replace(step=step)

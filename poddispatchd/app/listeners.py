@@ -1,7 +1,7 @@
 """The webhook: on an address of its own, or on a socket that systemd keeps open over a restart."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -22,9 +22,9 @@ then, before whoever calls (15 s) and the web server in front give up."""
 
 
 async def listen_for_callbacks(
-    stack: AsyncExitStack, ground: Resources, received: ReceivedSockets
+    stack: AsyncExitStack, ground: Resources, received: ReceivedSockets, waits: Callable[[str], None]
 ) -> Serving:
-    """Open the webhook until the stack unwinds.
+    """Open the webhook until the stack unwinds; ``waits`` is told that its address is not there yet.
 
     Connections of a received socket wait until the daemon is ready: what is asked during its start is
     answered a little later, as if there had been no restart.
@@ -47,6 +47,7 @@ async def listen_for_callbacks(
             early=early_answers(
                 reception, settings, metrics=ground.metrics, clock=ground.clock, refusals=refusals
             ),
+            waits=waits,
         ),
     )
     listener = await stack.enter_async_context(opened)

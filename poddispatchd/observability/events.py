@@ -62,6 +62,8 @@ class Event(StrEnum):
     """The database is reached through a pooler, of another mode, or no longer; the words say what follows."""
     LISTENER_CHANGED = "listener.changed"
     """Notifications of the database arrive again, or stopped arriving: polling goes on either way."""
+    LISTENER_WAITS = "listener.waits"
+    """An address to listen on is not there yet: it is waited for, for a minute."""
 
     SCHEMA_CHANGED = "schema.changed"
     """Pod's tables, or the rights on them, were changed: the catalogue is read again until they fit."""

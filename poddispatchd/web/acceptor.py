@@ -4,8 +4,9 @@ import asyncio
 import errno
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from time import thread_time
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from poddispatchd.web.listener_site import SLICE_SECONDS
 
@@ -16,6 +17,10 @@ _PAUSE = 0.2
 """Seconds without a look after the system had no descriptor or memory for a connection."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+_Found: TypeAlias = Sequence[tuple[Any, ...]]
+"""What ``socket.getaddrinfo`` gives."""
 
 
 class Taker(Protocol):
@@ -35,8 +40,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
         OSError: one of them cannot be listened on, or the host is unknown.
         UnicodeError: no host can have this name.
     """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = await _addresses(host, port)
     sockets: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in dict.fromkeys(found):
@@ -56,6 +60,14 @@ async def bind(host: str, port: int) -> list[socket.socket]:
         close(sockets)
         raise
     return sockets
+
+
+async def _addresses(host: str, port: int) -> _Found:
+    kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
+    with suppress(socket.gaierror, UnicodeError):
+        # An address needs no name server, and no thread that asks it.
+        return socket.getaddrinfo(host, port, type=kind, flags=flags | socket.AI_NUMERICHOST)
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=kind, flags=flags)
 
 
 def received(sockets: Sequence[socket.socket]) -> list[socket.socket]:

@@ -1,7 +1,6 @@
 """Opening a listener, and saying in words why it cannot be opened."""
 
 import asyncio
-import errno
 import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,10 +14,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from poddispatchd.config.units import Address
-from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import acceptor
+from poddispatchd.web.binding import bound
 from poddispatchd.web.client_address import Networks, is_trusted
 from poddispatchd.web.connection_limits import ConnectionTable, ListenerLimits, PeerState
 from poddispatchd.web.head_reader import HeadReader
@@ -63,6 +62,7 @@ class ListenerOptions(Struct, frozen=True):
         metrics: where connections are counted.
         early: what answers unauthenticated requests by their head alone; with it, nothing behind a head is
             read before ``recognise`` was called.
+        waits: is told that its address is not there yet.
     """
 
     limits: ListenerLimits = ListenerLimits()
@@ -70,6 +70,7 @@ class ListenerOptions(Struct, frozen=True):
     headers: Mapping[str, str] = {}
     metrics: Metrics | None = None
     early: Early | None = None
+    waits: Callable[[str], None] | None = None
 
 
 class Listener:
@@ -220,7 +221,9 @@ async def serving(
         refusals = RefusalLog(key.partition(".")[0], asyncio.get_running_loop().time)
         site = ListenerSite(server, table, refusals, dict(options.headers), options.early)
         listener = Listener(site, limits, trusted=options.trusted, metrics=options.metrics)
-        sockets = await _bound(where, key) if isinstance(where, Address) else acceptor.received(where)
+        sockets = (
+            await bound(where, key, options.waits) if isinstance(where, Address) else acceptor.received(where)
+        )
         host, port = sockets[0].getsockname()[:2]
         address = Address(where.host if isinstance(where, Address) else host, port)
         accepting = acceptor.Acceptor(sockets, listener)
@@ -239,14 +242,6 @@ async def serving(
             listener.arrivals.close()
     finally:
         await runner.cleanup()
-
-
-async def _bound(address: Address, key: str) -> list[socket.socket]:
-    try:
-        return await acceptor.bind(address.host, address.port)
-    except (OSError, UnicodeError) as error:
-        words = _words(error) if isinstance(error, OSError) else "no host can have this name"
-        raise ConfigurationError(f"{key}: cannot listen on {address}: {words}.") from error
 
 
 def _guarded(handler: Handler, table: ConnectionTable) -> Handler:
@@ -273,15 +268,3 @@ def _within_descriptors(limits: ListenerLimits) -> ListenerLimits:
         return limits
     # Two listeners share what few there are, and leave a half.
     return replace(limits, most=max(8, min(limits.most, max(allowed - KEPT_BACK, allowed // 4))))
-
-
-def _words(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "another program listens there (another poddispatchd?)"
-    if error.errno == errno.EACCES:
-        return "ports below 1024 need a privilege; choose a higher one"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address"
-    if isinstance(error, socket.gaierror):
-        return "there is no such host"
-    return (error.strerror or str(error)).rstrip(".")

@@ -231,3 +231,17 @@ async def test_a_bad_reload_while_the_daemon_waits_for_its_database_does_not_tak
         assert "is no site of this Pod" in str((await daemon.event("config.invalid"))["problem"])
         [task] = await rig.add(TaskType.ENCODING)
         await daemon.event("task.completed", task=task)
+
+
+async def test_a_stop_while_its_address_is_waited_for_ends_it_in_order(
+    rig: Rig, notifications: Notifications
+) -> None:
+    """One that this machine does not have yet ended the daemon as a wrong configuration does."""
+    rig.set("webhook", listen="192.0.2.1:8765")
+    daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+    words = "STATUS=Waiting for webhook.listen: cannot listen on 192.0.2.1:8765: this machine has no such"
+    await notifications.until(lambda text: text.startswith(words))
+    daemon.signal(signal.SIGTERM)
+    assert await daemon.ended() == 0
+    assert daemon.find("daemon.stopped") is not None
+    assert "Traceback" not in daemon.text

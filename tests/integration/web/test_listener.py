@@ -1,6 +1,7 @@
 """What anybody can do to a listener: connect, and be sent away."""
 
 import asyncio
+import errno
 import logging
 import os
 import resource
@@ -14,9 +15,10 @@ from structlog.testing import capture_logs
 
 from poddispatchd.config.units import Address
 from poddispatchd.errors import ConfigurationError
+from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
+from poddispatchd.web import acceptor, binding, protocol
 from poddispatchd.web import listener as listener_module
-from poddispatchd.web import protocol
 from poddispatchd.web.connection_limits import ListenerLimits
 from poddispatchd.web.listener import ListenerOptions, listening
 from tests.integration.web.wire import connect, ended, many, said
@@ -326,10 +328,56 @@ def test_descriptors_are_kept_back_for_everything_else(monkeypatch: pytest.Monke
         (f"{'a' * 70}.example.org", "no host can have this name"),
     ],
 )
-async def test_an_address_that_cannot_be_listened_on_is_told_in_words(host: str, words: str) -> None:
+async def test_an_address_that_cannot_be_listened_on_is_told_in_words(
+    host: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binding, "_PATIENCE", 0.0)
     with pytest.raises(ConfigurationError, match=f"webhook.listen: cannot listen on .*{words}"):
         async with listening(_hello, Address(host, 0), "webhook.listen"):
             pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"),
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+    ],
+)
+async def test_an_address_that_comes_while_the_machine_starts_is_waited_for(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon ended as if its configuration were wrong, and nobody started it again."""
+    told: list[str] = []
+    tries = [error, error]
+    bind = acceptor.bind
+
+    async def late(host: str, port: int) -> list[socket.socket]:
+        if tries:
+            raise tries.pop()
+        return await bind(host, port)
+
+    monkeypatch.setattr(acceptor, "bind", late)
+    monkeypatch.setattr(binding, "_EVERY", 0.0)
+    with capture_logs() as logs:
+        async with listening(
+            _hello, Address("127.0.0.1", 0), "webhook.listen", ListenerOptions(waits=told.append)
+        ) as address:
+            assert b"hello" in await said(address, _GET.replace(b"x", b"x\r\nConnection: close"))
+    assert [entry["event"] for entry in logs] == [Event.LISTENER_WAITS]
+    assert len(told) == 1
+    assert told[0].startswith("Waiting for webhook.listen: cannot listen on 127.0.0.1:0: ")
+
+
+async def test_an_address_needs_no_thread_that_looks_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gave none, 127.0.0.1 was called a host that does not exist."""
+
+    async def refused(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_AGAIN, "no thread to look it up")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", refused)
+    for host in ("127.0.0.1", "::1"):
+        acceptor.close(await acceptor.bind(host, 0))
 
 
 async def test_an_address_in_use_is_told_in_words() -> None:
