@@ -105,8 +105,13 @@ class ImportCommit:
         brought, stored = sorted(plan.brought), sorted(plan.stored)
         tree, earlier = plan.result.tree, plan.result.ours or frozenset()
 
+        is_again = False
+
         async def write() -> Recorded:
-            async with self._choosing, self._database.transaction() as connection:
+            nonlocal is_again
+            # Whoever waits for a row that another session holds keeps all others of this daemon waiting.
+            hurried, is_again = is_again, True
+            async with self._choosing, self._database.transaction(hurried=hurried) as connection:
                 return await queue.record_files(connection, job, brought, there=there, stored=stored)
 
         for _ in range(_OTHERS_WITHIN):
