@@ -88,6 +88,21 @@ async def test_a_trigger_that_refuses_the_values_of_all_tasks_ends_readiness_aft
     assert await _metric(daemon) == 1
 
 
+async def test_a_trigger_that_refuses_all_values_is_seen_where_one_task_has_the_only_runner(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """No other task is tried then; but the ranks of those that wait cannot be written either."""
+    async with scene(pod_database, media_root, Spec("first", runners=1)) as pod:
+        await pod.encodings(3)
+        daemon = await pod.daemon()
+        await pod.connection.execute(_REFUSE.format(of_all=1))
+        await _minutes(daemon, 1)
+        await features.maintenance(daemon.parts).step()
+        await _minutes(daemon, 3)
+        assert len(pod.fakes["first"].tasks) == 1
+        assert _state(daemon).not_ready[0].startswith("Nothing moves: since ")
+
+
 async def test_a_single_task_whose_values_are_refused_leaves_the_daemon_ready(pod: Scene) -> None:
     await pod.encodings(1)
     daemon = await pod.daemon()
