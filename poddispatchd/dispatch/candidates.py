@@ -296,5 +296,5 @@ class Candidates:
             # With an id it may run already: the reconciler finds out, and takes the id off if it does not.
             is_free = item.is_first and not item.task.task_id
             if is_free and site is not None and memory.held_until <= now:
-                entries.append(Waiting(item, self._sites.known[site], memory))
+                entries.append(Waiting(item, self._sites, self._sites.known[site], memory))
         return entries

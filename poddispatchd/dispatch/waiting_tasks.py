@@ -13,6 +13,7 @@ from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, Task, TaskPk
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import Loss, OwnTask
+from poddispatchd.managers.rows import PodSites
 from poddispatchd.pod.queue_order import PendingTask
 
 _MOST_REMEMBERED = 10_000
@@ -179,11 +180,17 @@ class OwnTasks:
 
 
 class Waiting(Struct, frozen=True):
-    """A task that may be submitted now, for one of its sites."""
+    """A task that may be submitted now, for one of its sites: ``chosen`` as it was at the look."""
 
     item: PendingTask
-    site: Site
+    sites: PodSites
+    chosen: Site
     memory: TaskMemory
+
+    @property
+    def site(self) -> Site:
+        """Its site as it is now: sites are read again between the look and the submission."""
+        return self.sites.known.get(self.chosen.id, self.chosen)
 
     @property
     def offer(self) -> Offer:
@@ -192,7 +199,7 @@ class Waiting(Struct, frozen=True):
         return Offer(
             task.pk,
             task.type,
-            self.site.id,
+            self.chosen.id,
             refused_by=frozenset(self.memory.refusals),
             lost_by=self.memory.lost_by,
             others_until=self.memory.others_until,

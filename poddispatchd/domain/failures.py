@@ -61,8 +61,10 @@ _FINAL = (
 )
 """Parts of the error text of failures that another run would have as well, whatever else it says."""
 
-_ADDRESS = re.compile(r"\S*/\S*")
-"""An address or a path: what people called a file is in it, and says nothing about the failure."""
+_WORD = re.compile(r"\S+")
+
+_JUDGED = 20_000
+"""Characters at either end of an error text that are judged: a megabyte tells no more, and takes a second."""
 
 _ADVICE = (
     (
@@ -146,13 +148,13 @@ def is_over_time(error: str | None) -> bool:
     one with this word in its name.
     """
     text = _judged(error)
-    is_in_address = "timeout" in (error or "").casefold() and "timeout" not in text
+    is_in_address = "timeout" in _ends_of(error).casefold() and "timeout" not in text
     return not is_in_address and _NOT_FETCHED.search(text) is None
 
 
 def advice(error: str | None) -> str | None:
     """What a person can do about a failure that another run would have as well, if that is known."""
-    text = _ADDRESS.sub("", error or "").strip()
+    text = _without_addresses(_ends_of(error)).strip()
     for pattern, words in _ADVICE:
         if (match := pattern.search(text)) is not None:
             return words.format(*(group.strip() for group in match.groups()))
@@ -160,4 +162,15 @@ def advice(error: str | None) -> str | None:
 
 
 def _judged(error: str | None) -> str:
-    return _ADDRESS.sub("", error or "").strip().casefold()
+    return _without_addresses(_ends_of(error)).strip().casefold()
+
+
+def _ends_of(error: str | None) -> str:
+    text = error or ""
+    return text if len(text) <= 2 * _JUDGED else f"{text[:_JUDGED]}\n{text[-_JUDGED:]}"
+
+
+def _without_addresses(text: str) -> str:
+    """A text without addresses and paths: what people called a file is in them, and tells of no failure."""
+    # Word by word: a pattern that looks for the slash within takes hours for megabytes without one.
+    return _WORD.sub(lambda word: "" if "/" in word[0] else word[0], text)

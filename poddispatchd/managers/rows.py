@@ -81,9 +81,12 @@ class PodSites:
         """Which of its sites a task is done for; good for one look at the queue."""
         return site_chooser(self._settings(), self.known, self._registry.active_sites)
 
-    async def read(self) -> None:
-        """Read them again."""
-        self.known = await pod_managers.sites(self._database)
+    def take_over(self, sites: Mapping[SiteId, Site]) -> None:
+        """These are Pod's sites now: a person may have added one, or given one another domain.
+
+        Without the row of its own site Pod does nothing; we do what can be done until it is there again.
+        """
+        self.known = {pk: site for pk, site in self.known.items() if pk == self.current_id} | dict(sites)
 
     async def verify(self, settings: Settings, *, podfile: bool) -> None:
         """Read the sites, and see whether settings fit this Pod: at the start and before a reload.
@@ -116,7 +119,7 @@ class ManagerRows:
     Args:
         database: Pod's.
         registry: takes them over.
-        sites: are read again when a manager is on one that is not known.
+        sites: are read again with them.
         clock: of the daemon.
         administration: rings after a person has paused or resumed a manager.
         memories: reads what the journal holds of them.
@@ -164,13 +167,12 @@ class ManagerRows:
         managers = await pod_managers.runner_managers(self._database)
         memories = await self._memories(self._database)
         latest_tasks = await pod_managers.latest_tasks(self._database, among=_RECENT_TASKS)
-        # Before the registry has them: whoever sees a manager there finds its site.
-        if any(manager.site_id not in self._sites.known for manager in managers):
-            # A site was added to Pod while the daemon runs.
-            await self._sites.read()
+        sites = await pod_managers.sites(self._database)
         if read < self._taken_over:
             return  # several jobs read, and who began later was quicker: its rows are newer
         self._rings, self._taken_over = rings, read
         if expiries == self._expiries:
             self._read_at = now
+        # Before the registry has them: whoever sees a manager there finds its site.
+        self._sites.take_over(sites)
         self.registry.refresh(managers, memories, latest_tasks)

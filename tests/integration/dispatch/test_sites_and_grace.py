@@ -89,6 +89,37 @@ async def test_a_site_added_while_the_daemon_runs_is_served(
         assert await pod.holders([pk]) == ["first"]
 
 
+async def test_a_site_whose_domain_is_changed_in_pod_is_called_by_its_new_one(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Runners were sent to the old domain for sources, and called it back, until a reload."""
+    async with scene(pod_database, media_root) as pod:
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.connection.execute(
+            "UPDATE django_site SET domain = 'new.example.org' WHERE domain = $1", DOMAIN
+        )
+        await pod.encoding()
+        daemon.clock.advance(11)
+        await daemon.settle()
+
+        [sent] = pod.fakes["first"].submissions
+        assert sent.source_url.startswith("http://new.example.org/")
+        assert sent.notify_url == "http://new.example.org/runner/notify_task_end/"
+
+
+async def test_a_daemon_outlives_the_row_of_its_own_site(pod_database: PodDatabase, media_root: Path) -> None:
+    async with scene(pod_database, media_root) as pod:
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.connection.execute("SET session_replication_role = replica")
+        await pod.connection.execute("DELETE FROM django_site WHERE domain = $1", DOMAIN)
+        daemon.clock.advance(11)
+        await daemon.settle()
+
+        assert daemon.parts.sites.current.domain == DOMAIN
+
+
 async def test_a_young_task_is_left_to_pod_for_a_while(pod_database: PodDatabase, media_root: Path) -> None:
     async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
         old = await pod.encoding(title="old")

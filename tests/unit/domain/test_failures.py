@@ -132,6 +132,16 @@ def test_what_a_file_is_called_says_nothing_about_its_failure() -> None:
     assert advice("Cannot encode /videos/not-appear-to-be-a-valid.mp4") is None
 
 
+@pytest.mark.parametrize("unit", ["a", "a/", "a ", " "])
+def test_a_megabyte_of_an_error_keeps_nobody_waiting(unit: str) -> None:
+    """One word kept the event loop for two hours; the watchdog ended the daemon, and the next one met it."""
+    error = "all connection attempts failed " + unit * (2**20 // len(unit)) + " invalid fields: a"
+    assert not is_curable(error, ran=True, output=error)
+    assert is_over_time(error)
+    assert advice(error) is not None
+    assert is_curable(error.removesuffix(" invalid fields: a"), ran=True)
+
+
 def test_a_failure_without_a_word_is_run_again_only_if_nothing_ran() -> None:
     assert is_curable("", ran=False)
     assert not is_curable(None, ran=True)
