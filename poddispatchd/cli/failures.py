@@ -167,7 +167,8 @@ def _chosen(groups: Sequence[FailureGroup], key: str) -> FailureGroup:
     Raises:
         PoddispatchdError: there is none, or more than one.
     """
-    found = [group for group in groups if group.key.startswith(key.lower())]
+    # An empty text begins all of them: in a script it is a variable that nobody has set.
+    found = [group for group in groups if key and group.key.startswith(key.lower())]
     if not found:
         raise PoddispatchdError(f"There is no group {key!r}: 'poddispatchd failures list' shows them.")
     if len(found) > 1:

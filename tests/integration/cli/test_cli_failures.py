@@ -92,6 +92,18 @@ async def test_a_group_that_does_not_exist_is_said_so(pod: Pod) -> None:
     assert (said.status, "There is no group 'abc'" in said.err) == (1, True)
 
 
+async def test_an_empty_name_means_no_group(pod: Pod) -> None:
+    """`failures restart "$GROUP" --yes` without the variable began all again, where there was one group."""
+    assert (await pod.run("db", "init")).status == 0
+    task = await _failed(pod, "no audio stream")
+
+    said = await pod.run("failures", "restart", "", "--yes")
+
+    assert (said.status, "There is no group ''" in said.err) == (1, True)
+    [row] = await pod.fetch("SELECT status FROM runner_manager_task WHERE id = $1", task)
+    assert row["status"] == "failed"
+
+
 async def test_without_our_schema_it_says_what_to_do(pod: Pod) -> None:
     said = await pod.run("failures", "list")
 
