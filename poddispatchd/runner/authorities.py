@@ -9,9 +9,11 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 from typing import TypeAlias
+from weakref import WeakSet
 
 import aiohttp
 import structlog
@@ -105,6 +107,12 @@ class TrustingConnector(aiohttp.TCPConnector):
             ssl=authorities.context,
         )
         self._authorities = authorities
+        self._ends: dict[tuple[str, int | None], datetime] = {}
+        self._looked_at: WeakSet[ssl.SSLObject] = WeakSet()
+
+    def certificate_end(self, host: str, port: int | None) -> datetime | None:
+        """When the certificate ends that a server had the last time; None if it has shown none."""
+        return self._ends.get((host, port))
 
     async def connect(
         self,
@@ -115,14 +123,27 @@ class TrustingConnector(aiohttp.TCPConnector):
         """As aiohttp; with a certificate that is not trusted once more, if others are trusted by now."""
         tried = self._ssl
         try:
-            return await super().connect(req, traces, timeout)
+            return self._noted(req, await super().connect(req, traces, timeout))
         except aiohttp.ClientConnectorCertificateError:
             await self._authorities.read_again()
             self._ssl = self._authorities.context
             # Another connection may have read them meanwhile: what counts is whether these were tried.
             if self._ssl is tried:
                 raise
-        return await super().connect(req, traces, timeout)
+        return self._noted(req, await super().connect(req, traces, timeout))
+
+    def _noted(
+        self, req: aiohttp.ClientRequest, connection: "aiohttp.connector.Connection"
+    ) -> "aiohttp.connector.Connection":
+        transport = connection.transport
+        secured = None if transport is None else transport.get_extra_info("ssl_object")
+        # Once for each connection, not for each request on it.
+        if secured is not None and secured not in self._looked_at:
+            self._looked_at.add(secured)
+            with suppress(KeyError, ValueError, OverflowError):
+                end = ssl.cert_time_to_seconds(secured.getpeercert()["notAfter"])
+                self._ends[req.url.host or "", req.url.port] = datetime.fromtimestamp(end, UTC)
+        return connection
 
 
 def _mark(path: Path | str | None) -> tuple[int, int, int] | None:

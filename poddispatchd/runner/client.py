@@ -7,9 +7,11 @@ cost a manager a re-read of its whole history.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import TypeVar
 
 import aiohttp
+from yarl import URL
 
 from poddispatchd.computing import computed
 from poddispatchd.domain.manager import RunnerManager
@@ -17,6 +19,7 @@ from poddispatchd.domain.manifest import Manifest, parse_manifest
 from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.errors import NoHealthCheckError, RecordTooLongError, RunnerTaskUnknownError
 from poddispatchd.runner import answers
+from poddispatchd.runner.authorities import TrustingConnector
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.http_errors import refusal, result_refusal
 from poddispatchd.runner.records import Accepted, ManagerHealth, RunnerInfo, RunnerTask, StopOutcome
@@ -107,6 +110,13 @@ class RunnerReader:
             if 300 <= answer.status < 400:
                 words = str(refusal(manager, answer))
         raise NoHealthCheckError(words)
+
+    def certificate_end(self, manager: RunnerManager) -> datetime | None:
+        """When the certificate ends with which a manager answered; None without TLS, or without an answer."""
+        url, connector = URL(manager.url), self._session.connector
+        if not isinstance(connector, TrustingConnector):
+            return None
+        return connector.certificate_end(url.host or "", url.port)
 
     async def runners(self, manager: RunnerManager) -> list[RunnerInfo]:
         """The runners registered at a manager: ``GET /api/runners``."""
