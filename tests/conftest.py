@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests import forked
 from tests.shared import SHARED
 
 # Until all is collected, nothing is garbage; looking for it takes a quarter of that time.
@@ -89,11 +88,6 @@ def _import_in_turn(arguments: Sequence[str], number: int, workers: int) -> None
         # What cannot be imported is told when it is collected.
         with suppress(Exception, pytest.skip.Exception):
             import_module(".".join(path.relative_to(_TESTS.parent).with_suffix("").parts))
-
-
-def pytest_unconfigure() -> None:
-    """Let go of what processes are forked from."""
-    forked.stop_servers()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,6 +6,8 @@ is forked has arguments, environment, directory, standard streams, signals and a
 """
 
 import asyncio
+import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -18,10 +20,21 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
 
+_shared: list[Path] = []
+"""The directory of this run, the last one."""
+
+
+def share(directory: Path) -> None:
+    """Have the processes of all workers forked from the same servers, which they find in a directory."""
+    _shared.append(directory)
+
 
 @dataclass(slots=True)
 class ForkServer:
-    """Starts a server of this run of tests when the first process is wanted; ``stop`` ends it."""
+    """What processes are forked from; it is started by the first worker of a run that wants one.
+
+    It ends when the last worker has let go of it.
+    """
 
     preload: str = ""
     """A library that is loaded before all others, into the server and what it forks."""
@@ -31,23 +44,41 @@ class ForkServer:
     def ask(self, order: Mapping[str, object], descriptors: list[int]) -> None:
         """Let a process be forked."""
         if self._control is None:
-            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                command = [sys.executable, "-m", "tests.forkserver", str(theirs.fileno())]
-                self._server = subprocess.Popen(
-                    command,
-                    pass_fds=[theirs.fileno()],
-                    cwd=_ROOT,
-                    env={**os.environ, "LD_PRELOAD": self.preload},
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
+            self._control = self._connected()
         socket.send_fds(self._control, [json.dumps(order).encode()], descriptors)
+
+    def _connected(self) -> socket.socket:
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        place = _shared[-1] / f"forks.{hashlib.sha256(self.preload.encode()).hexdigest()[:8]}"
+        with place.with_suffix(f"{place.suffix}.lock").open("w") as turn:
+            # The server takes its turn, too, before it ends.
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            try:
+                control.connect(str(place))
+            except (FileNotFoundError, ConnectionRefusedError):
+                self._start(place, turn.name)
+                control.connect(str(place))
+        return control
+
+    def _start(self, place: Path, turn: str) -> None:
+        place.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(place))
+            listener.listen(64)
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "tests.forkserver", str(listener.fileno()), str(place), turn],
+                pass_fds=[listener.fileno()],
+                cwd=_ROOT,
+                env={**os.environ, "LD_PRELOAD": self.preload},
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     def stop(self) -> None:
         """Let go of the server. Processes that still run go on."""
-        if self._control is not None and self._server is not None:
+        if self._control is not None:
             self._control.close()
+        if self._server is not None:
             self._server.wait()
         self._control = self._server = None
 

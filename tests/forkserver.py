@@ -1,9 +1,10 @@
 """A process that has imported the package and forks at each request: the server of ``tests.forked``.
 
-Called as ``python -m tests.forkserver DESCRIPTOR`` with the number of a Unix socket. Each message there is
-one start. As JSON: the module, its arguments, environment and directory, constants of other modules that are
-to differ, and the names of sockets that it is handed as by systemd. Beside it as descriptors: a socket that
-gets the process id and then the exit status; standard input, output and error; and the sockets.
+Called as ``python -m tests.forkserver DESCRIPTOR PATH LOCK`` with the number of a Unix socket that listens,
+its path, and a file: whoever has locked that one may connect, or end the server. Each message of a connection
+is one start. As JSON: the module, its arguments, environment and directory, constants of other modules that
+are to differ, and the names of sockets that it is handed as by systemd. Beside it as descriptors: a socket
+that gets the process id and then the exit status; standard input, output and error; and the sockets.
 """
 
 import atexit
@@ -23,6 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 _IMPORTED = (
@@ -46,7 +48,8 @@ _OUTPUT_LOST = 120
 
 def main() -> None:
     """Fork until nobody is left who could ask for it."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    listener, place = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
+    turn = Path(sys.argv[3]).open()  # noqa: SIM115 - to the end
     for module in _IMPORTED:
         import_module(module)
     # Which authorities the system trusts: hundreds of certificates, and no test meets any of them.
@@ -59,23 +62,46 @@ def main() -> None:
     signal.set_wakeup_fd(writer)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     running: dict[int, socket.socket] = {}
-    watched: list[socket.socket | int] = [control, reader]
-    while True:
+    controls: list[socket.socket] = []
+    while controls or not _has_ended(listener, place, turn):
+        watched: list[socket.socket | int] = [listener, reader, *controls]
         ready, _, _ = select.select(watched, [], [])
         if reader in ready:
             os.read(reader, 4096)
             _tell_ends(running)
-        if control in ready:
-            message, descriptors, _, _ = socket.recv_fds(control, _LONGEST_MESSAGE, _MOST_DESCRIPTORS)
-            if not message:
-                return
-            pid = os.fork()
-            if pid == 0:
-                _run(json.loads(message), descriptors[1:])
-            running[pid] = report = socket.socket(fileno=descriptors[0])
-            report.send(str(pid).encode())
-            for descriptor in descriptors[1:]:
-                os.close(descriptor)
+        for control in [each for each in controls if each in ready]:
+            if not _fork(control, running):
+                controls.remove(control)
+                control.close()
+        if listener in ready:
+            controls.append(listener.accept()[0])
+
+
+def _has_ended(listener: socket.socket, place: Path, turn: io.TextIOBase) -> bool:
+    """End what listens, unless somebody has just connected."""
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    if select.select([listener], [], [], 0)[0]:
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        return False
+    # The whole directory may be gone with the run.
+    place.unlink(missing_ok=True)
+    return True
+
+
+def _fork(control: socket.socket, running: dict[int, socket.socket]) -> bool:
+    """Start what somebody asks for; whether that one is still there."""
+    message, descriptors, _, _ = socket.recv_fds(control, _LONGEST_MESSAGE, _MOST_DESCRIPTORS)
+    if not message:
+        return False
+    pid = os.fork()
+    if pid == 0:
+        _run(json.loads(message), descriptors[1:])
+    running[pid] = report = socket.socket(fileno=descriptors[0])
+    with suppress(BrokenPipeError):
+        report.send(str(pid).encode())
+    for descriptor in descriptors[1:]:
+        os.close(descriptor)
+    return True
 
 
 def _tell_ends(running: dict[int, socket.socket]) -> None:

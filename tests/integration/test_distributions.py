@@ -38,7 +38,9 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("distributions")
     _run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", work, cwd=_REPOSITORY)
     with tarfile.open(work / f"poddispatchd-{__version__}.tar.gz") as archive:
-        archive.extractall(work, filter="data")
+        # Debian 12's Python knows no filters yet.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(work)
     source = work / f"poddispatchd-{__version__}"
     _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", work, cwd=source)
     [wheel] = work.glob("*.whl")

@@ -14,6 +14,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
+from tests import forked
 from tests.plugins.copies import Copy, close_administrators, copying
 from tests.plugins.rewinding import Beginning, keep
 
@@ -109,12 +110,15 @@ class PodDatabase:
 def pytest_configure(config: pytest.Config) -> None:
     """Reserve the server's directory for the run; xdist's workers share the one of their controller.
 
+    What processes are forked from is found there, too.
+
     Nothing is started here. A run that dies, by whatever signal, lets go of the directory's lock, and the
     server's keeper then removes both.
     """
     workerinput: dict[str, str] | None = getattr(config, "workerinput", None)
     directory = None if workerinput is None else Path(workerinput["postgres_directory"])
-    config.stash[SERVER] = PostgresServer(directory)
+    config.stash[SERVER] = server = PostgresServer(directory)
+    forked.share(server.directory)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -124,7 +128,8 @@ def pytest_configure_node(node: object) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go of the server."""
+    """Let go of the server, and of what processes are forked from."""
+    forked.stop_servers()
     if (server := config.stash.get(SERVER, None)) is not None:
         server.stop()
 

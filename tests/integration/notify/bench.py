@@ -40,7 +40,8 @@ class Received:
     message: EmailMessage
 
 
-@dataclass(slots=True)
+# Without slots: aiosmtpd reads all members of it, and in Debian 12's Python one of them could not be read.
+@dataclass
 class Postbox:
     """What a mail server has got, and how it answers: to recipients (``answers``), and to the next DATA."""
 
