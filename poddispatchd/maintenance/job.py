@@ -95,7 +95,7 @@ class Maintenance:
             # At the first round also without any that wait: a task that ended while nobody ran may have kept
             # a rank.
             if is_first or any(stats.count(kind, TaskStatus.PENDING) for kind in TaskType):
-                await self._apart("writing of ranks", lambda: self.ranks.keep(stats))
+                await self._apart("writing of ranks", lambda: self.ranks.keep(stats), writes_tasks=True)
             if clock.monotonic() - self._purged_at >= _PURGE_EVERY:
                 await self.purge()
             elif self._purges_left:
@@ -149,7 +149,9 @@ class Maintenance:
         if seconds is not None:
             self._delete_at = self._clock.monotonic() + min(max(seconds, _DELETE_EVERY), _IDLE)
 
-    async def _apart(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _apart(
+        self, what: str, work: Callable[[], Awaitable[None]], *, writes_tasks: bool = False
+    ) -> None:
         """Do one thing of a round: when it fails, the others are done all the same (I12).
 
         Raises:
@@ -161,4 +163,4 @@ class Maintenance:
         except DatabaseUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
-            self._incidents.failed(what, error, is_aside=True)
+            self._incidents.failed(what, error, is_aside=True, writes_tasks=writes_tasks)
