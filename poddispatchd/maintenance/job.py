@@ -24,6 +24,10 @@ _PURGE_EVERY = 3600.0
 _DELETE_EVERY = 60.0
 """Seconds between two deletions, at least."""
 
+_ENOUGH = 60.0
+"""Seconds of purges after which what is left has its turn in the next round: one of them, or the deletion,
+may take four minutes more, and a round must end well before the watchdog takes it for stuck."""
+
 _DELETION = "deletion of replaced files"
 
 Purges: TypeAlias = Mapping[str, Callable[[], Awaitable[None]]]
@@ -79,7 +83,7 @@ class Maintenance:
         self._clock = clock
         self._purged_at = float("-inf")
         self._purges_left: deque[tuple[str, Callable[[], Awaitable[None]]]] = deque()
-        """What of this hour is still to be done: a database that was lost cut it short."""
+        """What of this hour is still to be done: a database that was lost, or a long purge, cut it short."""
         self._delete_at = float("-inf")
 
     async def step(self) -> float:
@@ -122,7 +126,7 @@ class Maintenance:
         await self._purge_rest()
 
     async def _purge_rest(self) -> None:
-        """Do what is left of the purges, and delete files.
+        """Do what is left of the purges, and delete files, as far as there is time.
 
         One that takes longer than any statement may looks as if the database were lost, and does so each
         time: the others are done all the same. Only a second one shows that it is; the rest is done then when
@@ -132,14 +136,16 @@ class Maintenance:
             DatabaseUnavailableError: it was.
         """
         lost: DatabaseUnavailableError | None = None
-        while self._purges_left:
+        enough = self._clock.monotonic() + _ENOUGH
+        while self._purges_left and self._clock.monotonic() < enough:
             try:
                 await self._apart(*self._purges_left.popleft())
             except DatabaseUnavailableError as error:
                 if lost is not None:
                     raise
                 lost = error
-        await self._apart(_DELETION, self._delete)
+        if self._clock.monotonic() < enough:
+            await self._apart(_DELETION, self._delete)
         if lost is not None:
             raise lost
 
