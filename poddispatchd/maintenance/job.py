@@ -101,9 +101,9 @@ class Maintenance:
             if is_first or any(stats.count(kind, TaskStatus.PENDING) for kind in TaskType):
                 await self._apart("writing of ranks", lambda: self.ranks.keep(stats), writes_tasks=True)
             if clock.monotonic() - self._purged_at >= _PURGE_EVERY:
-                await self.purge()
-            elif self._purges_left:
-                await self._purge_rest()
+                self._begin_purges()
+            if self._purges_left:
+                await self._purge_rest(within=_ENOUGH)
             elif clock.monotonic() >= self._delete_at:
                 await self._apart(_DELETION, self._delete)
         # Each submission moves every rank behind it: a long queue must not be renumbered all the time.
@@ -120,13 +120,17 @@ class Maintenance:
 
     async def purge(self) -> None:
         """Delete what has had its time: completed tasks, files, rows of the journal."""
+        self._begin_purges()
+        # All of it, for a single pass: nobody would come back to the rest.
+        await self._purge_rest(within=float("inf"))
+
+    def _begin_purges(self) -> None:
         # Before it is done: what fails comes again in an hour, and not with every round.
         self._purged_at = self._clock.monotonic()
         self._purges_left = deque(self._purges.items())
-        await self._purge_rest()
 
-    async def _purge_rest(self) -> None:
-        """Do what is left of the purges, and delete files, as far as there is time.
+    async def _purge_rest(self, *, within: float) -> None:
+        """Do what is left of the purges, and delete files, as far as it is begun ``within`` so many seconds.
 
         One that takes longer than any statement may looks as if the database were lost, and does so each
         time: the others are done all the same. Only a second one shows that it is; the rest is done then when
@@ -136,7 +140,7 @@ class Maintenance:
             DatabaseUnavailableError: it was.
         """
         lost: DatabaseUnavailableError | None = None
-        enough = self._clock.monotonic() + _ENOUGH
+        enough = self._clock.monotonic() + within
         while self._purges_left and self._clock.monotonic() < enough:
             try:
                 await self._apart(*self._purges_left.popleft())
