@@ -63,12 +63,14 @@ class Hosts:
         self._question = _ASKED_BY.get(asked)
         # What is to be read only is left to the driver, and so is one server.
         self._hosts = several_hosts(dsn) if self._question or asked == "any" else ()
+        self._has_had_the_right_one = False
 
     async def connect(self, connect: Connect, *, within: float) -> _Raw:
         """A connection to the server that was used last, or else to the next one that will do.
 
-        Where the address does not say what it is to be, one that can only be read is taken when no other one
-        can be had: whoever uses it tells why that is not enough.
+        Where the address does not say what it is to be, one that can only be read is taken as long as there
+        has been no other one: whoever uses it tells why that is not enough. Afterwards it is not: it may lag
+        behind the one that others still write to.
 
         Args:
             connect: see ``Connect``.
@@ -97,10 +99,11 @@ class Hosts:
                     met.append((str(host), error))
                     continue
                 if not is_refused:
+                    self._has_had_the_right_one = True
                     return self._chosen(host, found)
                 met.append((str(host), NotWritableError()))
                 second_best.append((host, found))
-            if second_best and self._question is None:
+            if second_best and self._question is None and not self._has_had_the_right_one:
                 return self._chosen(*second_best.pop(0))
         finally:
             for _, unwanted in second_best:

@@ -126,9 +126,13 @@ class ImportCommit:
             raise RaceLostError("The lease of this import was lost.")
         if recorded is Recorded.WAITS:
             raise ImportBusyError("Another result of the same video is being put in place just now.")
-        # Looked at again: Pod's web process chooses names of files, too, and does not ask our journal.
-        taken = await tree.run(existing_files, tree, stored) - earlier if stored else set()
-        if taken:
+        # Looked at again: another import may have committed its files between the look and the record. And
+        # Pod's web process chooses names of files, too, and does not ask our journal.
+        found = await tree.run(existing_files, tree, brought) - earlier
+        if appeared := found - there:
+            async with self._database.connection() as connection:
+                await queue.keep_appeared(connection, job, appeared)
+        if taken := found.intersection(stored):
             raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
         for _ in range(_OTHERS_WITHIN):
             async with self._database.connection() as connection:

@@ -233,6 +233,11 @@ async def record_files(
     return Recorded.WAITS if other["is_at_work"] else Recorded.DONE
 
 
+async def keep_appeared(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:
+    """These recorded files were put there by somebody else: they stay when this import does not end well."""
+    await connection.execute(*_QUERIES["keep_appeared"](import_id=job.id, paths=list(paths)))
+
+
 async def reclaim_files(connection: Connection, brought: Collection[str]) -> bool:
     """These files, which have been recorded, are not obsolete any more.
 

@@ -24,6 +24,10 @@ _PURGE_EVERY = 3600.0
 _DELETE_EVERY = 60.0
 """Seconds between two deletions, at least."""
 
+_ENOUGH = 60.0
+"""Seconds of purges after which what is left has its turn in the next round: one of them, or the deletion,
+may take four minutes more, and a round must end well before the watchdog takes it for stuck."""
+
 _DELETION = "deletion of replaced files"
 
 Purges: TypeAlias = Mapping[str, Callable[[], Awaitable[None]]]
@@ -79,7 +83,7 @@ class Maintenance:
         self._clock = clock
         self._purged_at = float("-inf")
         self._purges_left: deque[tuple[str, Callable[[], Awaitable[None]]]] = deque()
-        """What of this hour is still to be done: a database that was lost cut it short."""
+        """What of this hour is still to be done: a database that was lost, or a long purge, cut it short."""
         self._delete_at = float("-inf")
 
     async def step(self) -> float:
@@ -95,11 +99,11 @@ class Maintenance:
             # At the first round also without any that wait: a task that ended while nobody ran may have kept
             # a rank.
             if is_first or any(stats.count(kind, TaskStatus.PENDING) for kind in TaskType):
-                await self._apart("writing of ranks", lambda: self.ranks.keep(stats))
+                await self._apart("writing of ranks", lambda: self.ranks.keep(stats), writes_tasks=True)
             if clock.monotonic() - self._purged_at >= _PURGE_EVERY:
-                await self.purge()
-            elif self._purges_left:
-                await self._purge_rest()
+                self._begin_purges()
+            if self._purges_left:
+                await self._purge_rest(within=_ENOUGH)
             elif clock.monotonic() >= self._delete_at:
                 await self._apart(_DELETION, self._delete)
         # Each submission moves every rank behind it: a long queue must not be renumbered all the time.
@@ -116,13 +120,17 @@ class Maintenance:
 
     async def purge(self) -> None:
         """Delete what has had its time: completed tasks, files, rows of the journal."""
+        self._begin_purges()
+        # All of it, for a single pass: nobody would come back to the rest.
+        await self._purge_rest(within=float("inf"))
+
+    def _begin_purges(self) -> None:
         # Before it is done: what fails comes again in an hour, and not with every round.
         self._purged_at = self._clock.monotonic()
         self._purges_left = deque(self._purges.items())
-        await self._purge_rest()
 
-    async def _purge_rest(self) -> None:
-        """Do what is left of the purges, and delete files.
+    async def _purge_rest(self, *, within: float) -> None:
+        """Do what is left of the purges, and delete files, as far as it is begun ``within`` so many seconds.
 
         One that takes longer than any statement may looks as if the database were lost, and does so each
         time: the others are done all the same. Only a second one shows that it is; the rest is done then when
@@ -132,14 +140,16 @@ class Maintenance:
             DatabaseUnavailableError: it was.
         """
         lost: DatabaseUnavailableError | None = None
-        while self._purges_left:
+        enough = self._clock.monotonic() + within
+        while self._purges_left and self._clock.monotonic() < enough:
             try:
                 await self._apart(*self._purges_left.popleft())
             except DatabaseUnavailableError as error:
                 if lost is not None:
                     raise
                 lost = error
-        await self._apart(_DELETION, self._delete)
+        if self._clock.monotonic() < enough:
+            await self._apart(_DELETION, self._delete)
         if lost is not None:
             raise lost
 
@@ -149,7 +159,9 @@ class Maintenance:
         if seconds is not None:
             self._delete_at = self._clock.monotonic() + min(max(seconds, _DELETE_EVERY), _IDLE)
 
-    async def _apart(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _apart(
+        self, what: str, work: Callable[[], Awaitable[None]], *, writes_tasks: bool = False
+    ) -> None:
         """Do one thing of a round: when it fails, the others are done all the same (I12).
 
         Raises:
@@ -161,4 +173,4 @@ class Maintenance:
         except DatabaseUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
-            self._incidents.failed(what, error, is_aside=True)
+            self._incidents.failed(what, error, is_aside=True, writes_tasks=writes_tasks)

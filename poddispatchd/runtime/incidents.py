@@ -58,7 +58,7 @@ _IN_WORDS = (
 class _Failures(Struct):
     """Failures in a row of one task, or of a job that works for none; the times are monotonic.
 
-    ``error`` is the last one. ``is_aside``: other work goes on without what fails.
+    ``error`` is the last one. ``is_aside``, ``writes_tasks``: see ``Incidents.failed``.
     """
 
     times: int
@@ -66,6 +66,7 @@ class _Failures(Struct):
     last_at: float
     error: Exception
     is_aside: bool
+    writes_tasks: bool
 
 
 class Incident(Struct):
@@ -106,7 +107,15 @@ class Incidents:
         self._written_at: dict[str, float] = {}
         """When each job last wrote something for a task; on the monotonic clock."""
 
-    def failed(self, job: str, error: Exception, *, task: int | None = None, is_aside: bool = False) -> float:
+    def failed(
+        self,
+        job: str,
+        error: Exception,
+        *,
+        task: int | None = None,
+        is_aside: bool = False,
+        writes_tasks: bool = False,
+    ) -> float:
         """Something failed; to be called where the error is handled.
 
         Args:
@@ -114,13 +123,15 @@ class Incidents:
             error: what happened.
             task: the primary key of the task that it was done for; each waits by its own count.
             is_aside: tasks are submitted and results imported without it, as without a purge.
+            writes_tasks: it writes rows of tasks all the same, as ranks: it may be refused what tasks are.
 
         Returns:
             Seconds to wait before the next try: growing, at random.
         """
         now = self._clock.monotonic()
         incident = self._by_job.setdefault(job, Incident(job, error, now))
-        failures = incident.by_task.setdefault(task, _Failures(0, now, now, error, is_aside))
+        none = _Failures(0, now, now, error, is_aside, writes_tasks or not is_aside)
+        failures = incident.by_task.setdefault(task, none)
         incident.times, incident.error = incident.times + 1, error
         failures.times, failures.last_at, failures.error = failures.times + 1, now, error
         if len(incident.by_task) >= _MANY:
@@ -194,23 +205,23 @@ class Incidents:
         """Since when all that is written for tasks is refused, on the monotonic clock; None: not for minutes.
 
         Values, too: those of one task may be odd for good, but a trigger of a site's may refuse any. It takes
-        several tasks, or one and other work, for minutes, and none written by the same job since.
+        several tasks, or one and other work that writes of tasks, and none written by the same job since.
         """
-        tasks: set[int] = set()
-        others: set[str] = set()
-        began = since = float("inf")
+        met: dict[int | str, float] = {}
+        since = float("inf")
         for incident in self.active:
             proof = self._last_write(incident.job)
             for task, failures in incident.by_task.items():
-                if failures.first_at < proof or not _is_refused(failures.error):
-                    continue
-                if task is None:
-                    others.add(incident.job)
-                else:
-                    tasks.add(task)
-                began, since = min(began, failures.first_at), min(since, incident.since)
-        is_all = bool(tasks) and len(tasks) + len(others) >= _SEVERAL
-        return since if is_all and self._clock.monotonic() - began >= _FOR_MINUTES else None
+                is_about_tasks = task is not None or failures.writes_tasks
+                if is_about_tasks and failures.first_at >= proof and _is_refused(failures.error):
+                    who = incident.job if task is None else task
+                    met[who] = min(failures.first_at, met.get(who, failures.first_at))
+                    since = min(since, incident.since)
+        if len(met) < _SEVERAL or not any(isinstance(who, int) for who in met):
+            return None
+        # Not since the first: beside one that is odd for good another one may be refused for a moment.
+        several_since = sorted(met.values())[_SEVERAL - 1]
+        return since if self._clock.monotonic() - several_since >= _FOR_MINUTES else None
 
     @property
     def last_write(self) -> float:

@@ -78,6 +78,12 @@ WITH other AS MATERIALIZED (
 )
 SELECT is_chosen, is_at_work FROM other
 
+-- name: keep_appeared
+-- These files, which an import has recorded, have come from somebody else since it looked; what is obsolete goes all the same.
+UPDATE poddispatchd.import_file AS file SET is_new = false
+WHERE import_id = :import_id AND path = ANY(:paths::text[]) AND is_new
+  AND NOT EXISTS (SELECT FROM poddispatchd.obsolete_file AS obsolete WHERE obsolete.path = file.path)
+
 -- name: reclaim_files
 -- These files are not obsolete any more, but those that are being deleted; whether there is one.
 WITH reclaimed AS (

@@ -103,6 +103,30 @@ async def _silent() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
+@asynccontextmanager
+async def _way_to(port: int) -> AsyncIterator[asyncio.Server]:
+    """A way to a server, which those who are on it keep when it is closed to others."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer))
+
+    way = await asyncio.start_server(taken, "127.0.0.1", 0)
+    try:
+        yield way
+    finally:
+        way.close()
+
+
 async def test_a_first_server_that_is_silent_leaves_time_for_the_second(
     pair: _Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +171,18 @@ async def test_what_can_only_be_read_is_taken_where_there_is_nothing_else(pair: 
     await pair.switch_over(1)
     async with _opened(pair.dsn(free_ports(1)[0], pair.ports[0])) as database:
         assert await _port_of(database) == pair.ports[0]
+
+
+async def test_nobody_reads_from_a_standby_server_beside_those_who_write_elsewhere(pair: _Pair) -> None:
+    """It may lag behind: a file was deleted that no row named there yet."""
+    await pair.switch_over(0)
+    async with _way_to(pair.ports[0]) as way:
+        port = way.sockets[0].getsockname()[1]
+        async with _opened(pair.dsn(port, pair.ports[1])) as database, database.connection() as first:
+            way.close()
+            assert await first.fetchval("SELECT inet_server_port()") == pair.ports[0]
+            with pytest.raises(DatabaseUnavailableError, match="cannot be written to"):
+                await _port_of(database)
 
 
 async def test_each_of_several_servers_is_named_with_its_reason(pair: _Pair) -> None:

@@ -10,13 +10,13 @@ from structlog.testing import capture_logs
 
 from poddispatchd.app import features
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.task import TaskType
-from poddispatchd.imports import queue
+from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.imports import commit, queue
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.queue import ImportJob, Recorded
 from poddispatchd.pod.imports.common import ImportPlan
 from poddispatchd.pod.media.placing import Ready
-from poddispatchd.pod.media.tree import MediaPath
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.sandbox.fake_runner_manager import Behaviour
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 from tests.integration.imports.bench import Bench, bench, idle, until
@@ -48,12 +48,12 @@ async def test_two_results_that_would_have_one_name_get_two(
     waiting: list[object] = []
     record = ImportCommit.record
 
-    async def at_once(commit: ImportCommit, *arguments: object) -> None:
-        waiting.append(commit)
+    async def at_once(commits: ImportCommit, *arguments: object) -> None:
+        waiting.append(commits)
         if len(waiting) >= 2:
             chosen.set()
         await chosen.wait()
-        await record(commit, *arguments)  # type: ignore[arg-type] # as it was called
+        await record(commits, *arguments)  # type: ignore[arg-type] # as it was called
 
     monkeypatch.setattr(ImportCommit, "record", at_once)
     with capture_logs() as logged:
@@ -101,13 +101,13 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
     both, waiting = asyncio.Event(), 0
     recording, most = 0, 0
 
-    async def at_once(commit: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
+    async def at_once(commits: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
         nonlocal waiting
         waiting += 1
         if waiting == 2:
             both.set()
         await both.wait()
-        await record(commit, job, plan)
+        await record(commits, job, plan)
 
     async def counted(
         connection: Connection,
@@ -173,3 +173,37 @@ async def test_two_results_of_one_video_are_never_a_mixture(
     sizes = [len(files[f"{video.output_directory}/{name}"]) for name in names]
     extra = {size - len(content) for size, content in zip(sizes, segments, strict=True)}
     assert extra in ({0}, {188})
+
+
+async def test_what_another_import_has_put_in_place_since_an_import_looked_is_not_its_own_to_withdraw(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked, waited, recorded all files as new ones, failed: segments of the other one were deleted."""
+    video = await here.video()
+    tasks = [await here.ready(video=video) for _ in range(2)]
+    cleared, second_has_looked, first_is_over = commit._cleared, threading.Event(), threading.Event()
+
+    def looks_early(
+        tree: MediaTree, brought: Collection[str], earlier: Collection[str], task: TaskPk
+    ) -> set[str]:
+        found = cleared(tree, brought, earlier, task)
+        if task == tasks[1]:
+            second_has_looked.set()
+            assert first_is_over.wait(60)
+        assert second_has_looked.wait(60)
+        return found
+
+    monkeypatch.setattr(commit, "_cleared", looks_early)
+    importer = features.importer(here.parts)
+    await importer.step()
+
+    async def one_left() -> bool:
+        return importer.running == 1
+
+    await until(one_left)
+    before = here.files()
+    first_is_over.set()
+    await idle(importer)
+    assert await here.status(tasks[0]) == "completed"
+    lost = [name for name in before.keys() - here.files().keys() if "poddispatchd" not in name]
+    assert lost == []

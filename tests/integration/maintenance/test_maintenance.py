@@ -1,7 +1,7 @@
 """What is purged, deleted, swept and counted."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +17,10 @@ from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.imports import deletion
+from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.sweep import Sweep
 from poddispatchd.maintenance import completed_purge, stalled_queue
+from poddispatchd.maintenance.completed_purge import CompletedPurge
 from poddispatchd.maintenance.journal_purge import JournalPurge
 from poddispatchd.maintenance.opencast import OpencastFiles
 from poddispatchd.observability.events import Event
@@ -28,6 +30,7 @@ from poddispatchd.pod.media.tree import own_name
 from poddispatchd.pod.queue_stats import QueueStats, queue_stats
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.jobs import Progress
+from poddispatchd.runtime.supervision import STUCK_AFTER
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
@@ -305,6 +308,39 @@ async def test_what_a_lost_database_kept_from_being_purged_is_purged_when_it_is_
     assert done == []
     await maintenance.step()
     assert done == ["clean-up after imports"]
+
+
+async def test_a_round_in_which_everything_takes_as_long_as_it_may_ends_before_it_is_taken_for_stuck(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four minutes of tasks and four of files, with the rest after them, were ten: the daemon was killed."""
+    done: list[str] = []
+
+    def long(name: str) -> Callable[..., Awaitable[None]]:
+        async def work(*_: object) -> None:
+            done.append(name)
+            here.clock.ahead += 240
+
+        return work
+
+    async def sleep(_: object, seconds: float) -> None:
+        here.clock.ahead += seconds
+
+    kinds = (OpencastFiles, "purge"), (CompletedPurge, "purge"), (JournalPurge, "purge"), (Sweep, "run")
+    names = ["recordings", "tasks", "journal", "clean-up", "files"]
+    for (kind, method), name in zip((*kinds, (Deletion, "delete_all")), names, strict=True):
+        monkeypatch.setattr(kind, method, long(name))
+    monkeypatch.setattr(type(here.clock), "sleep", sleep)
+    maintenance = features.maintenance(here.parts)
+    longest = 0.0
+    while len(done) < len(names):
+        begun = here.clock.monotonic()
+        await maintenance.step()
+        longest = max(longest, here.clock.monotonic() - begun)
+    assert done == names
+    assert longest < STUCK_AFTER
+    await maintenance.purge()
+    assert done == names * 2, "a single pass, to which no watchdog belongs, does all of it"
 
 
 async def test_whoever_fails_over_a_look_at_the_queue_keeps_nothing_else_from_being_done(here: Bench) -> None:

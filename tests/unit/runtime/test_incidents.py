@@ -258,15 +258,16 @@ def test_values_that_are_refused_for_one_task_are_refused_for_all_when_other_wor
         incidents.failed(job, ValuesRefusedError(), task=1)
     clock.time = 200
     by_one = incidents.refused_since
-    incidents.failed("ranks", ValuesRefusedError(), is_aside=True)
+    incidents.failed("ranks", ValuesRefusedError(), is_aside=True, writes_tasks=True)
+    clock.time = 400
     assert (by_one, incidents.refused_since) == (None, 0.0)
 
 
 def test_values_are_not_refused_for_all_by_other_work_alone_nor_when_one_was_written_since() -> None:
     clock = _Clock()
     incidents = Incidents(clock)
-    for job in ("ranks", "purge"):
-        incidents.failed(job, ValuesRefusedError(), is_aside=True)
+    for job in ("ranks", "first look"):
+        incidents.failed(job, ValuesRefusedError(), is_aside=True, writes_tasks=True)
     clock.time = 200
     by_other_work = incidents.refused_since
     for task in (1, 2):
@@ -276,6 +277,42 @@ def test_values_are_not_refused_for_all_by_other_work_alone_nor_when_one_was_wri
     clock.time = 600
     incidents.failed("submission", ValuesRefusedError(), task=1)
     assert (by_other_work, incidents.refused_since) == (None, None)
+
+
+def test_another_task_that_is_refused_for_a_moment_does_not_end_readiness_beside_one_that_is_odd() -> None:
+    """It was not ready at once, and ready again a moment later."""
+    clock = _Clock()
+    incidents = Incidents(clock)
+    seen = []
+    for moment in (0, 600, 610):
+        clock.time = moment
+        incidents.failed("submission", ValuesRefusedError(), task=1)
+        if moment == 600:
+            incidents.failed("import", StatementEndedError("It was cancelled.", sqlstate="57014"), task=2)
+        seen.append(incidents.refused_since)
+    incidents.recovered("import", task=2)
+    assert (*seen, incidents.refused_since) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("job", "error"),
+    [
+        ("purge of completed tasks", DatabaseError("Another table refers to a row.", sqlstate="23503")),
+        ("forecasts", StatementEndedError("It was cancelled.", sqlstate="57014")),
+    ],
+)
+def test_work_that_writes_of_no_task_says_nothing_of_what_one_task_is_refused(
+    job: str, error: DatabaseError
+) -> None:
+    """At night, with a table of the site's that keeps old tasks, one odd task ended readiness at once."""
+    clock = _Clock()
+    incidents = Incidents(clock)
+    incidents.failed(job, error, is_aside=True)
+    clock.time = 600
+    incidents.failed("submission", ValuesRefusedError(), task=1)
+    clock.time = 900
+    incidents.failed("submission", ValuesRefusedError(), task=1)
+    assert (incidents.refused_since, incidents.can_write) == (None, True)
 
 
 async def test_a_task_of_the_process_that_nobody_waits_for_is_told_of() -> None:
