@@ -10,7 +10,7 @@ from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.maintenance.ages import days_ago
-from poddispatchd.maintenance.erasure import windows
+from poddispatchd.maintenance.erasure import BEFORE_ALL, windows
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import tasks
@@ -22,7 +22,9 @@ _BATCH = 5000
 """Rows of Pod's table that a statement looks at: neither their status nor their age has an index."""
 
 _MOST_SPLITS = 200
-"""How often rows are halved to find those that cannot be deleted; some have 13 steps each."""
+"""How often rows are halved to find those that cannot be deleted; some have 13 steps each. A table
+of a site's may keep thousands: the next purge goes on where this one gave up."""
+
 
 _LONGEST = 240.0
 """Seconds after which the rest is left for the next hour: the watchdog must not take the job for stuck."""
@@ -38,6 +40,8 @@ class CompletedPurge:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._split_behind = BEFORE_ALL
+        """Behind which row those that cannot be deleted are looked for: where the last purge gave that up."""
 
     async def purge(self) -> None:
         """Delete them, some at a time; none when they are kept for ever.
@@ -49,13 +53,15 @@ class CompletedPurge:
         if days <= 0:
             return
         before = await days_ago(self._database, self._clock, days)
-        run, enough = _Run(self._database, before, self._metrics), self._clock.monotonic() + _LONGEST
+        run = _Run(self._database, before, self._metrics, self._split_behind)
+        enough = self._clock.monotonic() + _LONGEST
         try:
             async for after, up_to in windows(self._next_window):
                 await run.purge(after, up_to)
                 if self._clock.monotonic() >= enough:
                     break
         finally:
+            self._split_behind = run.gave_up_behind
             if run.total:
                 log.info(Event.TASKS_PURGED, rows=run.total, older_than_days=days)
         if run.refused is not None:
@@ -67,13 +73,18 @@ class CompletedPurge:
 
 
 class _Run:
-    """One purge: how many rows it has deleted, and the first error over some that cannot be."""
+    """One purge: how many rows it has deleted, and the first error over some that cannot be.
 
-    def __init__(self, database: Database, before: datetime, metrics: Metrics) -> None:
+    ``gave_up_behind``: behind which row nobody has looked any more for those that cannot be deleted.
+    """
+
+    def __init__(self, database: Database, before: datetime, metrics: Metrics, split_behind: int) -> None:
         self._database = database
         self._before = before
         self._metrics = metrics
+        self._split_behind = split_behind
         self._splits_left = _MOST_SPLITS
+        self.gave_up_behind = BEFORE_ALL
         self.total = 0
         self.refused: DatabaseError | None = None
 
@@ -99,10 +110,14 @@ class _Run:
                 if not (is_held(error) or is_to_blame(error)):
                     raise
                 self.refused = self.refused or error
-                if up_to - after > 1 and self._splits_left and not is_held(error):
-                    self._splits_left -= 1
-                    middle = 0 if after < 0 < up_to else (after + up_to) // 2
-                    left += [(middle, up_to), (after, middle)]
+                if up_to - after <= 1 or up_to <= self._split_behind or is_held(error):
+                    continue
+                if not self._splits_left:
+                    self.gave_up_behind = after if self.gave_up_behind == BEFORE_ALL else self.gave_up_behind
+                    continue
+                self._splits_left -= 1
+                middle = 0 if after < 0 < up_to else (after + up_to) // 2
+                left += [(middle, up_to), (after, middle)]
             else:
                 self.total += purged
                 self._metrics.purged.inc(purged)

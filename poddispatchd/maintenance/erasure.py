@@ -27,7 +27,7 @@ _WALKS: tuple[tuple[Query, Query], ...] = (
 )
 """What looks at some rows of a table, and what erases those of them that are to go."""
 
-_BEFORE_ALL = -(2**63)
+BEFORE_ALL = -(2**63)
 
 
 async def erase(connection: Connection, *, batch: int) -> None:
@@ -67,7 +67,7 @@ async def each_apart(*parts: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _walk(connection: Connection, looks: Query, erases: Query, *, batch: int) -> None:
-    after: int | None = _BEFORE_ALL
+    after: int | None = BEFORE_ALL
     while after is not None:
         looked = await connection.fetchrow(*looks(after=after, limit=batch))
         assert looked is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
@@ -83,7 +83,7 @@ async def _forget_owners(connection: Connection, *, batch: int) -> None:
 
 async def _erase_callbacks(connection: Connection, *, batch: int) -> None:
     """Forget callbacks that were set aside, of runs that no task has."""
-    after = _BEFORE_ALL
+    after = BEFORE_ALL
     while rows := await connection.fetch(*_QUERIES["set_aside_callbacks"](after=after, limit=batch)):
         after = rows[-1]["id"]
         wanted = {row["task_id"] for row in rows}
@@ -102,7 +102,7 @@ async def windows(next_one: Callable[[int], Awaitable[int | None]]) -> AsyncIter
     Args:
         next_one: the last one of those behind a row; None when there is none.
     """
-    after = _BEFORE_ALL
+    after = BEFORE_ALL
     while (up_to := await next_one(after)) is not None:
         yield after, up_to
         after = up_to

@@ -258,6 +258,28 @@ async def test_where_a_site_lets_no_task_go_few_statements_find_that_out(
     assert len(asked) <= 5 + 2 * 8
 
 
+async def test_where_a_site_keeps_very_many_tasks_those_behind_them_have_their_turn_the_next_time(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each purge looked for the same ones, until it had looked enough: those behind them stayed for ever."""
+    monkeypatch.setattr(completed_purge, "_BATCH", 10)
+    monkeypatch.setattr(completed_purge, "_MOST_SPLITS", 8)
+    made = [await old_task(here, TaskStatus.COMPLETED, 61) for _ in range(40)]
+    kept = made[::2]
+    await here.execute("CREATE TABLE site_report (task_id bigint REFERENCES runner_manager_task)")
+    await here.execute("INSERT INTO site_report SELECT unnest($1::bigint[])", kept)
+    maintenance = features.maintenance(here.parts)
+    for _ in range(10):
+        await maintenance.purge()
+    assert await here.value("SELECT array_agg(id ORDER BY id) FROM runner_manager_task") == kept
+    later = await old_task(here, TaskStatus.COMPLETED, 61)
+    await here.execute("DELETE FROM site_report WHERE task_id = $1", kept[0])
+    for _ in range(10):
+        await maintenance.purge()
+    left = await here.value("SELECT array_agg(id ORDER BY id) FROM runner_manager_task")
+    assert (later in left, left) == (False, kept[1:])
+
+
 async def test_a_purge_that_takes_longer_than_any_statement_may_keeps_no_other_one_from_its_turn(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
