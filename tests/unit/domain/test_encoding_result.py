@@ -96,6 +96,23 @@ def imported(
     return content
 
 
+def test_a_playlist_is_looked_through_once_however_many_renditions_name_it() -> None:
+    """A thousand of them kept one of the largest busy for a quarter of an hour."""
+    stream = {"encoding_format": "video/mp2t", "filename": "360p_a.mp4", "rendition": "640x360"}
+    parsed = parse_info(json.dumps(info(encode_video=[stream] * 50)).encode(), Findings())
+    assert parsed is not None
+    read: list[str] = []
+
+    def text_of(name: str) -> str:
+        read.append(name)
+        return PLAYLIST.replace("#EXT-X-ENDLIST", "")
+
+    findings = Findings()
+    check_files(parsed, listing(), LeftOut({}), text_of, findings)
+    assert read == ["360p_a.m3u8"]
+    assert findings.incomplete == ["360p_a.m3u8 is cut short: it has no end mark."]
+
+
 def test_a_whole_result_becomes_its_rows() -> None:
     content = imported(info())
     assert [(row.name, row.encoding_format, row.filename, row.rendition_id) for row in content.videos] == [
