@@ -4,18 +4,15 @@ Media files say how long they are or how they end. Most texts do not: only a sec
 complete. Nothing here opens a file; the content is read through a function.
 """
 
-import json
 import re
 from collections.abc import Callable
 
 from poddispatchd.domain.completeness import Completeness, Read
+from poddispatchd.domain.json_completeness import json_completeness
 
 __all__ = ["Completeness", "Read", "completeness"]
 
 _LARGEST_TEXT = 16 * 2**20
-_SHORT_TEXT = 2**16
-"""Bytes of JSON that are read at once: of more, Python's parser would hold up everything else."""
-
 _MOST_PARTS = 1_000_000
 """Boxes, chunks, pages or frames looked at: more than any real file has."""
 
@@ -242,36 +239,6 @@ def _frame_length(head: bytes) -> int | None:
 # --- texts ----------------------------------------------------------------------------------------------
 
 
-_JSON_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
-
-
-def _json(content: bytes) -> Completeness:
-    if len(content) > _SHORT_TEXT:
-        return _long_json(content)
-    try:
-        json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return Completeness.UNLIKELY
-    return Completeness.COMPLETE
-
-
-def _long_json(content: bytes) -> Completeness:
-    """Whole when all its lists, objects and texts end, the outermost one last: none that is cut does."""
-    depth = end = 0
-    for count, token in enumerate(_JSON_TOKEN.finditer(content)):
-        if count >= _MOST_PARTS:
-            return Completeness.OPEN
-        mark = token[0]
-        if mark == b'"' or (mark in b"[{" and not depth and end):
-            return Completeness.UNLIKELY
-        depth += (mark in b"[{") - (mark in b"]}")
-        if depth < 0:
-            return Completeness.UNLIKELY
-        end = token.end()
-    is_closed = end > 0 and not depth and not content[end:].strip()
-    return Completeness.COMPLETE if is_closed else Completeness.UNLIKELY
-
-
 def _playlist(content: bytes) -> Completeness:
     text = content.decode("utf-8-sig", "replace").strip()
     is_whole = text.split(None, 1)[:1] == ["#EXTM3U"] and text.rsplit(None, 1)[-1:] == ["#EXT-X-ENDLIST"]
@@ -286,4 +253,8 @@ def _captions(content: bytes) -> Completeness:
     return Completeness.OPEN if is_likely else Completeness.UNLIKELY
 
 
-_TEXTS: dict[str, Callable[[bytes], Completeness]] = {"json": _json, "m3u8": _playlist, "vtt": _captions}
+_TEXTS: dict[str, Callable[[bytes], Completeness]] = {
+    "json": json_completeness,
+    "m3u8": _playlist,
+    "vtt": _captions,
+}

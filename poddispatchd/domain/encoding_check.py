@@ -121,10 +121,14 @@ def check_files(
     """
     for name, meaning in required_files(info).items():
         check_file(name, meaning, listing, left_out, findings)
-    for video in info.videos if info.has_video else ():
-        playlist = video.with_extension(".m3u8")
-        size = listing.get(video.with_extension(".ts"), 0)
-        if video.encoding_format == MPEG_TS and listing.get(playlist) and size:
+    # Each once, however many renditions name it.
+    streams = {
+        video.with_extension(".m3u8"): listing.get(video.with_extension(".ts"), 0)
+        for video in (info.videos if info.has_video else ())
+        if video.encoding_format == MPEG_TS
+    }
+    for playlist, size in streams.items():
+        if listing.get(playlist) and size:
             findings.incomplete.extend(playlist_findings(playlist, playlist_text(playlist), size))
 
 

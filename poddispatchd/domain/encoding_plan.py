@@ -13,8 +13,9 @@ from poddispatchd.domain.encoding_result import (
     EncodingInfo,
     Findings,
 )
-from poddispatchd.domain.file_policy import IMAGE_ENDINGS
+from poddispatchd.domain.file_policy import IMAGE_ENDINGS, uri_problem
 from poddispatchd.domain.hls import Variant, master_playlist, parse_bitrate
+from poddispatchd.domain.media import POINTS_ELSEWHERE
 from poddispatchd.domain.thumbnails import ThumbnailChoice
 
 MASTER_PLAYLIST = "playlist.m3u8"
@@ -199,10 +200,16 @@ class _VideoPlan(Struct):
             )
         elif playlist == MASTER_PLAYLIST:
             self.findings.refused.append(f"A rendition is named {playlist}, as the master playlist must be.")
+        elif (problem := uri_problem(playlist.translate(POINTS_ELSEWHERE))) is not None:
+            # As in the playlists of runners: in ours it would lead players there just the same.
+            self.findings.refused.append(
+                f"{MASTER_PLAYLIST} names an address that {problem}: {playlist[:60]!a}."
+            )
         else:
             self.videos.append(MediaRow(name, MPEG_TS, stream, rendition.id))
             self.playlists.append(MediaRow(name, HLS_PLAYLIST, playlist))
-            self.variants.append(Variant(bandwidth, rendition.resolution, playlist))
+            uri = playlist.translate(POINTS_ELSEWHERE)
+            self.variants.append(Variant(bandwidth, rendition.resolution, uri))
             self.log.extend([("videofilenameM3u8 :", playlist), ("videofilenameTS :", stream)])
 
 
@@ -265,36 +272,3 @@ def _last_of_each(rows: Iterable[MediaRow]) -> tuple[MediaRow, ...]:
     for row in rows:
         by_key[row.key] = row
     return tuple(by_key.values())
-
-
-def log_text(
-    existing: str | None,
-    content: EncodingContent,
-    output_directory: str,
-    ended_at: str,
-    *,
-    pod_version: str,
-    thumbnail_id: int | None,
-) -> str:
-    """The text of a video's EncodingLog after an import, in the words of its Pod.
-
-    Args:
-        existing: the text so far; None without a log row.
-        content: what was imported.
-        output_directory: absolute path of the video's files, as Pod writes it.
-        ended_at: the end, in the form of ``ctime``.
-        pod_version: since 4.4 the log tells the id of the thumbnail's image, and has no spaces before colons.
-        thumbnail_id: of the image that became the thumbnail; None without a new one.
-    """
-    is_new = ThumbnailChoice.by_version(pod_version) is ThumbnailChoice.MIDDLE
-    messages = [] if existing is None else [existing]
-    if content.overview is not None:
-        messages.append(f"attach existing overview: {output_directory}/{content.overview}")
-    messages.extend(content.warnings)
-    labels = ((label.replace(" :", ":") if is_new else label, name) for label, name in content.log)
-    attached = "".join(f"\n- {label}\n{output_directory}/{name}" for label, name in labels)
-    if is_new and thumbnail_id is not None:
-        attached += f"\n- persisted_thumbnail_id:\n{thumbnail_id}"
-    messages.append(attached)
-    messages.append(f"End: {ended_at}" if is_new else f"End : {ended_at}")
-    return "\n\n".join(messages)

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -20,7 +21,7 @@ _EXAMPLES = 5
 _MEDIA = r"\.(?:mp[34]|mkv|avi|mov|m4[av]|ts|m3u8|webm|vtt|xml|json|log|wav)\b"
 
 _FOLDED = (
-    (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE), "URL"),
+    (re.compile(r"\b[a-z][a-z0-9+.-]*+://[^\s'\"<>]+", re.IGNORECASE), "URL"),
     (re.compile(r"[^\s<>'\"(),:;@]{1,64}@[^\s<>'\"(),:;@]+\.\w+"), "ADDRESS"),
     # Names with spaces: from a slash or a quotation mark on, up to what ends a name of such a file.
     (re.compile(rf"(?<![\w/])\.{{0,2}}/[^'\"<>:;,()\[\]]{{1,200}}?{_MEDIA}", re.IGNORECASE), "PATH"),
@@ -35,8 +36,8 @@ _FOLDED = (
         "TIME",
     ),
     # A path has two parts at least: "and/or" is none, "/" by itself neither.
-    (re.compile(r"(?<![\w/])(?:\.{0,2}/)(?:[^\s/'\"<>:;,()\[\]]+/?)+|\b[\w.-]+(?:/[\w.-]+){2,}"), "PATH"),
-    (re.compile(rf"\b[\w-]+{_MEDIA}", re.IGNORECASE), "FILE"),
+    (re.compile(r"(?<![\w/])(?:\.{0,2}/)(?:[^\s/'\"<>:;,()\[\]]+/?)+|\b[\w.-]++(?:/[\w.-]++){2,}"), "PATH"),
+    (re.compile(rf"\b[\w-]++{_MEDIA}", re.IGNORECASE), "FILE"),
     (re.compile(r"\b0x[0-9a-f]+\b|\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,}\b", re.IGNORECASE), "ID"),
     (re.compile(r"(?<!\w)[+-]?\d+(?:[.,:]\d+)*"), "N"),
 )
@@ -80,7 +81,12 @@ class FailureGroup(Struct, frozen=True):
 
 def reason_of(words: str | None) -> str:
     """The words of a failure without numbers, ids, paths, times and addresses."""
-    text = " ".join((words or "")[: 4 * _LOOKED_AT].split())[:_LOOKED_AT]
+    return _folded(" ".join((words or "")[: 4 * _LOOKED_AT].split())[:_LOOKED_AT])
+
+
+@lru_cache(maxsize=1000)
+def _folded(text: str) -> str:
+    # A page shows the same failures again and again.
     for pattern, name in _FOLDED:
         text = pattern.sub(name, text)
     return text[:_LONGEST] or NO_WORDS

@@ -8,6 +8,7 @@ stands for what varies; of some places the content is a phrase of ours as well.
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from poddispatchd.domain.french_sentences import PHRASES, SENTENCES
 
@@ -68,19 +69,20 @@ def _by_sentence(words: str, *, is_french: bool, instead: Mapping[str, str]) -> 
     """Sentence by sentence: the known one that ends first, of those the one that says most by itself."""
     parts, at = [], 0
     # Of a log hardly any is left: each begins with anything at all, and would be looked for from each line.
-    known = [each for each in _patterns() if all(part in words for part in each[3])]
+    known = [_Sought(each, words) for each in _patterns() if all(part in words for part in each.own)]
     while at < len(words):
         # Nothing of a sentence is looked for behind that.
         limit = min(at + _LONGEST_SENTENCE, len(words))
         found = [
-            (match.end(), -weight, sentence, match)
-            for pattern, weight, sentence, _ in known
-            if (match := pattern.match(words, at, limit)) is not None
-            and (match.end() < limit or limit == len(words))
+            (end, -sought.known.weight, sought)
+            for sought in known
+            if (end := sought.end(at)) is not None and (end < limit or limit == len(words))
         ]
         if found:
-            end, _, sentence, match = min(found, key=lambda each: each[:2])
-            parts.append(_filled(sentence, match, is_french=is_french, instead=instead))
+            end, _, sought = min(found, key=lambda each: each[:2])
+            match = sought.match(at)
+            assert match is not None  # noqa: S101 - it ends there
+            parts.append(_filled(sought.known.english, match, is_french=is_french, instead=instead))
         else:
             end = _next_sentence(words, at)
             parts.append(words[at:end])
@@ -89,6 +91,49 @@ def _by_sentence(words: str, *, is_french: bool, instead: Mapping[str, str]) -> 
         parts.append(space[0])
         at = space.end()
     return "".join(parts)
+
+
+class _Known(NamedTuple):
+    """A sentence: what recognises it, how many letters are its own, itself, and these letters.
+
+    ``behind`` recognises what stands behind its beginning, where that is anything at all.
+    """
+
+    pattern: "re.Pattern[str]"
+    weight: int
+    english: str
+    own: Sequence[str]
+    behind: "re.Pattern[str] | None"
+
+
+class _Sought:
+    """A sentence that is looked for at one place of a text after the other.
+
+    Where it may begin with anything, what is behind that stands at the same place for all beginnings before
+    it, and so does its end: it is looked at once, and not from each line.
+    """
+
+    def __init__(self, known: _Known, words: str) -> None:
+        self.known = known
+        self._words = words
+        self._behind = -1
+        self._end: int | None = None
+
+    def end(self, at: int) -> int | None:
+        """Where it ends if it begins here; None: it does not."""
+        if self.known.behind is None:
+            found = self.match(at)
+            return None if found is None else found.end()
+        if self._behind <= at:
+            behind = self.known.behind.search(self._words, at + 1)
+            self._behind = len(self._words) if behind is None else behind.start()
+            found = None if behind is None else self.match(at)
+            self._end = None if found is None else found.end()
+        return self._end
+
+    def match(self, at: int) -> "re.Match[str] | None":
+        """What it says if it begins here."""
+        return self.known.pattern.match(self._words, at, max(at, self._behind) + _LONGEST_SENTENCE)
 
 
 def _next_sentence(words: str, at: int) -> int:
@@ -105,24 +150,27 @@ def _filled(english: str, match: "re.Match[str]", *, is_french: bool, instead: M
 
 
 @cache
-def _patterns() -> Sequence[tuple["re.Pattern[str]", int, str, Sequence[str]]]:
-    """For each sentence: what recognises it, how many letters are its own, itself, and these letters."""
+def _patterns() -> Sequence[_Known]:
     known = []
     for english in SENTENCES:
         parts = _PLACE.split(english)
         end = "" if english.endswith(": ") else r"(?=$|[\s;])"
-        text, is_in_one = re.escape(parts[0]), False
+        # Groups of one place that holds anything, and what is behind it.
+        text, groups = re.escape(parts[0]), [""]
         for number in range(1, len(parts), 2):
             content = _content_of(parts[number])
             if content == _ANYTHING:
-                # It ends where what is behind it first stands, a phrase included, for good: to try all ends
-                # took minutes.
-                text += ")(?>" if is_in_one else "(?>"
-                is_in_one = True
-            text += f"(?P<{parts[number]}>{content}){re.escape(parts[number + 1])}"
-        text += f"{end})" if is_in_one else end
+                groups.append("")
+            groups[-1] += f"(?P<{parts[number]}>{content}){re.escape(parts[number + 1])}"
+        groups[-1] += end
+        # Each ends where what is behind its place first stands, a phrase included, for good: to try all ends
+        # took minutes.
+        text += groups[0] + "".join(f"(?>{group})" for group in groups[1:])
+        behind = None
+        if not parts[0] and len(groups) > 1:
+            behind = re.compile(groups[1].partition(f"{_ANYTHING})")[2], re.DOTALL)
         own = parts[::2]
-        known.append((re.compile(text, re.DOTALL), sum(map(len, own)), english, own))
+        known.append(_Known(re.compile(text, re.DOTALL), sum(map(len, own)), english, own, behind))
     return tuple(known)
 
 

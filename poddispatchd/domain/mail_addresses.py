@@ -6,7 +6,8 @@ from email.header import decode_header, make_header
 from email.headerregistry import Address
 
 _ADDRESS = re.compile(r"[^@\s<>,;:\"\\()\[\]]+@[^@\s<>,;:\"\\()\[\]]+")
-_MAILBOX = re.compile(r"\s*(?:(?P<name>[^<>]*?)\s*<(?P<bracketed>[^<>]*)>|(?P<bare>[^<>\s]+))\s*")
+# Possessive: else white space is tried by the cube of its length.
+_MAILBOX = re.compile(r"\s*+(?:(?P<name>[^<>]*+)<(?P<bracketed>[^<>]*+)>|(?P<bare>[^<>\s]++))\s*+")
 _LONGEST = 320
 
 
@@ -49,7 +50,7 @@ def sender_of(text: str) -> Address | None:
     if match is None or not is_address(address := match["bare"] or match["bracketed"]):
         return None
     try:
-        name = str(make_header(decode_header(_unquoted(match["name"] or ""))))
+        name = str(make_header(decode_header(_unquoted((match["name"] or "").rstrip()))))
         return Address(name, addr_spec=address) if name.isprintable() and "=?" not in name else None
     except (MessageError, ValueError, LookupError):
         return None

@@ -11,7 +11,7 @@ from poddispatchd.domain.source import EncodingSource, Source, StudioSource, Tra
 from poddispatchd.domain.task import VideoId
 from poddispatchd.errors import UnsubmittableError
 
-_POINTS_ELSEWHERE = str.maketrans({"%": "%25", "#": "%23", "?": "%3F"})
+POINTS_ELSEWHERE = str.maketrans({"%": "%25", "#": "%23", "?": "%3F"})
 """The characters that make a URL point at another file when they are sent as they stand."""
 
 _UNQUOTED_BY_DJANGO = "/~!*()'"
@@ -23,7 +23,7 @@ def media_url(base: str, prefix: str, path: str) -> str:
     Pod sends spaces and accents as they stand, and so do we; only what would make the address point at
     another file is percent-encoded. ``prefix`` is MEDIA_URL; an absolute one stands for itself.
     """
-    return _prefixed(base, prefix) + path.translate(_POINTS_ELSEWHERE)
+    return _prefixed(base, prefix) + path.translate(POINTS_ELSEWHERE)
 
 
 def encoded_media_url(base: str, prefix: str, path: str) -> str:

@@ -137,9 +137,8 @@ def warning_body(language: str, oddity: Failure, title_site: str) -> Body:
 
 
 def _about_task(language: str, failure: Failure, title_site: str, sentence: str) -> Body:
-    words = "".join(char if char == "\n" or char.isprintable() else " " for char in failure.words).strip()
-    if len(words) > _LONGEST_WORDS:
-        words = words[:_LONGEST_WORDS] + " […]"
+    words = _shortened(failure.words.strip())
+    words = "".join(char if char == "\n" or char.isprintable() else " " for char in words).strip()
     known = one_line(failure.runner_task or "-")
     source, said = one_line(failure.source), sentence.format(one_line(title_site))
     if _is_french(language):
@@ -162,6 +161,12 @@ def _about_task(language: str, failure: Failure, title_site: str, sentence: str)
             f'<a href="{link}">{link}</a>' if link else "",
         ],
     )
+
+
+def _shortened(words: str) -> str:
+    """Long words without their middle: why a script ended, and what a person can do, stands at their end."""
+    half = _LONGEST_WORDS // 2
+    return words if len(words) <= _LONGEST_WORDS else f"{words[:half]}\n[…]\n{words[-half:]}"
 
 
 def push_body(language: str, video: NotedVideo) -> str:

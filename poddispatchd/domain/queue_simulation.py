@@ -1,6 +1,6 @@
 """One possible future of the queue: runs as long as others were, runners taken as they become free."""
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -71,6 +71,38 @@ class _Pool(Struct):
         return openings.get(task.type, ALWAYS).next(moment) if openings else moment
 
 
+class _Alike:
+    """Tasks of one type and site, of which the first is wanted that can begin as early as any of them.
+
+    Runners only become free later while the queue is played: who was ready in time once is so for good, and
+    of those the first in the queue goes. So each is looked at twice, however different their waits are.
+    """
+
+    def __init__(self) -> None:
+        self._later: list[tuple[float, int, Played]] = []
+        self._ready: list[tuple[int, Played]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._later and not self._ready
+
+    def add(self, place: int, task: Played) -> None:
+        heappush(self._later, (task.ready, place, task))
+
+    def turn(self, pools: Sequence[_Pool]) -> tuple[float, int]:
+        """When the next one can begin, and its place in the queue."""
+        task = self._ready[0][1] if self._ready else self._later[0][2]
+        begin = min((pool.opens(task, task.ready) for pool in pools if pool.takes(task)), default=inf)
+        while self._later and self._later[0][0] <= begin:
+            _, place, other = heappop(self._later)
+            heappush(self._ready, (place, other))
+        return begin, self._ready[0][0]
+
+    def pop(self) -> Played:
+        """Take out the one of the last ``turn``."""
+        return heappop(self._ready)[1]
+
+
 class QueuePlay:
     """A queue on its runners, played through as often as wanted.
 
@@ -138,21 +170,14 @@ class QueuePlay:
         if not any(pool.capacity.openings for pool in pools):
             yield from self._queue
             return
-        alike: dict[object, deque[tuple[int, Played]]] = defaultdict(deque)
+        alike: dict[object, _Alike] = {}
         for place, task in enumerate(self._queue):
-            alike[task.type, task.site, task.ready].append((place, task))
-
-        def turn(key: object) -> tuple[float, int]:
-            place, task = alike[key][0]
-            return min(
-                (pool.opens(task, task.ready) for pool in pools if pool.takes(task)), default=inf
-            ), place
-
+            alike.setdefault((task.type, task.site), _Alike()).add(place, task)
         while alike:
-            first = min(alike, key=turn)
-            yield alike[first].popleft()[1]
-            if not alike[first]:
-                del alike[first]
+            key, first = min(alike.items(), key=lambda each: each[1].turn(pools))
+            yield first.pop()
+            if first.is_empty:
+                del alike[key]
 
     def _rest(self, item: Running) -> tuple[float, float]:
         """When its runner is free again, and when it ends: nobody knows of a run longer than any before."""

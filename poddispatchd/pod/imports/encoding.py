@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.encoding_plan import EncodingContent, log_text
+from poddispatchd.domain.encoding_log import log_text
+from poddispatchd.domain.encoding_plan import EncodingContent
 from poddispatchd.domain.media import video_number
 from poddispatchd.domain.source import NO_TRANSCRIPTION
 from poddispatchd.domain.task import TaskPk

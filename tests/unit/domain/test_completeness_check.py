@@ -2,13 +2,14 @@
 
 import json
 import struct
+import tracemalloc
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain import completeness_check
+from poddispatchd.domain import json_completeness
 from poddispatchd.domain.completeness import Completeness
 from poddispatchd.domain.completeness_check import completeness
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
@@ -145,8 +146,21 @@ def test_long_json_without_its_end_or_with_more_is_not_whole(cut: int) -> None:
 
 def test_what_takes_long_to_look_through_is_left_to_a_second_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's parser made objects of sixteen megabytes of brackets, and held up everything meanwhile."""
-    monkeypatch.setattr(completeness_check, "_MOST_PARTS", 1000)
+    monkeypatch.setattr(json_completeness, "_MOST_PARTS", 1000)
     assert judged("a.json", b"[" + b"[]," * 30_000 + b"[]]") is OPEN
+
+
+@pytest.mark.parametrize(("end", "found"), [(b'"}', COMPLETE), (b"", UNLIKELY), (b"\\", UNLIKELY)])
+def test_a_text_of_millions_of_escapes_takes_no_memory(end: bytes, found: Completeness) -> None:
+    """One pattern over all of it remembered each of them: a gigabyte for sixteen megabytes."""
+    content = b'{"text": "' + b'\\n\\"' * 2**19 + end
+    tracemalloc.start()
+    try:
+        assert judged("a.json", content) is found
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * len(content)
 
 
 @pytest.mark.parametrize(

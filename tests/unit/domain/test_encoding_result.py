@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poddispatchd.domain.encoding_check import LeftOut, check_files, reconciled
+from poddispatchd.domain.encoding_log import log_text
 from poddispatchd.domain.encoding_plan import (
     EncodingContent,
     PodChoices,
     Rendition,
     encoding_name,
-    log_text,
     plan_content,
 )
 from poddispatchd.domain.encoding_result import Findings, is_safe_name, parse_info
@@ -94,6 +94,50 @@ def imported(
     content = plan_content(parsed, files, PodChoices(RENDITIONS, CHOICES, thumbnail), findings)
     findings.raise_any()
     return content
+
+
+def _with_stem(stem: str) -> tuple[dict[str, object], Listing]:
+    """A result with one rendition of this name."""
+    stream = {"encoding_format": "video/mp2t", "filename": f"{stem}.mp4", "rendition": "640x360"}
+    return info(encode_video=[stream]), {**listing(), f"{stem}.m3u8": 90, f"{stem}.ts": 1000}
+
+
+@pytest.mark.parametrize(
+    ("stem", "uri"),
+    [
+        ("360p_a#1", "360p_a%231.m3u8"),
+        ("360p_100%25?", "360p_100%2525%3F.m3u8"),
+        ("#EXT-X-KEY", "%23EXT-X-KEY.m3u8"),
+        ("360p_é à", "360p_é à.m3u8"),
+    ],
+)
+def test_the_master_playlist_leads_to_the_file_of_a_rendition_whatever_its_name(stem: str, uri: str) -> None:
+    """Behind ``#`` and ``?`` players looked for another file, and a name could be a tag."""
+    master = imported(*_with_stem(stem)).master
+    assert master is not None
+    assert master.split("\n")[-2:] == [uri, ""]
+
+
+def test_a_name_that_leads_players_elsewhere_is_refused() -> None:
+    with pytest.raises(ResultRefusedError, match=r"playlist\.m3u8 names an address that is not relative"):
+        imported(*_with_stem("https:/elsewhere.example/a"))
+
+
+def test_a_playlist_is_looked_through_once_however_many_renditions_name_it() -> None:
+    """A thousand of them kept one of the largest busy for a quarter of an hour."""
+    stream = {"encoding_format": "video/mp2t", "filename": "360p_a.mp4", "rendition": "640x360"}
+    parsed = parse_info(json.dumps(info(encode_video=[stream] * 50)).encode(), Findings())
+    assert parsed is not None
+    read: list[str] = []
+
+    def text_of(name: str) -> str:
+        read.append(name)
+        return PLAYLIST.replace("#EXT-X-ENDLIST", "")
+
+    findings = Findings()
+    check_files(parsed, listing(), LeftOut({}), text_of, findings)
+    assert read == ["360p_a.m3u8"]
+    assert findings.incomplete == ["360p_a.m3u8 is cut short: it has no end mark."]
 
 
 def test_a_whole_result_becomes_its_rows() -> None:

@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import field
+from msgspec.structs import replace
 
+from poddispatchd.domain.arrivals import Arrivals
 from poddispatchd.domain.availability import ALWAYS, Openings
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities, slots_seen
 from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Workload, forecast
-from poddispatchd.domain.queue_simulation import Played
+from poddispatchd.domain.queue_simulation import Played, QueuePlay, SimulatedTimes
 from poddispatchd.domain.run_times import FEWEST, EndedRun, SourceSize, run_times
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 
@@ -290,3 +293,33 @@ def test_windows_that_are_always_open_change_no_forecast(kinds: list[tuple[str, 
     always = (Capacity(MANAGER, SITE, slots, 0, None, {"transcription": ALWAYS}),)
 
     assert expect(Workload(queue), _BOTH_KINDS, free) == expect(Workload(queue), _BOTH_KINDS, always)
+
+
+class _CountedOpenings(Openings, frozen=True):
+    """Tells how often it is asked."""
+
+    asked: list[float] = field(default_factory=list)
+
+    def next(self, after: float) -> float:
+        self.asked.append(after)
+        return super().next(after)
+
+
+def test_many_tasks_with_waits_of_their_own_are_looked_at_a_few_times_each() -> None:
+    """Each by itself among all others, 300 that were put back into the queue took a minute."""
+    hours = _CountedOpenings((0.0, 86_400.0), (43_200.0, 129_600.0))
+    managers = [Capacity(MANAGER, SITE, 8, 0, None, {"encoding": hours})]
+    queue = [waiting(pk).task for pk in range(1, 201)]
+    play = QueuePlay(
+        queue=[replace(task, ready=float(task.pk)) for task in reversed(queue)],
+        running=[],
+        managers=managers,
+        times=run_times(TEN_MINUTES),
+        arrivals=Arrivals(NOW),
+        random=random.Random(1).random,
+    )
+    outcomes = SimulatedTimes()
+    play.round(outcomes)
+    assert len(hours.asked) < 10 * len(queue)
+    # Eight by their waits; by then all others are ready, and go by their place in the queue.
+    assert list(outcomes.begins) == [*range(1, 9), *range(200, 8, -1)]

@@ -10,7 +10,7 @@ import pytest
 
 from poddispatchd.dispatch.payloads import MISSING_WORDS
 from poddispatchd.domain.failures import advice
-from poddispatchd.domain.french import ENGLISH, in_language
+from poddispatchd.domain.french import ENGLISH, _Sought, in_language
 from poddispatchd.domain.french_sentences import PHRASES, SENTENCES
 from tests.unit.sources import of_the_product
 
@@ -171,21 +171,38 @@ def test_our_own_sentences_hundreds_of_times_in_a_row_hold_nobody_up() -> None:
     one = "None of the 3 captions in a.vtt could be read (times are written 00:01:02.345 --> 00:01:04.000"
     text = "\n".join([f"{one}).", *[one] * 900, "Video 7 has been deleted."])
 
-    french = in_language(text, "fr").split("\n")
+    told = in_language(text, "fr").split("\n")
 
-    assert french[0].startswith("Aucun des 3 sous-titres de a.vtt")
-    assert french[1:-1] == [one] * 900
-    assert french[-1] == "La vidéo 7 a été supprimée."
+    assert told[0].startswith("Aucun des 3 sous-titres de a.vtt")
+    assert told[1:-1] == [one] * 900
+    assert told[-1] == "La vidéo 7 a été supprimée."
+
+
+def test_sentences_that_begin_with_anything_are_not_looked_for_from_each_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lines of a runner's output in front of the ends of our sentences held up the daemon for seconds."""
+    ends = "\n".join(english.rpartition("}")[2] for english in SENTENCES if english.startswith("{"))
+    text = "a\n" * 3000 + ends
+    tried: list[int] = []
+    match = _Sought.match
+
+    def counted(sought: _Sought, at: int) -> re.Match[str] | None:
+        if sought.known.behind is not None:
+            tried.append(at)
+        return match(sought, at)
+
+    monkeypatch.setattr(_Sought, "match", counted)
+    assert "a\na\n" in in_language(text, "fr")
+    assert len(tried) < 1000
 
 
 def test_what_stands_amid_a_long_output_is_left_as_it_is() -> None:
     ours, line = "Video 7 has been deleted.", "frame=1 fps=25 q=28.0 size=1kB\n"
 
-    french = in_language(f"{ours}\n{line * 400}{ours}\n{line * 400}{ours}", "fr")
+    told = in_language(f"{ours}\n{line * 400}{ours}\n{line * 400}{ours}", "fr")
 
-    assert (
-        french == f"La vidéo 7 a été supprimée.\n{line * 400}{ours}\n{line * 400}La vidéo 7 a été supprimée."
-    )
+    assert told == f"La vidéo 7 a été supprimée.\n{line * 400}{ours}\n{line * 400}La vidéo 7 a été supprimée."
 
 
 @pytest.mark.parametrize("language", [ENGLISH, "en-gb", "de"])

@@ -105,6 +105,17 @@ def test_an_owner_without_a_usable_address_gets_no_mail_and_the_managers_do(addr
     assert [(mail.to, mail.bcc) for mail in mails] == [(("etab@example.org",), ())]
 
 
+def test_a_mail_about_long_words_holds_their_end_where_people_learn_what_to_do() -> None:
+    """The advice stands behind what the runner said, and was cut off with its last line."""
+    said = "Traceback\n" + "  a line of it\n" * 400 + "ValueError: No closing quotation\nRename the file."
+    (mail,) = failure_mails(RULES, replace(FAILURE, words=said))
+    for content in (mail.text, mail.html.replace("<br>", "\n")):
+        assert "Traceback\n  a line of it" in content
+        assert "a line of it\nValueError: No closing quotation\nRename the file." in content
+        assert "[…]" in content
+        assert len(content) < 6000
+
+
 def test_failures_are_told_to_the_admins_with_their_reason() -> None:
     (mail,) = failure_mails(RULES, FAILURE)
 
@@ -279,3 +290,8 @@ def test_whatever_a_name_holds_is_one_name_of_one_sender(text: str, name: str) -
     assert found is not None
     assert (found.display_name, found.addr_spec) == (name, "pod@example.org")
     assert (address_of(text), domain_of(text)) == ("pod@example.org", "example.org")
+
+
+def test_white_space_without_end_is_no_sender() -> None:
+    """It was tried by the cube of its length: eight hundred spaces took a second, and these five minutes."""
+    assert sender_of(" " * 5000 + "Pod pod" + " " * 5000) is None
