@@ -115,14 +115,20 @@ class Unanswered:
         self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None], term: int
     ) -> None:
         backoff, locked = self._backoff.of_tasks, self._backoff.locked
-        remembered = self._submitter.remembered
+        unposted = self._submitter.unposted
         still_open, gone = await self._open(backoff.tasks - {*in_hand})
-        self._submitter.forget(remembered - {submission.id for submission in still_open})
+        self._submitter.forget(unposted - {submission.id for submission in still_open})
         self._count(still_open, term)
         for pk in gone:
             # Its row was written, by whomever: the database takes such rows.
             self._backoff.went_well(pk, is_stored=True)
-        unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}
+        answered = {run.intent.id: run.task.pk for run in self._submitter.answered}
+        self._store_answers(in_hand, hand_out)
+        unknown = {
+            entry.task_pk: entry
+            for entry in still_open
+            if entry.task_pk not in in_hand and entry.id not in answered
+        }
         for pk, submission in list(unknown.items()):
             manager = submission.runner_manager_id
             if pk in locked or not backoff.is_due(pk):
@@ -138,13 +144,27 @@ class Unanswered:
             elif self._registry.is_down(manager) and self._is_hopeless(submission):
                 await self._give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
-        self.tasks = frozenset(unknown) | self._added.keys()
+        self.tasks = frozenset(unknown) | self._added.keys() | frozenset(answered.values())
         self.managers = frozenset(
             [submission.runner_manager_id for submission in unknown.values()]
             + [manager for manager in self._added.values() if manager is not None]
         )
         backoff.forget(lambda pk: pk not in self.tasks and self._memories.get(pk) is None)
-        self.must_look = self.must_look or bool(unknown or backoff.tasks)
+        self.must_look = self.must_look or bool(unknown or backoff.tasks or answered)
+
+    def _store_answers(
+        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None]
+    ) -> None:
+        """Store what managers answered while the database was away, or did not say whether it took it.
+
+        Whether the intents are still open or not: that commit may have settled them. And whether the managers
+        are there or not: they are asked nothing.
+        """
+        for run in self._submitter.answered:
+            pk = run.task.pk
+            if pk not in in_hand and pk not in self._backoff.locked and self._backoff.of_tasks.is_due(pk):
+                work = partial(self._submitter.store_answer, run.intent.id)
+                hand_out(pk, self._turns.none(run.manager.id), work)
 
     def _count(self, still_open: Collection[Submission], term: int) -> None:
         """Add the time since the last look to that for which answers were asked for."""
