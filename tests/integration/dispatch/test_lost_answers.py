@@ -486,6 +486,26 @@ async def test_a_daemon_that_ends_while_it_asks_for_the_stop_of_a_run_leaves_it_
         assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.unwanted_run") == 0
 
 
+async def test_a_daemon_that_is_killed_once_a_run_belongs_to_nobody_leaves_its_stop_to_the_next(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its intent was settled, and that it was to be stopped not yet written down."""
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        first = await pod.daemon()
+        with monkeypatch.context() as patch:
+            taken = _meanwhile(lambda _: pod.start(pk, "other", "an-id-of-pod"))
+            patch.setattr(RunnerClient, "execute", taken)
+            patch.setattr(acceptance, "store_accepted", _crashing(store_accepted, before=False))
+            await _run_into_crash(first)
+        assert [entry.state for entry in await pod.journal(pk)] == [SubmissionState.ORPHANED]
+        second = await pod.successor()
+        await pod.connection.execute("UPDATE poddispatchd.unwanted_run SET next_request_at = now()")
+        await features.stops(second.parts).step()
+        assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+        assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.unwanted_run") == 0
+
+
 async def test_a_run_that_is_to_be_stopped_is_stopped_though_the_database_is_lost_at_that_moment(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
