@@ -163,7 +163,7 @@ class Dispatcher:
     def _next_look(self, lanes: Collection[Lane]) -> float:
         now = self._clock.monotonic()
         moments = [next_opening(lanes, now), next_window(lanes, now), self._view.next_release(now)]
-        moments.append(self._task_backoff.next_due(self._unanswered.tasks))
+        moments += [self._task_backoff.next_due(self._unanswered.tasks), self._unanswered.next_post]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._settings().poll_interval, max(soonest, _SOON))
 

@@ -352,6 +352,7 @@ async def test_a_crash_at_any_point_ends_in_one_run(
                     patch.setattr(Acceptance, "store", _crashing(Acceptance.store, before=False))
             await _run_into_crash(first)
         second = await pod.successor()
+        await age_journal(pod.connection, 30)
         await second.settle()
         await _assert_one_run(pod, pk)
 
@@ -369,7 +370,33 @@ async def test_a_daemon_that_is_stopped_in_the_middle_leaves_an_intent_for_the_n
         await first.dispatcher.stop(0)
         assert len(await submissions.open_submissions(pod.connection)) == 1
         second = await pod.successor()
+        await age_journal(pod.connection, 30)
         await second.settle()
+        await _assert_one_run(pod, pk)
+
+
+@pytest.mark.parametrize("single_pass", [False, True])
+async def test_a_manager_that_still_looks_for_a_runner_is_not_asked_a_second_time_by_the_next_daemon(
+    pod_database: PodDatabase, media_root: Path, single_pass: bool
+) -> None:
+    """It knows a task as its own once it has found a runner: before, it took both, and ran the task twice."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        fake = pod.fakes["first"]
+        for runner in fake.runners:
+            runner.ping_delay = 1.0
+        first = await pod.daemon()
+        await first.dispatcher.step()
+        await fake.wait_for(lambda: any("/task/execute" in entry.path for entry in fake.requests))
+        await first.dispatcher.stop(0)
+        second = await pod.successor(single_pass=single_pass)
+        await second.settle()
+        await fake.wait_for(lambda: bool(fake.tasks))
+        await second.settle()
+        assert pod.posts("first") == 1
+        await age_journal(pod.connection, 60)
+        await second.settle()
+        assert len(fake.tasks) == 1
         await _assert_one_run(pod, pk)
 
 
