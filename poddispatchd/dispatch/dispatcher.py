@@ -18,7 +18,7 @@ from poddispatchd.dispatch.waiting_tasks import Waiting
 from poddispatchd.domain.routing import Lane, Offer, assign, capacity, next_opening, next_window
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
-from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
+from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.runtime.supervision import cancel_surely
@@ -109,7 +109,7 @@ class Dispatcher:
             return self._settings().poll_interval
         self._is_fair = self._settings().fair_share != "none"
         is_quiet = self._is_quiet()
-        await self._managers.refresh(within=_QUIET_FRESH_FOR if is_quiet else FRESH_FOR)
+        await (self._managers.refresh_in_quiet(_QUIET_FRESH_FOR) if is_quiet else self._managers.refresh())
         if self._unanswered.must_look:
             await self._unanswered.settle(self._in_hand.keys(), self._hand_out, term=term)
         lanes = self._registry.lanes()
@@ -163,7 +163,7 @@ class Dispatcher:
     def _next_look(self, lanes: Collection[Lane]) -> float:
         now = self._clock.monotonic()
         moments = [next_opening(lanes, now), next_window(lanes, now), self._view.next_release(now)]
-        moments.append(self._task_backoff.next_due(self._unanswered.tasks))
+        moments += [self._task_backoff.next_due(self._unanswered.tasks), self._unanswered.next_post]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._settings().poll_interval, max(soonest, _SOON))
 

@@ -244,11 +244,6 @@ class IntentLog:
                 return NOT_SCHEDULING
         return task
 
-    async def task_of(self, intent: Submission) -> Task | None:
-        """The row that an intent is for; None when it is gone."""
-        async with self._database.connection() as connection:
-            return await tasks.get_task(connection, intent.task_pk)
-
     async def discard(self, intent: Submission, reason: str) -> None:
         """What was posted was not taken."""
         async with self._database.connection() as connection:

@@ -1,6 +1,7 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import structlog
 from msgspec.structs import replace
@@ -31,7 +32,6 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.records import Accepted
 from poddispatchd.runner.request_errors import is_silent
 from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.tasks.accepted_runs import AcceptedRun
@@ -39,6 +39,13 @@ from poddispatchd.tasks.accepted_runs import AcceptedRun
 log = structlog.get_logger(__name__)
 
 _HOLD = 5.0
+
+
+class _Answer(NamedTuple):
+    """What a manager took, and what it called its status."""
+
+    run: AcceptedRun
+    status: str
 
 
 class Submitter:
@@ -82,8 +89,11 @@ class Submitter:
         self._reachability = reachability
         self._metrics = metrics
         self._clock = clock
-        self._answers: dict[SubmissionId, Accepted] = {}
-        """What managers answered, until it is stored: a database that is away must not let us post again."""
+        self._answers: dict[SubmissionId, _Answer] = {}
+        """What managers answered, until it is known to be stored: a database that is away must not let us
+        post again, nor one that took it without an answer let us forget what is to follow from it."""
+        self._posted: set[SubmissionId] = set()
+        """Intents that were posted, until they are known to be settled."""
         self._unposted: set[SubmissionId] = set()
         """Intents that were not posted, until they are withdrawn: a database that is away must not let us
         ask a manager that has no room for them, or is paused."""
@@ -142,16 +152,32 @@ class Submitter:
         """Whether this daemon did not post an intent that is open, and could not withdraw it."""
         return intent.id in self._unposted
 
+    def did_post(self, intent: Submission) -> bool:
+        """Whether this daemon posted an intent that is open, and waited for the answer."""
+        return intent.id in self._posted
+
     @property
     def remembered(self) -> frozenset[SubmissionId]:
-        """Intents of which something is remembered: that they were not posted, or what was answered."""
-        return frozenset(self._unposted) | self._answers.keys()
+        """Intents of which something is remembered: that they were posted, or that they were not."""
+        return frozenset(self._unposted | self._posted)
 
     def forget(self, settled: Collection[SubmissionId]) -> None:
         """These are not open any more: whoever scheduled meanwhile, or a callback, has settled them."""
         self._unposted.difference_update(settled)
-        for intent in settled:
-            self._answers.pop(intent, None)
+        self._posted.difference_update(settled)
+
+    @property
+    def answered(self) -> tuple[AcceptedRun, ...]:
+        """What managers took, as far as it is not known to be stored."""
+        return tuple(answer.run for answer in self._answers.values())
+
+    async def store_answer(self, intent: SubmissionId, _turn: ManagerTurn) -> SubmissionResult:
+        """Store what was answered; once more, perhaps: the database may have taken it and not said so.
+
+        Raises:
+            DatabaseError: as for ``submit``.
+        """
+        return await self._store(intent, alone=True)
 
     async def withdraw(self, intent: Submission, _turn: ManagerTurn) -> SubmissionResult:
         """Withdraw such an intent: its task waits for anybody.
@@ -177,14 +203,6 @@ class Submitter:
         term = self._leadership.term
         if manager is None or term is None:
             return NOT_SCHEDULING
-        if (accepted := self._answers.get(intent.id)) is not None:
-            task = await self._intents.task_of(intent)
-            if task is not None:
-                directory = await self._payloads.directory_of(task)
-                run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
-                return await self._store(run, accepted.status, alone=True)
-            # The row was deleted: nothing but what is remembered here leads to its run any more.
-            await self._acceptance.stop(intent.task_pk, manager, accepted.task_id)
         try:
             # Managers recognise a request in flight, but not one that still stands in the queue beside its
             # repetition, as after they were frozen: whoever answers has emptied that queue.
@@ -211,6 +229,7 @@ class Submitter:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
         turn.is_posted = True
+        self._posted.add(intent.id)
         try:
             accepted = await self._client.execute(manager, intent.body)
         except RunnerManagerError as error:
@@ -221,17 +240,19 @@ class Submitter:
             self._registry.accepted(manager.id, task.type)
             # First remembered, then the turn is over: from here on the manager may get its next task while
             # the id is stored, and a database that is away must not make us ask for this one again.
-            self._answers[intent.id] = accepted
-            turn.end()
             run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
-            return await self._store(run, accepted.status)
+            self._answers[intent.id] = _Answer(run, accepted.status)
+            turn.end()
+            return await self._store(intent.id)
         self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
         self._metrics.submissions.labels(manager.name, task.type, result.outcome).inc()
         return result
 
-    async def _store(self, run: AcceptedRun, status: str, *, alone: bool = False) -> SubmissionResult:
+    async def _store(self, intent: SubmissionId, *, alone: bool = False) -> SubmissionResult:
+        run, status = self._answers[intent]
         result = await self._acceptance.store(run, status, alone=alone)
-        self._answers.pop(run.intent.id, None)
+        self._answers.pop(intent, None)
+        self._posted.discard(intent)
         self._metrics.submissions.labels(run.manager.name, run.task.type, result.outcome).inc()
         return result
 
@@ -249,6 +270,7 @@ class Submitter:
             return SubmissionResult(outcome, str(error))
         # Only now that the manager surely has not taken it: without an intent nobody would look for its run.
         await self._intents.discard(intent, str(error))
+        self._posted.discard(intent.id)
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:

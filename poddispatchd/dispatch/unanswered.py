@@ -32,6 +32,10 @@ They are counted by this daemon while it asks. How old the submission is says li
 without power, or when a clock was put forward, managers may need a moment more than the daemon, and then go
 on with what they took."""
 
+_MAY_BE_AT_WORK = 30.0
+"""Seconds after a post of another daemon until which its manager may still look for a runner: it asks all of
+them, one after the other, for up to 5 s each. Only then it knows the same bytes for those of its own run."""
+
 
 class Unanswered:
     """The tasks with such a submission; they are offered to nobody else meanwhile.
@@ -78,6 +82,8 @@ class Unanswered:
         """Whether there may be more than is known here."""
         self._added: dict[TaskPk, ManagerId | None] = {}
         """Those that were added since it was last looked at."""
+        self.next_post: float | None = None
+        """When a manager can be asked again that may still be at work on the last post."""
 
     def add(self, pk: TaskPk, manager: ManagerId | None = None) -> None:
         """The intent of this task may be open, with this manager if that is known."""
@@ -122,7 +128,14 @@ class Unanswered:
         for pk in gone:
             # Its row was written, by whomever: the database takes such rows.
             self._backoff.went_well(pk, is_stored=True)
-        unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}
+        answered = {run.intent.id: run.task.pk for run in self._submitter.answered}
+        self._store_answers(in_hand, hand_out)
+        unknown = {
+            entry.task_pk: entry
+            for entry in still_open
+            if entry.task_pk not in in_hand and entry.id not in answered
+        }
+        self.next_post = None
         for pk, submission in list(unknown.items()):
             manager = submission.runner_manager_id
             if pk in locked or not backoff.is_due(pk):
@@ -133,18 +146,32 @@ class Unanswered:
             elif self._registry.get(manager) is None:
                 await self._give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
-            elif self._registry.is_free(manager):
+            elif self._registry.is_free(manager) and not self._is_at_work(submission):
                 hand_out(pk, self._turns.take(manager), partial(self._submitter.repost, submission))
             elif self._registry.is_down(manager) and self._is_hopeless(submission):
                 await self._give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
-        self.tasks = frozenset(unknown) | self._added.keys()
+        self.tasks = frozenset(unknown) | self._added.keys() | frozenset(answered.values())
         self.managers = frozenset(
             [submission.runner_manager_id for submission in unknown.values()]
             + [manager for manager in self._added.values() if manager is not None]
         )
         backoff.forget(lambda pk: pk not in self.tasks and self._memories.get(pk) is None)
-        self.must_look = self.must_look or bool(unknown or backoff.tasks)
+        self.must_look = self.must_look or bool(unknown or backoff.tasks or answered)
+
+    def _store_answers(
+        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None]
+    ) -> None:
+        """Store what managers answered while the database was away, or did not say whether it took it.
+
+        Whether the intents are still open or not: that commit may have settled them. And whether the managers
+        are there or not: they are asked nothing.
+        """
+        for run in self._submitter.answered:
+            pk = run.task.pk
+            if pk not in in_hand and pk not in self._backoff.locked and self._backoff.of_tasks.is_due(pk):
+                work = partial(self._submitter.store_answer, run.intent.id)
+                hand_out(pk, self._turns.none(run.manager.id), work)
 
     def _count(self, still_open: Collection[Submission], term: int) -> None:
         """Add the time since the last look to that for which answers were asked for."""
@@ -174,6 +201,21 @@ class Unanswered:
         async with self._database.connection() as connection:
             await submissions.close_intent(connection, intent, SubmissionState.LOST, reason=reason)
         log.warning(Event.SUBMISSION_LOST, task=intent.task_pk, reason=reason)
+
+    def _is_at_work(self, intent: Submission) -> bool:
+        """Whether its manager may be about to take what another daemon posted, and would take it twice."""
+        if self._submitter.did_post(intent):
+            return False
+        # One from the future: see below. When the last of several posts was made is written down nowhere.
+        passed = abs(intent.age)
+        if not self._single_pass:
+            asked_for = self._asked_for[intent.id]
+            passed = asked_for if intent.posts > 1 else max(passed, asked_for)
+        if passed >= _MAY_BE_AT_WORK:
+            return False
+        moment = self._clock.monotonic() + _MAY_BE_AT_WORK - passed
+        self.next_post = moment if self.next_post is None else min(self.next_post, moment)
+        return True
 
     def _is_hopeless(self, intent: Submission) -> bool:
         """Whether an answer was asked for so long that its task had better be given to another manager.

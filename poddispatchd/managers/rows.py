@@ -7,9 +7,9 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.routing import site_of
+from poddispatchd.domain.routing import capacity, site_of
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import ManagerId, SiteId
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
@@ -176,3 +176,12 @@ class ManagerRows:
         # Before the registry has them: whoever sees a manager there finds its site.
         self._sites.take_over(sites)
         self.registry.refresh(managers, memories, latest_tasks)
+
+    async def refresh_in_quiet(self, within: float) -> None:
+        """Read them again, unless that was done within so many seconds and none of them is missing.
+
+        Tasks may wait for want of a manager, and nothing rings when a person adds or activates one.
+        """
+        room = capacity(self.registry.lanes(), self._clock.monotonic())
+        has_all = all(self._sites.served <= room.get(kind, frozenset()) for kind in SUBMITTABLE)
+        await self.refresh(within=within if has_all else FRESH_FOR)

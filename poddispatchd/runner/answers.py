@@ -108,9 +108,12 @@ def accepted(manager: RunnerManager, answer: HttpAnswer) -> Accepted:
 
 
 def _is_cut_short(body: bytes) -> bool:
-    """Whether a JSON object begins and does not end, as when a proxy gives up in the middle of an answer."""
+    """Whether a JSON object does not end, as when a proxy gives up in the middle of an answer.
+
+    Also where it gives up behind the head: what has no length ends there as if it were whole.
+    """
     text = body.removeprefix(codecs.BOM_UTF8).strip()
-    return text.startswith(b"{") and not text.endswith(b"}")
+    return not text or (text.startswith(b"{") and not text.endswith(b"}"))
 
 
 def task_record(manager: RunnerManager, answer: HttpAnswer, task_id: RunnerTaskId) -> RunnerTask:

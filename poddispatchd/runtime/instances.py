@@ -2,22 +2,45 @@
 
 import os
 import socket
+from functools import cache
+from hashlib import blake2s
 from pathlib import Path
+
+_BOOT = "/proc/sys/kernel/random/boot_id"
+"""Another one for each start of each machine."""
+
+_NUMBERS = "/proc/self/ns/pid"
+"""Another one for each container that numbers its processes anew."""
 
 
 def instance_name() -> str:
-    """This process among those of the same database: host, process id and when the process began."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}"
+    """This process among those of the same database: host, process id, when the process began, and where."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}:{_place()}"
 
 
 def is_dead(owner: str) -> bool:
-    """Whether an instance of this host has ended; of other hosts nothing is known, and False is said."""
+    """Whether an instance has ended that ran where this process does; of others nothing is known: False."""
     host, _, rest = owner.partition(":")
-    pid, _, began = rest.partition(":")
+    pid, _, rest = rest.partition(":")
+    began, _, place = rest.partition(":")
     if host != socket.gethostname() or not pid.isdigit():
         return False
-    # Numbers of processes come again, after a reboot soon: when it began tells two apart.
+    # Names of hosts come twice, as those of cloned machines, or of containers in the network of their host.
+    # The release before told no place.
+    if place and place != _place():
+        return False
+    # Numbers of processes come again: when it began tells two apart.
     return _began(int(pid)) != began
+
+
+@cache
+def _place() -> str:
+    """Where process ids mean what they mean here; empty where the system does not tell."""
+    try:
+        facts = Path(_BOOT).read_bytes() + os.fsencode(Path(_NUMBERS).readlink())
+    except OSError:
+        return ""
+    return blake2s(facts, digest_size=4).hexdigest()
 
 
 def _began(pid: int) -> str:

@@ -18,7 +18,7 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import storable
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskType, source_of
-from poddispatchd.journal import submissions
+from poddispatchd.journal import submissions, unwanted_runs
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.pod.duplicates import SAME_SOURCE
 
@@ -31,7 +31,12 @@ SHOW_ACCEPTED = _TEXTS["show_accepted"]
 """Parts of a statement that show people what the rows of ``shown`` say: see ``shown_when_accepted``."""
 
 _QUERIES = {
-    name: query.fill(same_source=SAME_SOURCE, show_accepted=SHOW_ACCEPTED, newest=str(_NEWEST))
+    name: query.fill(
+        same_source=SAME_SOURCE,
+        show_accepted=SHOW_ACCEPTED,
+        newest=str(_NEWEST),
+        first_wait=str(unwanted_runs.FIRST_WAIT),
+    )
     for name, query in _TEXTS.items()
 }
 

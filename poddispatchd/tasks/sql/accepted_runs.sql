@@ -6,7 +6,7 @@
 -- pending as it was added at :dates_added (NULL: whenever), Pod still has that manager, no other run has that id, and none of its
 -- source runs under another.
 -- Its intent :submissions is settled, with the reason :reasons; :adopted says of an adopted one, which need not be open. What people see of
--- it is in :shown_videos to :comments.
+-- it is in :shown_videos to :comments. A run that belongs to no row is to be stopped.
 -- A row that someone else holds is left alone. The newest {newest} tasks are searched for the ids, with those that the
 -- journal knows by them, and all of the same sources: the table has no index on ids. OFFSET 0: see `open`.
 WITH wanted AS MATERIALIZED (
@@ -102,6 +102,13 @@ WITH wanted AS MATERIALIZED (
      WHERE submission.id = ended.submission_id
        AND (submission.state = 'open' OR (ended.is_adopted AND submission.state IN ('refused', 'lost')))
        AND (ended.verdict <> 'known' OR submission.attempt = 1)
+), unwanted AS (
+    -- With its intent: whoever stores this has the run stopped at once, and nothing else leads to it after a kill.
+    INSERT INTO poddispatchd.unwanted_run (runner_manager_id, task_id, task_pk, next_request_at)
+    SELECT runner_manager_id, task_id, id, now() + make_interval(secs => {first_wait})
+      FROM ended
+     WHERE verdict = 'orphaned'
+        ON CONFLICT DO NOTHING
 ), forgotten AS (
     DELETE FROM poddispatchd.own_task
      USING ended

@@ -155,12 +155,12 @@ class Scene:
         self._daemons.append(daemon)
         return daemon
 
-    async def successor(self, **settings: object) -> Daemon:
+    async def successor(self, *, single_pass: bool = False, **settings: object) -> Daemon:
         """Another daemon, which schedules after all others have ended."""
         for old in self._daemons:
             old.session.cancel()
             await asyncio.gather(old.session, return_exceptions=True)
-        daemon = await self.daemon(budget=None, single_pass=False, **settings)
+        daemon = await self.daemon(budget=None, single_pass=single_pass, **settings)
         assert daemon.parts.session.term is not None
         return daemon
 

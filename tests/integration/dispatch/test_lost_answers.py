@@ -15,7 +15,7 @@ from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.dispatch.intents import open_intents
 from poddispatchd.dispatch.payloads import Presence, SourceFiles
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.errors import DatabaseUnavailableError, RunnerManagerUnavailableError
 from poddispatchd.journal import submissions, unwanted_runs
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
@@ -52,13 +52,24 @@ async def _assert_one_run(pod: Scene, pk: TaskPk, name: str = "first") -> None:
     assert open_ones == []
 
 
-@pytest.mark.parametrize("kind", [FaultKind.DROP_ANSWER, FaultKind.DROP, FaultKind.CUT, FaultKind.SHORT])
+@pytest.mark.parametrize(
+    ("kind", "length"),
+    [
+        (FaultKind.DROP_ANSWER, 0),
+        (FaultKind.DROP, 0),
+        (FaultKind.CUT, 20),
+        (FaultKind.SHORT, 20),
+        (FaultKind.SHORT, 0),
+        (FaultKind.UNENDED, 20),
+        (FaultKind.UNENDED, 0),
+    ],
+)
 async def test_a_lost_answer_is_asked_for_with_the_same_bytes(
-    pod_database: PodDatabase, media_root: Path, kind: FaultKind
+    pod_database: PodDatabase, media_root: Path, kind: FaultKind, length: int
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=kind, length=20))
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=kind, length=length))
         daemon = await pod.daemon()
         await _settle_again(daemon)
         await _assert_one_run(pod, pk)
@@ -290,6 +301,16 @@ def _crashing(function: Callable[..., Awaitable[_T]], *, before: bool) -> Callab
     return crash
 
 
+def _answer_lost(function: Callable[..., Awaitable[_T]]) -> Callable[..., Awaitable[_T]]:
+    """It is carried out and committed, and the connection is lost with the answer."""
+
+    async def lost(*arguments: object, **named: object) -> _T:
+        await function(*arguments, **named)
+        raise DatabaseUnavailableError
+
+    return lost
+
+
 async def _run_into_crash(daemon: Daemon) -> None:
     await daemon.dispatcher.step()
     with capture_logs():
@@ -331,6 +352,7 @@ async def test_a_crash_at_any_point_ends_in_one_run(
                     patch.setattr(Acceptance, "store", _crashing(Acceptance.store, before=False))
             await _run_into_crash(first)
         second = await pod.successor()
+        await age_journal(pod.connection, 30)
         await second.settle()
         await _assert_one_run(pod, pk)
 
@@ -348,7 +370,33 @@ async def test_a_daemon_that_is_stopped_in_the_middle_leaves_an_intent_for_the_n
         await first.dispatcher.stop(0)
         assert len(await submissions.open_submissions(pod.connection)) == 1
         second = await pod.successor()
+        await age_journal(pod.connection, 30)
         await second.settle()
+        await _assert_one_run(pod, pk)
+
+
+@pytest.mark.parametrize("single_pass", [False, True])
+async def test_a_manager_that_still_looks_for_a_runner_is_not_asked_a_second_time_by_the_next_daemon(
+    pod_database: PodDatabase, media_root: Path, single_pass: bool
+) -> None:
+    """It knows a task as its own once it has found a runner: before, it took both, and ran the task twice."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        fake = pod.fakes["first"]
+        for runner in fake.runners:
+            runner.ping_delay = 1.0
+        first = await pod.daemon()
+        await first.dispatcher.step()
+        await fake.wait_for(lambda: any("/task/execute" in entry.path for entry in fake.requests))
+        await first.dispatcher.stop(0)
+        second = await pod.successor(single_pass=single_pass)
+        await second.settle()
+        await fake.wait_for(lambda: bool(fake.tasks))
+        await second.settle()
+        assert pod.posts("first") == 1
+        await age_journal(pod.connection, 60)
+        await second.settle()
+        assert len(fake.tasks) == 1
         await _assert_one_run(pod, pk)
 
 
@@ -465,6 +513,26 @@ async def test_a_daemon_that_ends_while_it_asks_for_the_stop_of_a_run_leaves_it_
         assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.unwanted_run") == 0
 
 
+async def test_a_daemon_that_is_killed_once_a_run_belongs_to_nobody_leaves_its_stop_to_the_next(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its intent was settled, and that it was to be stopped not yet written down."""
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        first = await pod.daemon()
+        with monkeypatch.context() as patch:
+            taken = _meanwhile(lambda _: pod.start(pk, "other", "an-id-of-pod"))
+            patch.setattr(RunnerClient, "execute", taken)
+            patch.setattr(acceptance, "store_accepted", _crashing(store_accepted, before=False))
+            await _run_into_crash(first)
+        assert [entry.state for entry in await pod.journal(pk)] == [SubmissionState.ORPHANED]
+        second = await pod.successor()
+        await pod.connection.execute("UPDATE poddispatchd.unwanted_run SET next_request_at = now()")
+        await features.stops(second.parts).step()
+        assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+        assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.unwanted_run") == 0
+
+
 async def test_a_run_that_is_to_be_stopped_is_stopped_though_the_database_is_lost_at_that_moment(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -505,6 +573,78 @@ async def test_a_row_that_is_deleted_while_its_id_cannot_be_stored_has_its_run_s
         await daemon.settle()
         assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
         assert await submissions.open_submissions(pod.connection) == []
+
+
+async def test_a_run_that_belongs_to_nobody_is_stopped_though_the_answer_to_that_commit_was_lost(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its intent was settled by then, and its answer forgotten: it ran for hours for nobody."""
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        taken = _meanwhile(lambda _: pod.start(pk, "other", "an-id-of-pod"))
+        with monkeypatch.context() as patch:
+            patch.setattr(RunnerClient, "execute", taken)
+            patch.setattr(acceptance, "store_accepted", _answer_lost(store_accepted))
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        assert [entry.state for entry in await pod.journal(pk)] == [SubmissionState.ORPHANED]
+        await daemon.parts.session.available()
+        await daemon.settle()
+        assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+        assert (await pod.row(pk))["task_id"] == "an-id-of-pod"
+        assert pod.posts("first") == 1
+
+
+async def test_an_answer_that_could_not_be_stored_is_stored_though_its_manager_is_down_by_then(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id was known, and after ten minutes the task was given to another manager, which did it again."""
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+
+        async def gone(*_: object, **__: object) -> None:
+            raise DatabaseUnavailableError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(acceptance, "store_accepted", gone)
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        pod.fakes["first"].faults.inject(Endpoint.STATUS, AnswerFault(kind=FaultKind.DROP), times=None)
+        pod.fakes["first"].faults.inject(Endpoint.HEALTH, AnswerFault(kind=FaultKind.DROP), times=None)
+        manager = daemon.parts.registry.get(pod.ids["first"])
+        assert manager is not None
+        for _ in range(2):
+            daemon.parts.registry.learn(manager, RunnerManagerUnavailableError("It is down."))
+        await daemon.parts.session.available()
+        await daemon.settle()
+        await _assert_one_run(pod, pk)
+        assert pod.posts("other") == 0
+
+
+async def test_a_stored_id_whose_commit_was_not_answered_is_told_once_and_its_run_goes_on(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        with capture_logs() as logs:
+            with monkeypatch.context() as patch:
+                patch.setattr(acceptance, "store_accepted", _answer_lost(store_accepted))
+                await daemon.dispatcher.step()
+                await daemon.dispatcher.drain()
+            await daemon.parts.session.available()
+            await daemon.settle()
+        await _assert_one_run(pod, pk)
+        assert [entry["event"] for entry in logs].count(Event.TASK_SUBMITTED) == 1
+        assert not any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+        await daemon.dispatcher.stop(0)
+        video = await pod.connection.fetchval(
+            "SELECT video FROM video_video WHERE id = $1", (await pod.row(pk))["video_id"]
+        )
+        folder = (media_root / video).parent / f"{(await pod.row(pk))['video_id']:04d}"
+        assert (folder / "encoding.log").is_file()
 
 
 async def test_a_row_that_changed_while_the_disk_was_slow_is_not_posted(

@@ -27,6 +27,7 @@ from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, Faul
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from poddispatchd.tasks.administration import restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
 
 _LATE = AnswerFault(kind=FaultKind.SLOW, seconds=20.0)
@@ -420,6 +421,7 @@ async def test_what_a_killed_daemon_had_ready_is_posted_by_the_next_one_once(
     pod.fakes["one"].faults.clear()
     await answered_late(its_time)
     successor = await pod.successor()
+    await age_journal(pod.connection, 30)
     await successor.settle()
     assert await pod.statuses() == {"running": 6}
     assert [entry.attempt for task in tasks for entry in await pod.journal(task)] == [1] * 6
@@ -436,6 +438,7 @@ async def test_a_daemon_that_does_not_schedule_any_more_leaves_what_was_ready_to
     assert pod.posts("one") == 3
     assert await _is_ready(pod, tasks[3])
     successor = await pod.successor()
+    await age_journal(pod.connection, 30)
     await successor.settle()
     assert await pod.statuses() == {"running": 6}
     assert len(pod.fakes["one"].tasks) == 6

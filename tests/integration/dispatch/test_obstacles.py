@@ -13,6 +13,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.runner.records import Accepted
 from poddispatchd.runtime.jobs import Progress
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
 
 pytestmark = pytest.mark.usefixtures("short_lock_waits")
@@ -149,7 +150,9 @@ async def test_what_could_not_be_stored_is_adopted_after_a_restart(
         await pod.connection.execute(_REFUSE.format(only=pk))
         await _look(await pod.daemon(), 3, 1)
         await pod.connection.execute("DROP FUNCTION refuse CASCADE")
-        await (await pod.successor()).settle()
+        successor = await pod.successor()
+        await age_journal(pod.connection, 30)
+        await successor.settle()
         [task_id] = pod.fakes["first"].tasks
         assert ((await pod.row(pk))["status"], (await pod.row(pk))["task_id"]) == ("running", task_id)
 

@@ -314,6 +314,17 @@ def test_a_daemon_of_another_host_is_never_called_dead() -> None:
     assert not is_dead(instance_name())
 
 
+def test_a_daemon_of_another_machine_or_container_of_the_same_name_is_never_called_dead() -> None:
+    """What it was at was given back, and begun a second time: a mail was sent twice."""
+    host, pid, began, place = instance_name().split(":")
+    assert not is_dead(f"{host}:{pid}:{began}1:another")
+    assert not is_dead(f"{host}:{2**22 + 1}:{began}:another")
+    assert is_dead(f"{host}:{pid}:{began}1:{place}")
+    # As the release before called itself.
+    assert is_dead(f"{host}:{pid}:{began}1")
+    assert not is_dead(f"{host}:{pid}:{began}")
+
+
 async def test_a_stop_hands_back_what_is_before_its_commit_point_without_counting(here: Bench) -> None:
     task = await here.ready()
     here.fake.faults.inject("file", AnswerFault(kind=FaultKind.HANG))
