@@ -88,7 +88,7 @@ def accepted(manager: RunnerManager, answer: HttpAnswer) -> Accepted:
     if not answer.is_success:
         raise submission_refusal(manager, answer)
     # Asked for again with the same bytes it has its id; taken for nonsense, its run would belong to nobody.
-    if answer.is_cut or _is_cut_short(answer.body):
+    if answer.is_cut or _is_cut_short(answer):
         raise AnswerLostError(
             f"Runner manager {manager.name!r} cut its answer short: it may have taken the task."
         )
@@ -107,13 +107,13 @@ def accepted(manager: RunnerManager, answer: HttpAnswer) -> Accepted:
     return Accepted(RunnerTaskId(task_id), status or RunnerStatus.RUNNING)
 
 
-def _is_cut_short(body: bytes) -> bool:
+def _is_cut_short(answer: HttpAnswer) -> bool:
     """Whether a JSON object does not end, as when a proxy gives up in the middle of an answer.
 
     Also where it gives up behind the head: what has no length ends there as if it were whole.
     """
-    text = body.removeprefix(codecs.BOM_UTF8).strip()
-    return not text or (text.startswith(b"{") and not text.endswith(b"}"))
+    text = answer.body.removeprefix(codecs.BOM_UTF8).strip()
+    return (answer.is_unended and not text) or (text.startswith(b"{") and not text.endswith(b"}"))
 
 
 def task_record(manager: RunnerManager, answer: HttpAnswer, task_id: RunnerTaskId) -> RunnerTask:

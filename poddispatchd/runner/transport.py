@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
+from http import HTTPStatus
 from urllib.parse import quote
 
 import aiohttp
@@ -31,7 +32,8 @@ _SEGMENT_SAFE = "!$&'()*+,;=:@"
 class HttpAnswer(Struct, frozen=True):
     """An answer; ``is_cut``: its body is only the beginning of it.
 
-    ``content_type`` is in lower case and without parameters.
+    ``content_type`` is in lower case and without parameters. ``is_unended``: nothing says where the body
+    ends, so that one which a proxy has given up looks like a whole one.
     """
 
     status: int
@@ -39,6 +41,7 @@ class HttpAnswer(Struct, frozen=True):
     body: bytes
     location: str = ""
     is_cut: bool = False
+    is_unended: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -207,6 +210,11 @@ async def read_answer(
         body=bytes(content[:limit]),
         location=response.headers.get("Location", ""),
         is_cut=len(content) > limit,
+        is_unended=not (
+            "Content-Length" in response.headers
+            or "Transfer-Encoding" in response.headers
+            or response.status == HTTPStatus.NO_CONTENT
+        ),
     )
 
 

@@ -59,7 +59,6 @@ async def _assert_one_run(pod: Scene, pk: TaskPk, name: str = "first") -> None:
         (FaultKind.DROP, 0),
         (FaultKind.CUT, 20),
         (FaultKind.SHORT, 20),
-        (FaultKind.SHORT, 0),
         (FaultKind.UNENDED, 20),
         (FaultKind.UNENDED, 0),
     ],

@@ -152,14 +152,7 @@ BETTER: Mapping[str, Better] = {
         "9001 running rm2-2, 9002 running rm2-1",
     ),
     "pt-rm1-redirect-302": _left_alone("tasks and tokens go to the manager configured, not where it points"),
-    "pt-transcription-rm1-empty-200": _better(
-        _LOST,
-        ("rm1:t31 / rm1:t31", "9001 pending #1"),
-        ("", "9001 pending #1"),
-        ("", "9001 pending #1"),
-        ("rm1:t31 / rm2:t31", "9001 running rm2-1"),
-        then=(1.0, 700.0),
-    ),
+    "pt-transcription-rm1-empty-200": _twice(_NO_ID, "rm1:t31 / rm2:t31", "9001 running rm2-1"),
     "ev-rm1-503": _better(
         _FULL,
         ("rm1:31 / rm2:31", "29 running rm2-1"),

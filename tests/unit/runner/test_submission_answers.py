@@ -73,6 +73,8 @@ def test_an_id_that_pod_cannot_store_is_told_so_that_the_task_can_be_stopped() -
     "given",
     [
         page(200),
+        HttpAnswer(200, "", b""),
+        HttpAnswer(204, "", b""),
         HttpAnswer(200, "application/json", b"[1]"),
         HttpAnswer(200, "application/json", b'"ok"'),
         HttpAnswer(200, "application/json", b"3"),
@@ -87,12 +89,16 @@ def test_a_2xx_that_is_no_acceptance_is_unusable(given: HttpAnswer) -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"\r\n", b"{", b'{"task_id": "', b'\xef\xbb\xbf{"task_id": "rm1-h", "sta', b'{"task_id": "a}b'],
+    "body", [b"{", b'{"task_id": "', b'\xef\xbb\xbf{"task_id": "rm1-h", "sta', b'{"task_id": "a}b']
 )
 def test_an_answer_cut_short_may_have_been_an_acceptance(body: bytes) -> None:
     """The same bytes posted again give the id; posted to another manager, they were run twice."""
     assert type(refused(HttpAnswer(200, "application/json", body))) is AnswerLostError
+
+
+@pytest.mark.parametrize("body", [b"", b"\r\n"])
+def test_so_may_one_without_a_length_that_ends_behind_its_head(body: bytes) -> None:
+    assert type(refused(HttpAnswer(200, "application/json", body, is_unended=True))) is AnswerLostError
 
 
 def test_a_manager_without_a_free_runner_is_full() -> None:
