@@ -130,6 +130,12 @@ async def _round(parts: Parts, jobs: Jobs) -> bool:
     # When nothing else waits: the CRON line that this stands in for comes again, and then adds the next ones.
     await jobs.campaigns.step()
     await _settle(parts, jobs)
+    for _ in range(_MOST_LOOKS):
+        if (moment := jobs.dispatcher.unanswered.next_post) is None:
+            break
+        # A pass was killed within the last half minute: this one goes on with what that one began.
+        await parts.clock.sleep(max(_PAUSE, moment - parts.clock.monotonic()))
+        await _settle(parts, jobs)
     return True
 
 

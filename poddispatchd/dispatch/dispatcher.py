@@ -84,7 +84,7 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
-        self._unanswered = unanswered
+        self.unanswered = unanswered
         self._was_busy = True
         self._rings = -1
         self._is_fair = False
@@ -103,15 +103,15 @@ class Dispatcher:
     async def step(self) -> float:
         """Settle what is open, then submit what can be submitted; seconds until the next look."""
         if (term := self._leadership.term) is None:
-            self._unanswered.must_look = True
+            self.unanswered.must_look = True
             # For the status page and the metrics, which name the managers.
             await self._managers.refresh(within=_QUIET_FRESH_FOR)
             return self._settings().poll_interval
         self._is_fair = self._settings().fair_share != "none"
         is_quiet = self._is_quiet()
         await (self._managers.refresh_in_quiet(_QUIET_FRESH_FOR) if is_quiet else self._managers.refresh())
-        if self._unanswered.must_look:
-            await self._unanswered.settle(self._in_hand.keys(), self._hand_out, term=term)
+        if self.unanswered.must_look:
+            await self.unanswered.settle(self._in_hand.keys(), self._hand_out, term=term)
         lanes = self._registry.lanes()
         self._turns.give_up_late(lanes)
         waiting: list[Waiting] = []
@@ -119,7 +119,7 @@ class Dispatcher:
         if capacity(open_lanes, self._clock.monotonic()):
             waiting = await self._view.look(
                 open_lanes,
-                skip=frozenset(self._in_hand) | self._unanswered.tasks | self._backoff.locked,
+                skip=frozenset(self._in_hand) | self.unanswered.tasks | self._backoff.locked,
                 types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
                 own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
             )
@@ -142,7 +142,7 @@ class Dispatcher:
     def _is_quiet(self) -> bool:
         """Whether only the clock asks for this look, and the last one found nothing to do or to wait for."""
         rings, self._rings = self._rings, self._wakeup.rings
-        if rings != self._rings or self._was_busy or self._unanswered.must_look:
+        if rings != self._rings or self._was_busy or self.unanswered.must_look:
             return False
         return next_opening(self._registry.lanes(), self._clock.monotonic()) is None
 
@@ -163,7 +163,7 @@ class Dispatcher:
     def _next_look(self, lanes: Collection[Lane]) -> float:
         now = self._clock.monotonic()
         moments = [next_opening(lanes, now), next_window(lanes, now), self._view.next_release(now)]
-        moments += [self._task_backoff.next_due(self._unanswered.tasks), self._unanswered.next_post]
+        moments += [self._task_backoff.next_due(self.unanswered.tasks), self.unanswered.next_post]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._settings().poll_interval, max(soonest, _SOON))
 
@@ -212,7 +212,7 @@ class Dispatcher:
             and not self._is_fair
             and not self._task_backoff.nothing_gets_through
         )
-        self._turns.plan(may_follow=may_follow, besides=self._unanswered.managers)
+        self._turns.plan(may_follow=may_follow, besides=self.unanswered.managers)
 
     def _prepare_next(self, waiting: list[Waiting]) -> None:
         """Those that the managers which are busy now can have next, and as many more: many at a time."""
@@ -234,7 +234,7 @@ class Dispatcher:
         return [
             lane
             for lane in self._turns.with_next(lanes)
-            if not (lane.is_doubtful and lane.manager in self._unanswered.managers)
+            if not (lane.is_doubtful and lane.manager in self.unanswered.managers)
         ]
 
     async def _first_post(
@@ -261,7 +261,7 @@ class Dispatcher:
         if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
             self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:
-            self._unanswered.add(task.pk, manager)
+            self.unanswered.add(task.pk, manager)
         elif result.outcome is SubmissionOutcome.ACCEPTED:
             self._metrics.dispatch_latency.observe(self._clock.monotonic() - memory.since)
             self._memories.forget(task.pk)
@@ -274,7 +274,7 @@ class Dispatcher:
                 self._memories.forget(task.pk)
                 await self._intents.fail(task, " ".join(dict.fromkeys(memory.refusals.values())))
         elif result.hold > 0:
-            self._unanswered.must_look = True
+            self.unanswered.must_look = True
             self._memories.hold(entry.item, result.hold)
 
     def _hand_out(self, pk: TaskPk, turn: ManagerTurn, work: Work) -> None:
@@ -287,9 +287,9 @@ class Dispatcher:
                 if result.outcome is SubmissionOutcome.ORPHANED:
                     self._managers.expire()  # its manager may be gone from Pod
             except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others, nor come back at once
-                self._unanswered.must_look = True
+                self.unanswered.must_look = True
                 if (delay := self._backoff.met(pk, error)) is not None:
-                    self._unanswered.add(pk)
+                    self.unanswered.add(pk)
                     self._memories.hold_pk(pk, delay)
                 await self._backoff.look_closer(error)
             finally:

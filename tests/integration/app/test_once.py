@@ -288,6 +288,24 @@ async def test_passes_find_a_task_whose_runner_died_and_give_it_to_another(here:
     assert submitted.runner_id != record.runner_id
 
 
+async def test_a_pass_goes_on_with_what_was_posted_by_one_that_was_killed_a_moment_ago(here: Bench) -> None:
+    """Its manager may still look for a runner: asked again before that ends, it would take both."""
+    task = TaskPk(await waiting(here))
+    await run_once(here.parts.settings)
+    its_id = await here.of(task, "task_id")
+    await here.execute(
+        "UPDATE poddispatchd.submission SET state = 'open', task_id = NULL, settled_at = NULL,"
+        " created_at = clock_timestamp() - interval '29.5 s'"
+    )
+    await here.execute(
+        "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL"
+        " WHERE id = $1",
+        task,
+    )
+    await run_once(here.parts.settings)
+    assert (await here.of(task, "status"), await here.of(task, "task_id")) == ("running", its_id)
+
+
 async def test_a_pass_that_is_interrupted_hands_its_imports_back(here: Bench) -> None:
     task = await here.running()
     await here.end(task)
