@@ -29,8 +29,9 @@ class _Connections:
         yield
 
 
-class _NothingUnposted:
+class _NothingRemembered:
     remembered: frozenset[int] = frozenset()
+    answered = ()
 
     def forget(self, settled: object) -> None:
         """There are none."""
@@ -72,7 +73,7 @@ def _unanswered(clock: Clock | None = None, managers: object = None) -> Unanswer
     return Unanswered(
         registry=registry if managers is None else cast("ManagerRegistry", managers),
         turns=ManagerTurns(registry, lambda: None, clock),
-        submitter=cast("Submitter", _NothingUnposted()),
+        submitter=cast("Submitter", _NothingRemembered()),
         database=cast("Database", _Connections()),
         backoff=cast("SubmissionBackoff", _NoTrouble(clock)),
         memories=TaskMemories(clock),
