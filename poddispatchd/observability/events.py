@@ -52,7 +52,7 @@ class Event(StrEnum):
     DATABASE_DOWN = "database.down"
     """The database does not answer; logged once, not at every attempt."""
     DATABASE_COMMITS_NOTHING = "database.commits_nothing"
-    """It waits for a standby server that does not confirm; logged once while the daemon starts."""
+    """It waits for a standby server that does not confirm; logged with each try of a start, a minute long."""
 
     DATABASE_RESTORED = "database.restored"
     """It is older than the media tree: the words name the tasks that run again."""
