@@ -12,6 +12,10 @@ from poddispatchd.errors import SessionEndedError
 _AFTER = 80.0
 """Seconds after a fault of the database in which a daemon may still meet its consequences."""
 
+_KEPT = 660.0
+"""The same for sessions that could only read: PgBouncer lends one that began so until it has been idle for
+ten minutes (server_idle_timeout)."""
+
 _TRIED_FOR = 120.0
 """Seconds in which the attempts to import a result follow each other, at most."""
 
@@ -52,7 +56,8 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
             # At the third moment at which all sessions end, nobody can tell that from a row at fault.
             is_of_its_statement = _SESSION_ENDED in line.text
             return any(
-                f"({one.detail})" in line.text and one.covers(line.at, after=_AFTER)
+                f"({one.detail})" in line.text
+                and one.covers(line.at, after=_KEPT if one.kind is Kind.READ_ONLY else _AFTER)
                 for one in timeline.of(*OF_STATEMENTS)
             ) or (
                 is_of_its_statement

@@ -267,6 +267,16 @@ def test_a_refused_statement_explains_errors_that_name_its_code(
     assert judge(replace(evidence, timeline=Timeline([replace(cause, begin=1.0, end=2.0)])))
 
 
+@pytest.mark.parametrize(("kind", "is_explained"), [(Kind.READ_ONLY, True), (Kind.ROW_REFUSED, False)])
+def test_a_session_that_a_pooler_keeps_is_met_long_after_it_could_only_read(
+    tmp_path: Path, kind: Kind, is_explained: bool
+) -> None:
+    told = line("service.failed", 1400.0, level="error", reason="It is read-only (25006).")
+    cause = Incident(kind, "database", 1010.0, 1019.0, "25006")
+    evidence = replace(_logged(told)(good_end(tmp_path)), timeline=Timeline([cause]))
+    assert (not judge(evidence)) is is_explained
+
+
 def test_sessions_that_end_again_and_again_are_explained_by_a_fault_of_the_database(tmp_path: Path) -> None:
     told = line("service.failed", 1020.0, level="error", reason=str(SessionEndedError()))
     evidence = _logged(told)(good_end(tmp_path))
