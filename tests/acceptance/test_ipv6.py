@@ -5,8 +5,10 @@ import aiohttp
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
 from tests.acceptance.rig import TOKEN, Rig
+from tests.ipv6 import needs_ipv6
 
 
+@needs_ipv6
 async def test_tasks_are_given_and_called_back_for_without_ipv4(rig: Rig) -> None:
     rig.set("webhook", listen="[::1]:0", trusted_proxies=["::1"])
     rig.set("ops", listen="[::1]:0")
