@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import asyncpg
 
+from poddispatchd.database.server_words import identifiers, refusal_words
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
@@ -108,9 +109,6 @@ _CALL_FAILED = re.compile(
     r"(?:\[Errno (?P<code>\d+)\] )?Connect call failed \('(?P<host>[^']+)', (?P<port>\d+)[^)]*\)"
 )
 
-_IDENTIFIER = re.compile(r"(?:column|relation|table|function|type|schema) \"?([\w.]+)\"?")
-"""Names in messages of class 42: all of them stand in our own statements."""
-
 
 def translate(error: BaseException, *, is_closed: bool = False) -> DatabaseError:
     """The error of ours that one of ``DRIVER_ERRORS`` means.
@@ -187,7 +185,8 @@ def _call_failed(found: re.Match[str], code: int | None) -> str:
 
 def first_line(error: BaseException) -> str:
     """The message of an error without DETAIL and HINT; only for errors of a connection that begins."""
-    return printable(str(error).strip().partition("\n")[0]).rstrip(".") or type(error).__name__
+    told = printable(str(error).strip().partition("\n")[0]).rstrip(".") or type(error).__name__
+    return refusal_words(getattr(error, "sqlstate", None), told) or told
 
 
 def printable(text: str) -> str:
@@ -267,7 +266,6 @@ def _names(error: asyncpg.PostgresError) -> str:
     if error.constraint_name:
         named.append(f"constraint {error.constraint_name}")
     if not any(named) and (error.sqlstate or "").startswith("42"):
-        found = _IDENTIFIER.findall(error.message or "")
-        named = [", ".join(dict.fromkeys(found))]
+        named = [", ".join(dict.fromkeys(identifiers(error)))]
     shown = ", ".join(filter(None, named))
     return f": {printable(shown)}" if shown else ""

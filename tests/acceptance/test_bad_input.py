@@ -88,7 +88,7 @@ async def test_a_wrong_database_is_refused(rig: Rig) -> None:
 
     words = await _refusal(rig)
 
-    assert words == 'database.dsn: database "no_such_pod" does not exist.'
+    assert words == 'database.dsn: there is no database "no_such_pod".'
 
 
 async def test_an_address_that_is_none_is_refused_without_being_shown(rig: Rig) -> None:

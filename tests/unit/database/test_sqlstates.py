@@ -106,9 +106,30 @@ def test_a_key_that_is_taken_and_no_id_of_pod_s_is_not_told_as_one(fields: dict[
     assert type(translate(_error("23505", **fields))) is ValuesRefusedError
 
 
-def test_an_unknown_column_is_named_though_only_the_message_names_it() -> None:
-    error = translate(_error("42703", M='column "rank" of relation "runner_manager_task" does not exist'))
-    assert str(error).endswith("undefined column (42703): rank, runner_manager_task.")
+@pytest.mark.parametrize(
+    "message",
+    [
+        'column "rank" of relation "runner_manager_task" does not exist',
+        "la colonne « rank » de la relation « runner_manager_task » n'existe pas",
+        "Spalte »rank« von Relation »runner_manager_task« existiert nicht",
+        'リレーション「runner_manager_task」の列"rank"は存在しません',
+    ],
+    ids=["en", "fr", "de", "ja"],
+)
+def test_an_unknown_column_is_named_though_only_the_message_names_it(message: str) -> None:
+    error = translate(_error("42703", M=message, F="parse_relation.c"))
+    assert "undefined column (42703): " in str(error)
+    assert {*str(error).rpartition(": ")[2].rstrip(".").split(", ")} == {"rank", "runner_manager_task"}
+
+
+@pytest.mark.parametrize("message", ["column task.rank does not exist", "la colonne task.rank n'existe pas"])
+def test_a_column_that_a_statement_calls_by_its_table_is_named_too(message: str) -> None:
+    assert str(translate(_error("42703", M=message, F="parse_relation.c"))).endswith("(42703): task.rank.")
+
+
+def test_nothing_is_taken_for_a_name_in_what_a_site_s_trigger_says() -> None:
+    error = translate(_error("42501", M=f'not for "{_SECRET}" of chemistry.{_SECRET}', F="pl_exec.c"))
+    assert _SECRET not in str(error)
 
 
 def test_the_reason_why_the_server_ended_a_session_is_found_behind_its_end() -> None:
@@ -154,10 +175,31 @@ def test_timeouts_and_refused_connections_mean_that_nobody_can_be_reached() -> N
 
 
 def test_the_server_s_reason_for_letting_nobody_in_is_shown_in_one_line_without_control_characters() -> None:
-    refused = _error("28P01", M='password authentication failed for user "pod"\x1b[31m', D=_SECRET)
+    refused = _error("28000", M='role "pod" is not permitted to log in\x1b[31m\nx', D=_SECRET)
     error = translate_connecting(refused)
-    assert str(error) == (
-        'The database cannot be reached: password authentication failed for user "pod" [31m.'
+    assert str(error) == ('The database cannot be reached: role "pod" is not permitted to log in [31m.')
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "words"),
+    [
+        (
+            "28P01",
+            "authentification par mot de passe ?chou?e pour l'utilisateur  << pod >>",
+            'password authentication failed for user "pod"',
+        ),
+        ("28P01", "Passwort-Authentifizierung fehlgeschlagen", "password authentication failed"),
+        ("3D000", "la base de donn?es << pod 4 >> n'existe pas", 'there is no database "pod 4"'),
+        ("3D000", 'database "pod" does not exist', 'there is no database "pod"'),
+        ("3D000", "Datenbank fehlt", "the database does not exist"),
+    ],
+)
+def test_a_wrong_password_or_name_is_told_alike_by_servers_of_all_languages(
+    state: str, message: str, words: str
+) -> None:
+    """A French server's accents are lost before a session has its encoding."""
+    assert str(translate_connecting(_error(state, M=message))) == (
+        f"The database cannot be reached: {words}."
     )
 
 
