@@ -38,8 +38,6 @@ def identifiers(error: asyncpg.PostgresError) -> list[str]:
 
 def refusal_words(sqlstate: str | None, message: str) -> str | None:
     """Why a session is refused, in words that no language changes; None where the server's have to do."""
-    if sqlstate not in _REFUSALS:
-        return None
-    alone, before_name = _REFUSALS[sqlstate]
+    alone, before_name = _REFUSALS.get(sqlstate or "", (None, ""))
     named = _QUOTED.search(message)
-    return alone if named is None else f'{before_name} "{named[1]}"'
+    return alone if alone is None or named is None else f'{before_name} "{named[1]}"'
