@@ -704,6 +704,31 @@ async def test_a_stored_id_whose_commit_was_not_answered_is_told_once_and_its_ru
         assert (folder / "encoding.log").is_file()
 
 
+async def test_an_id_that_was_stored_is_not_given_back_to_a_row_that_waits_again_since(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it was stored was not answered. Another daemon saw its run fail, and had the task wait again."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        with monkeypatch.context() as patch:
+            patch.setattr(acceptance, "store_accepted", _answer_lost(store_accepted))
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        failed = (await pod.row(pk))["task_id"]
+        assert failed
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL"
+        )
+        await pod.connection.execute("UPDATE poddispatchd.submission SET state = 'lost'")
+        await daemon.parts.session.available()
+        await daemon.settle()
+        row = await pod.row(pk)
+        assert row["status"] == "running"
+        assert row["task_id"] != failed
+        assert pod.posts("first") == 2
+
+
 async def test_a_row_that_changed_while_the_disk_was_slow_is_not_posted(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
