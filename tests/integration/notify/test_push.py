@@ -40,6 +40,9 @@ from tests.integration.notify.push_service import (
 )
 from tests.plugins.postgres import PodDatabase
 
+_NOWHERE = ("http://127.0.0.1:80/plain", "https://[", "https://", "https://xn--a-/x", "https://::1_a..[::1]u:p@")
+"""Endpoints to which nothing can be posted; what host the last two name cannot be told."""
+
 
 @pytest.fixture
 def vapid() -> PushSettings:
@@ -179,7 +182,7 @@ async def test_transcriptions_and_owners_who_accept_none_get_no_push(
 async def test_a_subscription_that_cannot_be_used_holds_nothing_up(scene: Scene) -> None:
     await scene.subscribe(None)
     assert await scene.complete() == [("push", "failed", 1)]
-    for number, endpoint in enumerate(("http://127.0.0.1:80/plain", "https://[", "https://"), 1):
+    for number, endpoint in enumerate(_NOWHERE, 1):
         await scene.subscribe(Browser(), endpoint=endpoint)
         assert (await scene.complete())[number:] == [("push", "failed", 1)]
     assert scene.service.got == []
