@@ -33,8 +33,9 @@ without power, or when a clock was put forward, managers may need a moment more 
 on with what they took."""
 
 _MAY_BE_AT_WORK = 30.0
-"""Seconds after a post of another daemon until which its manager may still look for a runner: it asks all of
-them, one after the other, for up to 5 s each. Only then it knows the same bytes for those of its own run."""
+"""Seconds after a post until which its manager may still look for a runner, though the connection is lost: it
+asks all of them, one after the other, for up to 5 s each. Only then it knows the same bytes for those of its
+own run."""
 
 
 class Unanswered:
@@ -73,6 +74,8 @@ class Unanswered:
         self._single_pass = single_pass
         self._asked_for: dict[SubmissionId, float] = {}
         """For how many seconds this daemon has asked for the answer of each open intent."""
+        self._seen: dict[SubmissionId, tuple[int, float]] = {}
+        """How often each open intent had been posted, and when that was seen first."""
         self._last_look: tuple[int, float] | None = None
         """In which term it looked last, and when."""
         self.tasks: frozenset[TaskPk] = frozenset()
@@ -174,11 +177,15 @@ class Unanswered:
                 hand_out(pk, self._turns.none(run.manager.id), work)
 
     def _count(self, still_open: Collection[Submission], term: int) -> None:
-        """Add the time since the last look to that for which answers were asked for."""
+        """Add the time since the last look to that for which answers were asked for, and note new posts."""
         now, last = self._clock.monotonic(), self._last_look
         passed = now - last[1] if last is not None and last[0] == term else 0.0
         before = {number: seconds + passed for number, seconds in self._asked_for.items()}
         self._asked_for = {entry.id: before.get(entry.id, 0.0) for entry in still_open}
+        known, self._seen = self._seen, {}
+        for entry in still_open:
+            seen = known.get(entry.id)
+            self._seen[entry.id] = seen if seen is not None and seen[0] == entry.posts else (entry.posts, now)
         self._last_look = term, now
 
     async def _open(self, doubtful: Collection[TaskPk]) -> tuple[list[Submission], frozenset[TaskPk]]:
@@ -203,19 +210,20 @@ class Unanswered:
         log.warning(Event.SUBMISSION_LOST, task=intent.task_pk, reason=reason)
 
     def _is_at_work(self, intent: Submission) -> bool:
-        """Whether its manager may be about to take what another daemon posted, and would take it twice."""
-        if self._submitter.did_post(intent):
-            return False
-        # One from the future: see below. When the last of several posts was made is written down nowhere.
-        passed = abs(intent.age)
-        if not self._single_pass:
-            asked_for = self._asked_for[intent.id]
-            passed = asked_for if intent.posts > 1 else max(passed, asked_for)
+        """Whether its manager may be about to take what was posted last, and would take it twice."""
+        now, posted_at = self._clock.monotonic(), self._submitter.posted_at(intent)
+        passed = self._since_a_post_of_others(intent) if posted_at is None else now - posted_at
         if passed >= _MAY_BE_AT_WORK:
             return False
-        moment = self._clock.monotonic() + _MAY_BE_AT_WORK - passed
+        moment = now + _MAY_BE_AT_WORK - passed
         self.next_post = moment if self.next_post is None else min(self.next_post, moment)
         return True
+
+    def _since_a_post_of_others(self, intent: Submission) -> float:
+        """Seconds since another daemon posted an intent, at least."""
+        since_seen = self._clock.monotonic() - self._seen[intent.id][1]
+        # When the last of several posts was made is written down nowhere. One from the future: see below.
+        return since_seen if intent.posts > 1 else max(since_seen, abs(intent.age))
 
     def _is_hopeless(self, intent: Submission) -> bool:
         """Whether an answer was asked for so long that its task had better be given to another manager.

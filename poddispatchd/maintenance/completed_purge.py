@@ -27,7 +27,7 @@ of a site's may keep thousands: the next purge goes on where this one gave up.""
 
 
 _LONGEST = 240.0
-"""Seconds after which the rest is left for the next hour: the watchdog must not take the job for stuck."""
+"""Seconds after which the next hour goes on with the rest: the watchdog must not take the job for stuck."""
 
 
 class CompletedPurge:
@@ -42,6 +42,8 @@ class CompletedPurge:
         self._clock = clock
         self._split_behind = BEFORE_ALL
         """Behind which row those that cannot be deleted are looked for: where the last purge gave that up."""
+        self._begin_behind = BEFORE_ALL
+        """Behind which row the next purge begins: where the last one had no more time."""
 
     async def purge(self) -> None:
         """Delete them, some at a time; none when they are kept for ever.
@@ -53,12 +55,19 @@ class CompletedPurge:
         if days <= 0:
             return
         before = await days_ago(self._database, self._clock, days)
-        run = _Run(self._database, before, self._metrics, self._split_behind)
         enough = self._clock.monotonic() + _LONGEST
+        run = _Run(
+            self._database,
+            before,
+            self._metrics,
+            self._split_behind,
+            lambda: self._clock.monotonic() < enough,
+        )
+        behind, self._begin_behind = self._begin_behind, BEFORE_ALL
         try:
-            async for after, up_to in windows(self._next_window):
-                await run.purge(after, up_to)
-                if self._clock.monotonic() >= enough:
+            async for after, up_to in windows(self._next_window, behind=behind):
+                if (looked_at := await run.purge(after, up_to)) < up_to or not run.has_time():
+                    self._begin_behind = looked_at
                     break
         finally:
             self._split_behind = run.gave_up_behind
@@ -78,7 +87,15 @@ class _Run:
     ``gave_up_behind``: behind which row nobody has looked any more for those that cannot be deleted.
     """
 
-    def __init__(self, database: Database, before: datetime, metrics: Metrics, split_behind: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        before: datetime,
+        metrics: Metrics,
+        split_behind: int,
+        has_time: Callable[[], bool],
+    ) -> None:
+        self.has_time = has_time
         self._database = database
         self._before = before
         self._metrics = metrics
@@ -88,15 +105,20 @@ class _Run:
         self.total = 0
         self.refused: DatabaseError | None = None
 
-    async def purge(self, after: int, up_to: int) -> None:
+    async def purge(self, after: int, up_to: int) -> int:
         """Delete those of these rows that are to go; whatever cannot be deleted keeps no other one (I12).
+
+        Returns:
+            Up to which row there was time for that.
 
         Raises:
             DatabaseUnavailableError: the database is lost.
             DatabaseError: nothing at all can be deleted.
         """
-        left = [(after, up_to)]
+        left, last = [(after, up_to)], up_to
         while left:
+            if not self.has_time():
+                return left[-1][0]
             after, up_to = left.pop()
             try:
                 # A connection for each: a purge of hours must not keep one from the others.
@@ -121,3 +143,4 @@ class _Run:
             else:
                 self.total += purged
                 self._metrics.purged.inc(purged)
+        return last

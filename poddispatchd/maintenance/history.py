@@ -8,7 +8,12 @@ from msgspec.structs import replace
 
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.run_times import SourceSize
-from poddispatchd.errors import MAY_PASS, DatabaseError, RowLockedError
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    RowLockedError,
+    StatementEndedError,
+)
 from poddispatchd.journal import history
 from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.history_fill import fill
@@ -53,15 +58,17 @@ class History:
     async def fill(self) -> None:
         """Learn what was before, at the first start of all; what the database refuses is learnt later.
 
+        So is what it ends a statement or a session over: that may come each time, and others wait for this.
+
         Raises:
-            DatabaseError: one of ``MAY_PASS``.
+            DatabaseUnavailableError: the database cannot be reached.
             RowLockedError: another session holds a table: it is to be tried again before anything is
                 recorded, for the first record tells that it is done.
         """
         try:
             await fill(self._database, self._time_zone)
             self._refusals = 0
-        except (*MAY_PASS, RowLockedError):
+        except (DatabaseUnavailableError, RowLockedError):
             raise
         except DatabaseError as error:
             self._refusals += 1
@@ -71,7 +78,8 @@ class History:
         """Keep tasks that have ended; what the database refuses is told, and nothing else waits for it.
 
         Raises:
-            DatabaseError: one of ``MAY_PASS``.
+            DatabaseUnavailableError: the database cannot be reached.
+            StatementEndedError: it ended a statement: they are to be recorded later.
             RowLockedError: another session holds a table: they are to be recorded later.
         """
         if 0 < self._refusals < _MOST_REFUSALS:
@@ -80,7 +88,7 @@ class History:
             return
         try:
             await self._record(ended, at)
-        except (*MAY_PASS, RowLockedError):
+        except (DatabaseUnavailableError, StatementEndedError, RowLockedError):
             raise
         except DatabaseError as error:
             log.warning(Event.HISTORY_FAILED, tasks=len(ended), reason=str(error))

@@ -22,7 +22,7 @@ from poddispatchd.domain.notices import (
 )
 from poddispatchd.domain.outgoing_events import EventType, TaskFailure, task_failed
 from poddispatchd.domain.site import Site
-from poddispatchd.errors import MAY_PASS, DatabaseError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, StatementEndedError
 from poddispatchd.journal.notices import NoticeEvent
 from poddispatchd.notify.event_words import public_reason, wording_of
 from poddispatchd.notify.queue import Channel, QueuedEvent
@@ -166,7 +166,7 @@ class Planner:
         """One for each browser; tables of web push that cannot be read keep no mail from being sent."""
         try:
             browsers = await recipients.subscriptions(self._database, video.owner.id)
-        except MAY_PASS:
+        except (DatabaseUnavailableError, StatementEndedError):
             raise
         except DatabaseError as error:
             log.error(Event.NOTICE_FAILED, channel="push", task=notice.task_pk, reason=words_of(error))  # noqa: TRY400 - words say it all

@@ -57,12 +57,11 @@ class Target:
         """
         try:
             url = URL(self.endpoint)
-        except ValueError:
+            # A name that no host can have is met when it is read only.
+            place = f"{url.host}:{url.port}" if url.scheme == "https" and url.host else None
+        except (ValueError, IndexError):
             return None
-        is_plain = (
-            url.scheme == "https" and url.host is not None and url.user is None and url.password is None
-        )
-        return f"{url.host}:{url.port}" if is_plain else None
+        return place if url.user is None and url.password is None else None
 
 
 def open_push_session() -> aiohttp.ClientSession:

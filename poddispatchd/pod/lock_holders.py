@@ -18,7 +18,7 @@ from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.database.session_parameters import APPLICATION_NAME
 from poddispatchd.database.sqlstates import printable
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import DatabaseUnavailableError, RowLockedError, SchemaError
+from poddispatchd.errors import MAY_PASS, RowLockedError, SchemaError
 from poddispatchd.pod import grants
 
 _TEXTS = load_queries("poddispatchd.pod", "locks.sql")
@@ -177,8 +177,8 @@ async def _blockers(database: Database, pid: int) -> list[asyncpg.Record]:
     try:
         async with database.connection() as connection:
             return await connection.fetch(*_QUERIES["blockers"](pid=pid))
-    except DatabaseUnavailableError:
-        return []
+    except MAY_PASS:
+        return []  # somebody, then
 
 
 def _who(sessions: Iterable[asyncpg.Record]) -> str:

@@ -294,7 +294,7 @@ def _may_be_about_others(failures: _Failures) -> bool:
 
 
 def _kind(error: Exception) -> str:
-    """What tells two errors apart: their class, PostgreSQL's code, and the line of code that raised them."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    """What tells two errors apart: class, PostgreSQL's code, and the place; the source there is not read."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    place = f"{frames[-1][0].f_code.co_filename}:{frames[-1][1]}" if frames else ""
     return f"{type(error).__name__} {getattr(error, 'sqlstate', '')} {place}"

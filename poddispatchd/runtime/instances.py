@@ -14,15 +14,18 @@ _NUMBERS = "/proc/self/ns/pid"
 
 
 def instance_name() -> str:
-    """This process among those of the same database: host, process id, when the process began, and where."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}:{_place()}"
+    """This process among those of the same database: host, process id, where it is one, when it began."""
+    # The release before knew no place, and takes all behind the second colon for the beginning: with a place
+    # there any living process of ours would be a dead one. What is no process id it leaves alone.
+    place = f"@{_place()}" if _place() else ""
+    return f"{socket.gethostname()}:{os.getpid()}{place}:{_began(os.getpid())}"
 
 
 def is_dead(owner: str) -> bool:
     """Whether an instance has ended that ran where this process does; of others nothing is known: False."""
     host, _, rest = owner.partition(":")
-    pid, _, rest = rest.partition(":")
-    began, _, place = rest.partition(":")
+    process, _, began = rest.partition(":")
+    pid, _, place = process.partition("@")
     if host != socket.gethostname() or not pid.isdigit():
         return False
     # Names of hosts come twice, as those of cloned machines, or of containers in the network of their host.

@@ -4,7 +4,7 @@
 -- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
 -- Each row :tasks, of type :types, of video :videos or recording :recordings, carries from now on the id :task_ids that manager :runner_managers gave, if it is
 -- pending as it was added at :dates_added (NULL: whenever), Pod still has that manager, no other run has that id, and none of its
--- source runs under another.
+-- source runs under another. Nor was the id stored before: then the row is pending again since, and its run is over.
 -- Its intent :submissions is settled, with the reason :reasons; :adopted says of an adopted one, which need not be open. What people see of
 -- it is in :shown_videos to :comments. A run that belongs to no row is to be stopped.
 -- A row that someone else holds is left alone. The newest {newest} tasks are searched for the ids, with those that the
@@ -51,7 +51,9 @@ WITH wanted AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT wanted.*, held.id IS NOT NULL AS is_held,
            held.status = 'pending' AND coalesce(held.task_id, '') = ''
-               AND held.date_added = coalesce(wanted.date_added, held.date_added) AS is_pending,
+               AND held.date_added = coalesce(wanted.date_added, held.date_added)
+               AND (SELECT submission.task_id FROM poddispatchd.submission WHERE submission.id = wanted.submission_id) IS NULL
+               AS is_pending,
            (held.runner_manager_id, held.task_id) IS NOT DISTINCT FROM (wanted.runner_manager_id, wanted.task_id)
                AS carries_id,
            NOT EXISTS (SELECT FROM runner_manager AS manager WHERE manager.id = wanted.runner_manager_id)

@@ -14,8 +14,9 @@ from poddispatchd.dispatch import acceptance, intents
 from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.dispatch.intents import open_intents
 from poddispatchd.dispatch.payloads import Presence, SourceFiles
+from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import DatabaseUnavailableError, RunnerManagerUnavailableError
+from poddispatchd.errors import AnswerLostError, DatabaseUnavailableError, RunnerManagerUnavailableError
 from poddispatchd.journal import submissions, unwanted_runs
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
@@ -127,6 +128,8 @@ async def test_while_an_answer_is_lost_the_others_are_served_and_nothing_spins(
         await daemon.settle()
         assert await pod.status(lost) == "pending"
         assert await pod.holders(others) == ["other"] * 3
+        daemon.clock.advance(2)
+        await daemon.settle()
         # With everything down or done, a look asks for nothing and wants the next one later.
         before = pod.posts("first"), pod.posts("other")
         delay = await daemon.dispatcher.step()
@@ -272,8 +275,9 @@ async def test_a_pass_of_the_cron_goes_by_the_age_of_what_it_finds(
         await pod.fakes["first"].stop()
         for age, holder in ((0, None), (601, "other")):
             await age_journal(pod.connection, age)
-            pass_.clock.advance(5)
-            await pass_.settle()
+            for _ in range(2):
+                pass_.clock.advance(15)
+                await pass_.settle()
             assert await pod.holders([pk]) == [holder]
 
 
@@ -396,6 +400,60 @@ async def test_a_manager_that_still_looks_for_a_runner_is_not_asked_a_second_tim
         await age_journal(pod.connection, 60)
         await second.settle()
         assert len(fake.tasks) == 1
+        await _assert_one_run(pod, pk)
+
+
+async def test_a_manager_that_still_looks_for_a_runner_is_not_asked_again_when_the_connection_is_lost(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that was started anew cut it: asked again two seconds later the manager took both."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        fake, execute = pod.fakes["first"], RunnerClient.execute
+        for runner in fake.runners:
+            runner.ping_delay = 1.0
+
+        async def cut(client: RunnerClient, manager: RunnerManager, body: bytes) -> Accepted:
+            post = asyncio.ensure_future(execute(client, manager, body))
+            await fake.wait_for(lambda: any("/task/execute" in entry.path for entry in fake.requests))
+            post.cancel()
+            await asyncio.wait([post])
+            raise AnswerLostError
+
+        daemon = await pod.daemon()
+        with monkeypatch.context() as patch:
+            patch.setattr(RunnerClient, "execute", cut)
+            await daemon.settle()
+        daemon.clock.advance(3)
+        await daemon.probe()
+        await daemon.settle()
+        await fake.wait_for(lambda: bool(fake.tasks))
+        assert pod.posts("first") == 1
+        # The moment is known at which it can be asked again.
+        assert await daemon.dispatcher.step() <= 30
+        daemon.clock.advance(30)
+        await daemon.settle()
+        assert (pod.posts("first"), len(fake.tasks)) == (2, 1)
+        await _assert_one_run(pod, pk)
+
+
+async def test_what_another_daemon_has_posted_since_waits_also_where_this_one_posted_it_first(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP))
+        daemon = await pod.daemon()
+        await daemon.settle()
+        daemon.clock.advance(70)
+        await daemon.probe()
+        # It scheduled in between, and ended before it had an answer.
+        await pod.connection.execute("UPDATE poddispatchd.submission SET posts = posts + 1")
+        await daemon.settle()
+        assert pod.posts("first") == 1
+        daemon.clock.advance(30)
+        await daemon.settle()
+        assert pod.posts("first") == 2
         await _assert_one_run(pod, pk)
 
 
@@ -644,6 +702,31 @@ async def test_a_stored_id_whose_commit_was_not_answered_is_told_once_and_its_ru
         )
         folder = (media_root / video).parent / f"{(await pod.row(pk))['video_id']:04d}"
         assert (folder / "encoding.log").is_file()
+
+
+async def test_an_id_that_was_stored_is_not_given_back_to_a_row_that_waits_again_since(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it was stored was not answered. Another daemon saw its run fail, and had the task wait again."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        with monkeypatch.context() as patch:
+            patch.setattr(acceptance, "store_accepted", _answer_lost(store_accepted))
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        failed = (await pod.row(pk))["task_id"]
+        assert failed
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL"
+        )
+        await pod.connection.execute("UPDATE poddispatchd.submission SET state = 'lost'")
+        await daemon.parts.session.available()
+        await daemon.settle()
+        row = await pod.row(pk)
+        assert row["status"] == "running"
+        assert row["task_id"] != failed
+        assert pod.posts("first") == 2
 
 
 async def test_a_row_that_changed_while_the_disk_was_slow_is_not_posted(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 from msgspec.structs import replace
@@ -316,13 +317,23 @@ def test_a_daemon_of_another_host_is_never_called_dead() -> None:
 
 def test_a_daemon_of_another_machine_or_container_of_the_same_name_is_never_called_dead() -> None:
     """What it was at was given back, and begun a second time: a mail was sent twice."""
-    host, pid, began, place = instance_name().split(":")
-    assert not is_dead(f"{host}:{pid}:{began}1:another")
-    assert not is_dead(f"{host}:{2**22 + 1}:{began}:another")
-    assert is_dead(f"{host}:{pid}:{began}1:{place}")
+    host, process, began = instance_name().split(":")
+    pid, _, place = process.partition("@")
+    assert not is_dead(f"{host}:{pid}@another:{began}1")
+    assert not is_dead(f"{host}:{2**22 + 1}@another:{began}")
+    assert is_dead(f"{host}:{pid}@{place}:{began}1")
     # As the release before called itself.
     assert is_dead(f"{host}:{pid}:{began}1")
     assert not is_dead(f"{host}:{pid}:{began}")
+
+
+def test_a_living_daemon_is_not_called_dead_by_the_release_before() -> None:
+    """It knew no place, and took one behind the beginning for another beginning: all was begun twice."""
+    host, _, rest = instance_name().partition(":")
+    pid, _, began = rest.partition(":")
+    began_here = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    # All that it asks before it calls one dead.
+    assert not (host == gethostname() and pid.isdigit() and began != began_here)
 
 
 async def test_a_stop_hands_back_what_is_before_its_commit_point_without_counting(here: Bench) -> None:

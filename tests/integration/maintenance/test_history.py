@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from poddispatchd.app import features
 from poddispatchd.database.pool import Database
+from poddispatchd.database.session_ends import SessionEnds
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import history
@@ -311,6 +312,28 @@ async def test_what_was_before_is_learnt_later_when_the_database_refuses_it_at_t
 
     told = "SELECT sum(completed) FROM poddispatchd.day_of_tasks"
     assert await here.value(told) == len(old) + 2
+
+
+@pytest.mark.parametrize("ends_it", ["pg_cancel_backend", "pg_terminate_backend"])
+async def test_a_first_start_over_which_statements_or_sessions_end_keeps_no_end_from_being_seen(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, ends_it: str
+) -> None:
+    """It was tried with each look, for ever, and until then no task that ended was noticed."""
+    monkeypatch.setattr(SessionEnds, "is_usual", lambda _: True)
+    await ends(here, await here.running(), TaskStatus.COMPLETED)
+    await here.execute(
+        "CREATE FUNCTION ends_it() RETURNS trigger LANGUAGE plpgsql"
+        f" AS $$ BEGIN PERFORM {ends_it}(pg_backend_pid()); PERFORM pg_sleep(30); END $$;"
+        " CREATE TRIGGER ends_it BEFORE INSERT ON poddispatchd.day_of_tasks"
+        " FOR EACH STATEMENT EXECUTE FUNCTION ends_it()"
+    )
+    maintenance = features.maintenance(here.parts)
+    task = await here.running()
+    await maintenance.counter.look()
+    await ends(here, task, TaskStatus.FAILED)
+    with capture_logs() as logged:
+        await maintenance.counter.look()
+    assert [entry["task"] for entry in logged if entry["event"] == Event.TASK_ENDED] == [task]
 
 
 async def test_what_was_before_and_can_never_be_learnt_keeps_nothing_from_being_kept(

@@ -631,3 +631,28 @@ async def test_so_many_completed_tasks_that_they_take_hours_are_deleted_a_part_a
         await features.maintenance(here.parts).purge()
         left.append(await here.value("SELECT count(*) FROM runner_manager_task WHERE id = ANY($1)", old))
     assert left == [4, 2, 0]
+
+
+async def test_the_search_for_tasks_that_a_site_does_not_let_go_ends_in_time_and_goes_on_the_next_time(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took as long as it took: 200 refused statements of some seconds each, and the daemon was killed."""
+    made = [await old_task(here, TaskStatus.COMPLETED, 61) for _ in range(30)]
+    kept = made[::3]
+    await here.execute("CREATE TABLE site_report (task_id bigint REFERENCES runner_manager_task)")
+    await here.execute("INSERT INTO site_report SELECT unnest($1::bigint[])", kept)
+    purge_completed, asked = tasks.purge_completed, 0
+
+    async def slowly(*args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as it is called
+        nonlocal asked
+        asked += 1
+        here.clock.ahead += 25
+        return await purge_completed(*args, **kwargs)
+
+    monkeypatch.setattr(tasks, "purge_completed", slowly)
+    maintenance = features.maintenance(here.parts)
+    for _ in range(8):
+        asked = 0
+        await maintenance.purge()
+        assert asked <= 10
+    assert await here.value("SELECT array_agg(id ORDER BY id) FROM runner_manager_task") == kept

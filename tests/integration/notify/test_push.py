@@ -12,6 +12,7 @@ from msgspec.structs import asdict, replace
 from py_vapid import Vapid02
 
 from poddispatchd.config.notification import PushSettings
+from poddispatchd.database.session_ends import SessionEnds
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
@@ -39,6 +40,15 @@ from tests.integration.notify.push_service import (
     unpadded,
 )
 from tests.plugins.postgres import PodDatabase
+
+_NOWHERE = (
+    "http://127.0.0.1:80/plain",
+    "https://[",
+    "https://",
+    "https://xn--a-/x",
+    "https://::1_a..[::1]u:p@",
+)
+"""Endpoints to which nothing can be posted; what host the last two name cannot be told."""
 
 
 @pytest.fixture
@@ -179,7 +189,7 @@ async def test_transcriptions_and_owners_who_accept_none_get_no_push(
 async def test_a_subscription_that_cannot_be_used_holds_nothing_up(scene: Scene) -> None:
     await scene.subscribe(None)
     assert await scene.complete() == [("push", "failed", 1)]
-    for number, endpoint in enumerate(("http://127.0.0.1:80/plain", "https://[", "https://"), 1):
+    for number, endpoint in enumerate(_NOWHERE, 1):
         await scene.subscribe(Browser(), endpoint=endpoint)
         assert (await scene.complete())[number:] == [("push", "failed", 1)]
     assert scene.service.got == []
@@ -241,6 +251,21 @@ async def test_a_pod_without_web_push_gets_none(scene: Scene) -> None:
     async with scene.pod.connection() as connection:
         await connection.execute("DROP TABLE webpush_pushinformation")
     assert await scene.complete() == []
+
+
+async def test_a_table_over_which_sessions_end_keeps_nobody_else_from_being_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a task was planned twelve times, ended a session each time, and no mail was sent of it."""
+    monkeypatch.setattr(SessionEnds, "is_usual", lambda _: True)
+    async with scene.pod.connection() as connection:
+        await connection.execute(
+            "ALTER TABLE webpush_pushinformation RENAME TO pushinformation;"
+            " CREATE VIEW webpush_pushinformation AS"
+            " SELECT * FROM pushinformation WHERE pg_terminate_backend(pg_backend_pid())"
+        )
+        assert await scene.complete() == []
+        assert await connection.fetchval("SELECT count(*) FROM poddispatchd.notice") == 0
 
 
 async def test_the_address_of_a_subscription_is_in_no_log(

@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 
 from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import Query
 from poddispatchd.database.session_parameters import APPLICATION_NAME
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod import lock_holders, task_list
-from poddispatchd.pod.lock_holders import held_tasks
+from poddispatchd.pod.lock_holders import HeldRow, held_row, held_tasks
 from poddispatchd.pod.task_list import pending_rows
 from tests.integration.dispatch.scene import Scene, scene
 from tests.plugins.postgres import PodDatabase
@@ -95,3 +96,21 @@ async def test_a_long_transaction_of_poddispatchd_s_own_is_called_so(pod: Scene)
     assert held.tasks == (pk,)
     assert held.by.startswith(f"process {ours.get_server_pid()} of the database server")
     assert "program poddispatchd: a daemon, or a command of its own" in held.by
+
+
+async def test_a_held_row_is_told_though_the_look_for_who_holds_it_is_cancelled(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at all held rows ended with it, and with that the readiness of the daemon."""
+    pk = await pod.encoding()
+    cancelled = Query("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(30), :pid::integer")
+    monkeypatch.setitem(lock_holders._QUERIES, "blockers", cancelled)
+    database = Database(pod.database.dsn, pool_size=2)
+    await database.open()
+    try:
+        async with _called(pod, "psql") as other:
+            await other.execute("SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE", pk)
+            held = await held_row(database, pk)
+    finally:
+        await database.close()
+    assert held == HeldRow("its row", "another database session")

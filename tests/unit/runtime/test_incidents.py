@@ -1,6 +1,7 @@
 """One line for each transition of what fails, and waits that grow."""
 
 import asyncio
+import linecache
 
 import pytest
 from structlog.testing import capture_logs
@@ -48,6 +49,16 @@ def test_a_failure_that_goes_on_is_told_once_with_its_traceback_and_waits_longer
     [told] = logs
     assert (told["event"], told["job"], told["task"]) == (Event.SERVICE_CRASHED, "submission", 7)
     assert isinstance(told["exc_info"], ValueError)
+
+
+def test_no_source_is_read_for_a_failure_of_which_a_sentence_is_told() -> None:
+    """It was read on the event loop, and kept, for each file in which an error came up."""
+    with pytest.raises(RowLockedError) as caught:
+        raise RowLockedError
+    linecache.clearcache()
+    with capture_logs():
+        Incidents(_Clock()).failed("inbox", caught.value)
+    assert not linecache.cache
 
 
 def test_it_is_counted_in_a_line_now_and_then() -> None:
