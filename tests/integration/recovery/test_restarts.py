@@ -9,8 +9,10 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.runner.client import RunnerClient
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, scene
@@ -26,6 +28,15 @@ async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scen
 async def _restart(daemon: Daemon, pk: TaskPk) -> None:
     [treated] = await restart_tasks(daemon.parts.database, daemon.parts.client, [pk], by="somebody")
     assert treated.done
+
+
+async def _restart_in_pod(pod: Scene, pk: TaskPk) -> None:
+    """As Pod's administration does, which tells nobody."""
+    await pod.connection.execute(
+        "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL,"
+        " rank = NULL, script_output = NULL, date_added = now() WHERE id = $1",
+        pk,
+    )
 
 
 async def _lost(pod: Scene, daemon: Daemon) -> RunnerTaskId:
@@ -64,6 +75,51 @@ async def test_a_restarted_task_runs_anew_and_not_as_it_was_posted_before(pod: S
     assert (await pod.row(pk))["task_id"] == second.task_id != unknown
     await _called(pod, daemon, unknown)
     assert (await pod.row(pk))["task_id"] == second.task_id
+
+
+@pytest.mark.parametrize("change", ["restarted", "of another type"])
+async def test_one_that_is_another_request_in_pod_by_now_is_not_posted_as_it_was(
+    pod: Scene, change: str
+) -> None:
+    """Its old bytes went out again, and it was given the run of what was asked for before."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    unknown = await _lost(pod, daemon)
+    if change == "restarted":
+        await _restart_in_pod(pod, pk)
+    else:
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET type = 'transcription' WHERE id = $1", pk
+        )
+    await _submitted(daemon)
+    first, second = await pod.journal(pk)
+    assert (first.state, second.state) == (SubmissionState.ORPHANED, SubmissionState.ACCEPTED)
+    assert first.body != second.body
+    assert (await pod.row(pk))["task_id"] == second.task_id != unknown
+    await _called(pod, daemon, unknown)
+    assert (await pod.row(pk))["task_id"] == second.task_id
+
+
+async def test_one_that_is_restarted_in_pod_as_its_bytes_are_about_to_go_out_again_has_that_run_stopped(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    unknown = await _lost(pod, daemon)
+    daemon.clock.advance(120)
+    await daemon.probe()
+    ping = RunnerClient.ping
+
+    async def restarted_meanwhile(client: RunnerClient, manager: RunnerManager) -> None:
+        monkeypatch.undo()
+        await ping(client, manager)
+        await _restart_in_pod(pod, pk)
+
+    monkeypatch.setattr(RunnerClient, "ping", restarted_meanwhile)
+    await daemon.settle()
+    await _submitted(daemon)
+    assert (await pod.row(pk))["task_id"] not in (None, unknown)
+    assert pod.fakes["first"].tasks[unknown].status == "failed"
 
 
 async def test_a_call_for_the_run_before_a_restart_is_not_taken_for_the_task(pod: Scene) -> None:
