@@ -13,7 +13,9 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.records import StopOutcome
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
+from poddispatchd.sandbox.pod.world import add_video
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
@@ -164,3 +166,31 @@ async def test_a_restart_while_the_answer_is_on_its_way_makes_that_run_nobodys(p
     assert [request.path for request in fake.requests if "stop" in request.path] == [
         f"/task/stop/{stopped.task_id}"
     ]
+
+
+async def test_one_that_waited_behind_a_cancelled_task_does_not_get_its_run_that_is_being_stopped(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager gives it for the same bytes for as long as it runs: that task failed as cancelled, too."""
+    video = await add_video(pod.connection, pod.world)
+    cancelled = await pod.encoding_of(video)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    waiting = await pod.encoding_of(video)
+    stop = RunnerClient.stop
+
+    async def submitted_before(
+        client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId
+    ) -> StopOutcome:
+        monkeypatch.undo()
+        await _submitted(daemon)
+        return await stop(client, manager, task_id)
+
+    monkeypatch.setattr(RunnerClient, "stop", submitted_before)
+    await cancel_tasks(daemon.parts.database, daemon.parts.client, [cancelled], by="somebody")
+    await _submitted(daemon)
+    [stopped] = [run for run in await pod.journal(cancelled) if run.task_id is not None]
+    first, second = await pod.journal(waiting)
+    assert (first.state, second.state) == (SubmissionState.LOST, SubmissionState.ACCEPTED)
+    assert (await pod.row(waiting))["task_id"] == second.task_id != stopped.task_id
+    assert pod.fakes["first"].tasks[RunnerTaskId(str(second.task_id))].in_flight
