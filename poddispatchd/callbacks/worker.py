@@ -41,8 +41,7 @@ _IDLE = 120.0
 _BETWEEN = 0.02
 """Seconds between the beginnings of two looks: what has come meanwhile is applied together."""
 
-_RETRY = 2.0
-_LONGEST_RETRY = 60.0
+_RETRY, _LONGEST_RETRY = 2.0, 60.0
 _HELD = 2.0
 """Seconds after which a callback is tried again whose task's row another session holds."""
 
@@ -52,9 +51,11 @@ _LONGEST_ITEM = 60.0
 _AT_ONE_MANAGER = 4
 """Questions about unknown tasks that one manager is asked at once."""
 
-_UNKNOWN_AT_ONCE = 200
-_UNKNOWN_OF_A_MANAGER = 20
+_UNKNOWN_AT_ONCE, _UNKNOWN_OF_A_MANAGER = 200, 20
 """Callbacks with unknown ids that are held at once, of all managers and of one."""
+
+_MOST_IN_VAIN = 50
+"""Looks, ``SOONEST`` apart, after which a pass leaves what is due and cannot be had: a row may be held."""
 
 _ANSWERED_WITHIN = 0.5
 """Seconds that a step waits for managers: they answer within milliseconds, a silent one is not waited for."""
@@ -126,13 +127,15 @@ class CallbackWorker:
 
     async def drain(self) -> None:
         """Handle everything that is due, and what becomes due by that; managers are waited for."""
-        while True:
+        in_vain = 0
+        while in_vain < _MOST_IN_VAIN:
             seconds = await self.step()
             if self._asking:
                 await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
             elif seconds > SOONEST:
                 return
             elif seconds > 0:
+                in_vain += 1
                 await self._clock.sleep(seconds)
 
     async def stop(self) -> None:
@@ -241,8 +244,7 @@ class CallbackWorker:
         self._incidents.watch(asking, _QUESTIONS)
 
     def _asked(self, asking: "asyncio.Task[None]") -> None:
-        managers = self._asking.pop(asking)
-        if managers not in self._asking.values():
+        if (managers := self._asking.pop(asking)) not in self._asking.values():
             self._turns.pop(managers, None)
 
     async def _ask(self, recorded: RecordedCallback) -> None:
@@ -272,8 +274,7 @@ class CallbackWorker:
                 if await self._forget(recorded, reason, is_ours=found is Found.FORMER_RUN):
                     return
             case Found.TASK:
-                # The row carries the id now: the callback is applied at the next look.
-                pass
+                pass  # The row carries the id now: the callback is applied at the next look.
             case Found.LATER:
                 delay = self._wait(recorded)
             case _:

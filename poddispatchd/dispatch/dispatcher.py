@@ -270,7 +270,7 @@ class Dispatcher:
         elif result.outcome is SubmissionOutcome.REFUSED:
             memory.refused(manager, result.reason, self._clock.monotonic())
             # A payload that every manager refuses will never be accepted: the task fails, in words.
-            if self._able(entry.site) <= memory.refusals.keys():
+            if memory.is_refused_by(self._able(entry.site)):
                 self._memories.forget(task.pk)
                 await self._intents.fail(task, " ".join(dict.fromkeys(memory.refusals.values())))
         elif result.hold > 0:

@@ -195,6 +195,7 @@ class Unanswered:
             doubtful: tasks of which a submission failed: a callback may have been quicker, or a person.
         """
         async with self._database.connection() as connection:
+            await submissions.abandon_restarted(connection)
             found = await submissions.open_submissions(connection, ours=self._clock.now())
             gone = set()
             for pk in {*doubtful} - {entry.task_pk for entry in found}:

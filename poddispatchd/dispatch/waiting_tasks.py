@@ -65,9 +65,15 @@ class TaskMemory(Struct):
 
         ``able`` are the managers that could take it. Should all of them refuse it, it fails in their words.
         """
-        # ``able`` may be empty, as while no manager of the site is active: that proves nothing.
-        if self.refusals and able and (self._is_old(now) or self.refusals.keys() >= {*able}):
+        if able and (self._is_old(now) or self.is_refused_by(able)):
             self.refusals.clear()
+
+    def is_refused_by(self, able: Collection[ManagerId]) -> bool:
+        """Whether all of the managers that could take it refuse its payload.
+
+        There may be none, as while no manager of the site is active: that proves nothing.
+        """
+        return bool(able) and self.refusals.keys() >= {*able}
 
     def matters(self, now: float) -> bool:
         """Whether it would be treated otherwise if nothing were remembered of it."""

@@ -128,6 +128,7 @@ SENTENCES: Mapping[str, str] = {
     "Files left out besides these: {count}.": "Autres fichiers laissés de côté : {count}.",
     # --- results: where they go ---
     "The file of video {video} was replaced while it was worked on.": "Le fichier de la vidéo {video} a été remplacé pendant le travail.",
+    "The file of recording {recording} was replaced while it was worked on.": "Le fichier de l'enregistrement {recording} a été remplacé pendant le travail.",
     "The video of task {task} does not exist any more.": "La vidéo de la tâche {task} n'existe plus.",
     "The recording of task {task} does not exist any more.": "L'enregistrement de la tâche {task} n'existe plus.",
     "Video {video} has no file, so its results have no place to go.": "La vidéo {video} n'a pas de fichier : ses résultats n'ont pas d'endroit où aller.",

@@ -74,7 +74,7 @@ class Preparation:
         """The task as it is now.
 
         Raises:
-            RaceLostError: its row does not wait for this result any more.
+            RaceLostError: its row does not wait for this result any more, or a later task did its source.
             RowLockedError: another session holds a row that the import would write.
         """
         # A result is not fetched, which may take hours, for a row that another session was seen to hold.
@@ -85,6 +85,8 @@ class Preparation:
             wanted = await read_wanted_task(connection, job.task_pk)
         if wanted is None or not job.is_wanted_by(wanted.task):
             raise RaceLostError("The row was completed, restarted or deleted by someone else.")
+        if wanted.later is not None:
+            raise queue.later_error(wanted.later)
         return wanted
 
     async def check_tree(self, tree: MediaTree, wanted: WantedTask) -> None:

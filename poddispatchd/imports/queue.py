@@ -19,10 +19,13 @@ from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, Task
 from poddispatchd.errors import ImportBusyError, RaceLostError, SchemaChangedError
 from poddispatchd.journal.ages import with_ages
 from poddispatchd.journal.imports import ImportId, ImportState
+from poddispatchd.pod.duplicates import DONE_LATER
 from poddispatchd.runtime.lease_queue import Lease, Leased
 from poddispatchd.runtime.queue_tables import IMPORTS
 
-_QUERIES = load_queries(__package__, "queue.sql")
+_QUERIES = {
+    name: query.fill(done_later=DONE_LATER) for name, query in load_queries(__package__, "queue.sql").items()
+}
 _OBSTRUCTED_FOR = with_ages(_QUERIES["obstructed_for"], obstructed_for="obstructed_since")
 
 
@@ -218,6 +221,7 @@ async def record_files(
 
     Raises:
         ImportBusyError: another open import has chosen one of the names meanwhile.
+        RaceLostError: a later task has brought the result of the same source meanwhile.
     """
     hold = _QUERIES["hold"](import_id=job.id, owner=job.owner)
     if not await connection.fetch(*hold):
@@ -228,9 +232,16 @@ async def record_files(
         )
     )
     assert other is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+    if other["later"] is not None:
+        raise later_error(other["later"])
     if other["is_chosen"]:
         raise ImportBusyError("Another import has chosen the name of one of these files meanwhile.")
     return Recorded.WAITS if other["is_at_work"] else Recorded.DONE
+
+
+def later_error(task: TaskPk) -> RaceLostError:
+    """Why a result that comes too late is not wanted: its task follows that one when it is asked about."""
+    return RaceLostError(f"Task {task}, which was added later, did the same source meanwhile.")
 
 
 async def keep_appeared(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:

@@ -88,6 +88,15 @@ async def is_open(connection: Connection, task_pk: TaskPk, run: Run) -> bool:
     )
 
 
+async def is_done(connection: Connection, task_pk: TaskPk, run: Run) -> bool:
+    """Whether a result is in Pod."""
+    return bool(
+        await connection.fetchval(
+            *_QUERIES["is_done"](task=task_pk, runner_manager=run.runner_manager_id, task_id=run.task_id)
+        )
+    )
+
+
 async def drop_open(connection: Connection, task_pk: TaskPk, reason: str) -> None:
     """The result of a task is not wanted any more; whoever is importing it loses its lease."""
     await connection.execute(*_QUERIES["drop_open"](task=task_pk, reason=reason))

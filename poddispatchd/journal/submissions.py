@@ -51,7 +51,7 @@ class Submission(Struct, frozen=True):
     age: float = 0.0
     """Seconds since it was committed, by the clock that says less; known where open ones are listed."""
     date_added: datetime | None = None
-    """That of the task's row then; known where unidentified ones are listed."""
+    """That of the task's row then; known where open and unidentified ones are listed."""
 
 
 class Attempts(Struct, frozen=True):
@@ -115,6 +115,11 @@ async def abandon(connection: Connection, task_pk: TaskPk, reason: str) -> None:
     A run that a manager made of it belongs to nobody, and its callback is ignored.
     """
     await connection.execute(*_QUERIES["abandon"](task=task_pk, reason=reason))
+
+
+async def abandon_restarted(connection: Connection) -> None:
+    """The same for all tasks that are other requests by now: Pod's own restart tells nobody of it."""
+    await connection.execute(*_QUERIES["abandon_restarted"]())
 
 
 async def forget_waiting(connection: Connection, task_pk: TaskPk) -> None:

@@ -27,8 +27,15 @@ SAME_SOURCE = _TEXTS["same_source"]
 OTHERS = _TEXTS["others"]
 """The tasks of the type and source of ``task``, for all statements that join them."""
 
+DONE_LATER = _TEXTS["done_later"].fill(others=OTHERS)
+"""The task of the source of ``task`` that was asked for later, and whose own result is in Pod, or NULL.
+
+A result of ``task`` would put what was asked for before in its place."""
+
 _QUERIES = {
-    name: query.fill(wanted=_TEXTS["wanted"], others=OTHERS).fill(same_source=SAME_SOURCE)
+    name: query.fill(done_later=DONE_LATER, wanted=_TEXTS["wanted"], others=OTHERS).fill(
+        same_source=SAME_SOURCE
+    )
     for name, query in _TEXTS.items()
 }
 
@@ -149,6 +156,12 @@ async def follow(
 async def leader(connection: Connection, task: Task) -> TaskPk | None:
     """The oldest one of those before this task that share its run: the result is imported for that one."""
     found: TaskPk | None = await connection.fetchval(*_QUERIES["leader"](**source_of(task), **_run(task)))
+    return found
+
+
+async def done_later(connection: Connection, task: TaskPk) -> TaskPk | None:
+    """The task of the source of this one that was asked for later and is completed; None without one."""
+    found: TaskPk | None = await connection.fetchval(*_QUERIES["of_later"](task=task))
     return found
 
 

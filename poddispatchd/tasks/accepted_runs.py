@@ -147,8 +147,8 @@ async def _store(
         *_QUERIES["store"](
             tasks=[run.task.pk for run in runs],
             types=[run.task.type.value for run in runs],
-            # An adopted run is for the row as it was submitted: a restart since is another request.
-            dates_added=[run.intent.date_added if run.is_adopted else run.task.date_added for run in runs],
+            # A run is for the row as it was submitted: a restart since is another request.
+            dates_added=[run.intent.date_added for run in runs],
             videos=[source["video"] for source in sources],
             recordings=[source["recording"] for source in sources],
             runner_managers=[run.manager.id for run in runs],

@@ -52,7 +52,7 @@ async def apply_report(
     decision = await _decided(connection, current, report, max_attempts=retries.max_attempts)
     match decision:
         case Decision.IMPORT:
-            return decision if await _import(connection, current, report) else Decision.IGNORE
+            return decision if await _import(connection, current, report, language) else Decision.IGNORE
         case Decision.RETRY:
             output = report.merged(current.script_output)
             # What a person could do is for a failure that stays.
@@ -200,12 +200,14 @@ def ring_for(decision: Decision, wakeups: Wakeups) -> None:
     wakeups.maintenance.ring()
 
 
-async def _import(connection: Connection, task: Task, report: RunReport) -> bool:
+async def _import(connection: Connection, task: Task, report: RunReport, language: str) -> bool:
     if task.run is None:
         return False
     # Each row that shares the run shows its output; the result is imported once, for the oldest.
     await _write_output(connection, task, report)
     if await duplicates.leader(connection, task) is not None:
+        return False
+    if await _is_done(connection, task, report, language):
         return False
     if not await imports.open_import(connection, task.pk, task.run):
         return False
@@ -214,6 +216,24 @@ async def _import(connection: Connection, task: Task, report: RunReport) -> bool
     # As Pod: a task that had ended in another way is running again while its result is fetched.
     if task.status != TaskStatus.RUNNING:
         await tasks.run_on(connection, task)
+    return True
+
+
+async def _is_done(connection: Connection, task: Task, report: RunReport, language: str) -> bool:
+    """Whether Pod needs no result of this run any more; then a task that has not ended is completed.
+
+    A runner that is started again works on what it had failed, and its result comes after that of whoever
+    asked again meanwhile. And a person may have written another status into a row that was completed.
+    """
+    words = None
+    if (later := await duplicates.done_later(connection, task.pk)) is not None:
+        done = f"Task {later} did the same source meanwhile and ended as {TaskStatus.COMPLETED}."
+        words = _with_words(report.merged(task.script_output), in_language(done, language))
+    elif task.run is None or not await imports.is_done(connection, task.pk, task.run):
+        return False
+    if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING):
+        await tasks.finish(connection, task, TaskStatus.COMPLETED, words)
+        await imports.drop_open(connection, task.pk, "Its source was done for a later task.")
     return True
 
 

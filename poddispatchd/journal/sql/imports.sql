@@ -30,6 +30,13 @@ SELECT EXISTS (
     WHERE task_pk = :task AND runner_manager_id = :runner_manager AND task_id = :task_id AND state = 'open'
 )
 
+-- name: is_done
+-- Whether a result is in Pod.
+SELECT EXISTS (
+    SELECT FROM poddispatchd.import
+    WHERE task_pk = :task AND runner_manager_id = :runner_manager AND task_id = :task_id AND state = 'done'
+)
+
 -- name: drop_open
 -- The result of this task is not wanted any more, whoever is at it, or though it was set aside.
 UPDATE poddispatchd.import

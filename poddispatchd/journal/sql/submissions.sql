@@ -27,6 +27,14 @@ WHERE id = :submission AND state = 'open'
 UPDATE poddispatchd.submission SET state = 'orphaned', reason = :reason, settled_at = now()
 WHERE task_pk = :task AND state = 'open'
 
+-- name: abandon_restarted
+-- The same for all tasks that were begun again since they were posted, or are of another type by now: these are other requests.
+UPDATE poddispatchd.submission
+   SET state = 'orphaned', reason = 'The task was begun again meanwhile.', settled_at = now()
+  FROM runner_manager_task AS task
+ WHERE submission.state = 'open' AND task.id = submission.task_pk
+   AND (task.date_added <> submission.date_added OR task.type <> submission.task_type)
+
 -- name: forget_waiting
 -- Tasks that waited for the same source do not end as this one does: a person ends it.
 DELETE FROM poddispatchd.wish WHERE submission_id IN (SELECT id FROM poddispatchd.submission WHERE task_pk = :task)
@@ -47,7 +55,7 @@ HAVING NOT coalesce(bool_or(runner_manager_id = :runner_manager AND task_id = :t
 
 -- name: open_ones
 -- Every open intent, oldest first; :ours is NULL where their age does not matter.
-SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at,
+SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, date_added,
        {age} AS age
 FROM poddispatchd.submission WHERE state = 'open' ORDER BY id
 

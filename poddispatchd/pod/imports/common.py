@@ -20,6 +20,7 @@ from poddispatchd.domain.naming import ctime
 from poddispatchd.domain.task import Task, TaskPk, TaskType, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError, SourceReplacedError, UnsubmittableError
 from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.duplicates import DONE_LATER
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.pod.tasks import OUTPUT, task_of
@@ -29,7 +30,9 @@ _TEXTS = load_queries("poddispatchd.pod", "imports_common.sql")
 
 def with_common_parts(queries: Mapping[str, Query]) -> Mapping[str, Query]:
     """Statements with the parts that imports have in common filled in."""
-    return {name: query.fill(**_TEXTS, output=OUTPUT) for name, query in queries.items()}
+    return {
+        name: query.fill(**_TEXTS, output=OUTPUT, done_later=DONE_LATER) for name, query in queries.items()
+    }
 
 
 QUERIES = with_common_parts(_TEXTS)
@@ -121,11 +124,13 @@ class WantedTask(Struct, frozen=True):
         task: as it is now.
         video_file: of its video, as Pod stores it; None without a video.
         source_file: what its runner fetched, as Pod stores it; None when that is gone.
+        later: the task that was asked for the same source later, and did it.
     """
 
     task: Task
     video_file: str | None
     source_file: str | None
+    later: TaskPk | None = None
 
     def source_below(self, media_root: str) -> str | None:
         """Where the source is, relative to MEDIA_ROOT; None when no row names one there."""
@@ -147,7 +152,7 @@ async def read_wanted_task(connection: Connection, task: TaskPk) -> WantedTask |
         return None
     is_studio = TaskType.of(record["type"]) is TaskType.STUDIO
     source = record["source_file"] if is_studio else record["mp3"] or record["video_file"]
-    return WantedTask(task_of(record), record["video_file"], source)
+    return WantedTask(task_of(record), record["video_file"], source, record["later"])
 
 
 class VideoFacts(Struct, frozen=True):

@@ -8,10 +8,12 @@ from msgspec.structs import replace
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection
+from poddispatchd.domain.media import is_another_source
 from poddispatchd.domain.naming import studio_file_name, video_slug
 from poddispatchd.domain.retention import date_of_deletion
 from poddispatchd.domain.source import title_suffixes
 from poddispatchd.domain.task import SiteId, VideoId
+from poddispatchd.errors import SourceReplacedError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoding import encoding_tables, write_encoding
@@ -85,10 +87,17 @@ async def prepare(result: StagedResult, *, video_id: VideoId, created_at: dateti
         SchemaError: this Pod is newer than we know.
         ResultIncompleteError: something is missing or cut short; every finding is told.
         ResultRefusedError: the result must not be imported; every finding is told.
+        SourceReplacedError: it was made of a file that the recording has no more, or of another recording.
     """
     settings, capabilities = result.settings, result.capabilities
     capabilities.check_insert("video_video", "video_video_sites", *encoding_tables(capabilities))
     recording = await read_recording(result.database, result.task)
+    if result.source_url is not None and is_another_source(
+        result.source_url, [recording.source_file], video_id
+    ):
+        raise SourceReplacedError(
+            f"The file of recording {result.task.recording_id} was replaced while it was worked on."
+        )
     moment = created_at.astimezone(result.zone)
     video = _video(settings, recording, video_id, moment)
     encoded = await prepare_encoded(

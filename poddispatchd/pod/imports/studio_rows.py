@@ -31,6 +31,7 @@ class StudioRecording(Struct, frozen=True):
 
     Args:
         title: the title of the video.
+        source_file: what a runner fetches for it, as Pod stores it.
         comment: what the recording's page says; the beginning of the video's log.
         recorder_id: whose links the video gets.
         owner_id: who owns the video.
@@ -42,6 +43,7 @@ class StudioRecording(Struct, frozen=True):
     """
 
     title: str
+    source_file: str
     comment: str
     recorder_id: int
     owner_id: int
@@ -99,6 +101,7 @@ def _recording(
 ) -> StudioRecording:
     return StudioRecording(
         title=record["title"],
+        source_file=record["source_file"] or "",
         comment=record["comment"] or "",
         recorder_id=record["recorder_id"],
         owner_id=owner,

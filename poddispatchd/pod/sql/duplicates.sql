@@ -18,6 +18,16 @@ other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recordin
    FROM runner_manager_task AS film
   WHERE task.type <> 'studio' AND film.type = task.type AND film.video_id = task.video_id)
 
+-- name: done_later
+-- The newest task of the source of `task` that was added after it and is completed, by a run of its own; NULL without one.
+(SELECT later.id
+   FROM {others} AS later
+  WHERE later.id <> task.id AND later.status = 'completed' AND later.date_added > task.date_added
+    AND later.runner_manager_id IS NOT NULL AND later.task_id <> ''
+    AND (later.runner_manager_id, later.task_id) IS DISTINCT FROM (task.runner_manager_id, task.task_id)
+  ORDER BY later.date_added DESC, later.id DESC
+  LIMIT 1)
+
 -- name: waiting
 -- Those that wait.
 SELECT other.id, other.date_added
@@ -66,6 +76,10 @@ SELECT other.id
    AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id
    AND other.status IN ('pending', 'running', 'warning')
  ORDER BY other.id LIMIT 1
+
+-- name: of_later
+-- The task that did the source of the task :task later.
+SELECT {done_later} FROM runner_manager_task AS task WHERE task.id = :task
 
 -- name: complete
 -- A task that still is as it was read, in :status, is completed, and with it those that share its run, which manager

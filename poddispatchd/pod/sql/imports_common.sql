@@ -1,8 +1,8 @@
 -- Statements shared by the imports of all three task types.
 
 -- name: wanted_task
--- The task :task with its output, and the file that its runner fetched, unless somebody holds the row: an error at once. Under
--- WEBTV_MODE the file of a video can be NULL.
+-- The task :task with its output, the file that its runner fetched, and who did its source later, unless somebody holds the row:
+-- an error at once. Under WEBTV_MODE the file of a video can be NULL.
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, {output},
        task.video_id, task.recording_id, task.runner_manager_id,
        CASE WHEN film.id IS NOT NULL THEN coalesce(film.video, '') END AS video_file, recording.source_file,
@@ -11,7 +11,8 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
          WHERE audio.video_id = film.id AND audio.encoding_format = 'audio/mp3' AND audio.name = 'audio'
            AND task.type = 'transcription'
          ORDER BY audio.id
-         LIMIT 1) AS mp3
+         LIMIT 1) AS mp3,
+       {done_later} AS later
   FROM runner_manager_task AS task
   LEFT JOIN video_video AS film ON film.id = task.video_id
   LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id

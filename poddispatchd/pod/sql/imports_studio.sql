@@ -3,7 +3,7 @@
 -- name: recording
 -- The recording :recording with the defaults of its recorder, and the directory name and affiliation of the users of both, where
 -- they have an Owner row; for a user without one, the directory name that an earlier video of that user tells.
-SELECT recording.title, recording.user_id, recording.comment, recording.recorder_id,
+SELECT recording.title, recording.user_id, recording.comment, recording.recorder_id, recording.source_file,
        recorder.user_id AS recorder_user_id, recorder.type_id, recorder.is_draft, recorder.is_restricted,
        recorder.password, recorder.cursus, recorder.main_lang, recorder.transcript, recorder.licence,
        recorder.allow_downloading, recorder.is_360, recorder.disable_comment,

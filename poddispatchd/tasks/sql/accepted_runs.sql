@@ -3,8 +3,9 @@
 -- name: store
 -- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
 -- Each row :tasks, of type :types, of video :videos or recording :recordings, carries from now on the id :task_ids that manager :runner_managers gave, if it is
--- pending as it was added at :dates_added (NULL: whenever), Pod still has that manager, no other run has that id, and none of its
--- source runs under another. Nor was the id stored before: then the row is pending again since, and its run is over.
+-- pending as it was added at :dates_added (NULL: whenever), Pod still has that manager, no other run has that id nor was given up
+-- under it, and none of its source runs under another. Nor was the id stored before: then the row is pending again since, and its
+-- run is over.
 -- Its intent :submissions is settled, with the reason :reasons; :adopted says of an adopted one, which need not be open. What people see of
 -- it is in :shown_videos to :comments. A run that belongs to no row is to be stopped.
 -- A row that someone else holds is left alone. The newest {newest} tasks are searched for the ids, with those that the
@@ -67,6 +68,13 @@ WITH wanted AS MATERIALIZED (
                       AND (task.runner_manager_id, task.task_id) = (wanted.runner_manager_id, wanted.task_id)
                       AND NOT (task.status IN ('pending', 'running')
                                AND task.id IN (SELECT id FROM duplicate WHERE of_id = wanted.id)))
+               -- A run that another task has given up is being stopped, or nobody works on it: a manager hands it out, for the
+               -- same bytes, for as long as it calls it running. A row that carries it goes on with it.
+               OR ((held.runner_manager_id, held.task_id) IS DISTINCT FROM (wanted.runner_manager_id, wanted.task_id)
+                   AND EXISTS (SELECT FROM poddispatchd.submission AS given_up
+                                WHERE given_up.task_id = wanted.task_id
+                                  AND given_up.runner_manager_id = wanted.runner_manager_id
+                                  AND given_up.task_pk <> wanted.id AND given_up.state IN ('lost', 'orphaned')))
                AS is_known,
            (SELECT min(id) FROM duplicate
              WHERE of_id = wanted.id AND status IN ('running', 'warning')

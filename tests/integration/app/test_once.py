@@ -227,6 +227,19 @@ async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_pat
     assert (await run_once(here.parts.settings)).scheduled
 
 
+async def test_a_callback_that_another_session_holds_keeps_no_task_from_being_submitted(here: Bench) -> None:
+    """The pass looked at it ten times a second, for the hour that it may take."""
+    told, fresh = await here.running(), await waiting(here)
+    async with here.parts.database.connection() as connection:
+        said = Callback(RunnerTaskId(await here.of(told, "task_id")), RunnerStatus.RUNNING)
+        await inbox.record(connection, (here.world.managers[0].id,), said)
+    async with here.pod.connection() as holder, holder.transaction():
+        await holder.execute("SELECT FROM poddispatchd.callback FOR UPDATE")
+        async with asyncio.timeout(60):
+            await run_once(here.parts.settings)
+    assert await here.status(TaskPk(fresh)) == "running"
+
+
 async def test_a_pass_submits_no_more_than_asked_for(here: Bench) -> None:
     for _ in range(3):
         await waiting(here)

@@ -8,9 +8,12 @@ import structlog
 from structlog.testing import capture_logs
 
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskType
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.observability.events import Event
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -216,6 +219,32 @@ async def test_a_task_that_the_last_manager_left_refuses_fails_in_words(
         row = await pod.row(pk)
         assert (row["status"], pod.posts("picky")) == ("failed", 2)
         assert "no such parameter" in row["script_output"]
+
+
+async def test_a_task_is_not_failed_for_a_manager_that_is_taken_out_of_service_while_it_refuses(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was left who could take it, which was taken for a refusal of all."""
+    execute = RunnerClient.execute
+
+    async def deactivated_meanwhile(client: RunnerClient, manager: RunnerManager, body: bytes) -> Accepted:
+        if manager.name == "picky":
+            await pod.connection.execute("UPDATE runner_manager SET is_active = false")
+            await daemon.parts.managers.refresh(within=0)
+        return await execute(client, manager, body)
+
+    monkeypatch.setattr(RunnerClient, "execute", deactivated_meanwhile)
+    async with scene(pod_database, media_root, Spec("picky"), Spec("new", is_active=False)) as pod:
+        [pk] = await pod.encodings(1)
+        _refuse(pod, "picky", 422, {"detail": "no such parameter"})
+        daemon = await pod.daemon()
+        await daemon.settle()
+        assert await pod.status(pk) == "pending"
+
+        await pod.connection.execute("UPDATE runner_manager SET is_active = (name = 'new')")
+        daemon.clock.advance(15)
+        await daemon.settle()
+        assert await pod.holders([pk]) == ["new"]
 
 
 async def test_a_manager_that_refused_a_task_is_asked_again_after_an_hour(

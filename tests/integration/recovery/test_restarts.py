@@ -9,9 +9,13 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.records import StopOutcome
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
+from poddispatchd.sandbox.pod.world import add_video
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
@@ -26,6 +30,15 @@ async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scen
 async def _restart(daemon: Daemon, pk: TaskPk) -> None:
     [treated] = await restart_tasks(daemon.parts.database, daemon.parts.client, [pk], by="somebody")
     assert treated.done
+
+
+async def _restart_in_pod(pod: Scene, pk: TaskPk) -> None:
+    """As Pod's administration does, which tells nobody."""
+    await pod.connection.execute(
+        "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL,"
+        " rank = NULL, script_output = NULL, date_added = now() WHERE id = $1",
+        pk,
+    )
 
 
 async def _lost(pod: Scene, daemon: Daemon) -> RunnerTaskId:
@@ -64,6 +77,51 @@ async def test_a_restarted_task_runs_anew_and_not_as_it_was_posted_before(pod: S
     assert (await pod.row(pk))["task_id"] == second.task_id != unknown
     await _called(pod, daemon, unknown)
     assert (await pod.row(pk))["task_id"] == second.task_id
+
+
+@pytest.mark.parametrize("change", ["restarted", "of another type"])
+async def test_one_that_is_another_request_in_pod_by_now_is_not_posted_as_it_was(
+    pod: Scene, change: str
+) -> None:
+    """Its old bytes went out again, and it was given the run of what was asked for before."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    unknown = await _lost(pod, daemon)
+    if change == "restarted":
+        await _restart_in_pod(pod, pk)
+    else:
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET type = 'transcription' WHERE id = $1", pk
+        )
+    await _submitted(daemon)
+    first, second = await pod.journal(pk)
+    assert (first.state, second.state) == (SubmissionState.ORPHANED, SubmissionState.ACCEPTED)
+    assert first.body != second.body
+    assert (await pod.row(pk))["task_id"] == second.task_id != unknown
+    await _called(pod, daemon, unknown)
+    assert (await pod.row(pk))["task_id"] == second.task_id
+
+
+async def test_one_that_is_restarted_in_pod_as_its_bytes_are_about_to_go_out_again_has_that_run_stopped(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    unknown = await _lost(pod, daemon)
+    daemon.clock.advance(120)
+    await daemon.probe()
+    ping = RunnerClient.ping
+
+    async def restarted_meanwhile(client: RunnerClient, manager: RunnerManager) -> None:
+        monkeypatch.undo()
+        await ping(client, manager)
+        await _restart_in_pod(pod, pk)
+
+    monkeypatch.setattr(RunnerClient, "ping", restarted_meanwhile)
+    await daemon.settle()
+    await _submitted(daemon)
+    assert (await pod.row(pk))["task_id"] not in (None, unknown)
+    assert pod.fakes["first"].tasks[unknown].status == "failed"
 
 
 async def test_a_call_for_the_run_before_a_restart_is_not_taken_for_the_task(pod: Scene) -> None:
@@ -108,3 +166,31 @@ async def test_a_restart_while_the_answer_is_on_its_way_makes_that_run_nobodys(p
     assert [request.path for request in fake.requests if "stop" in request.path] == [
         f"/task/stop/{stopped.task_id}"
     ]
+
+
+async def test_one_that_waited_behind_a_cancelled_task_does_not_get_its_run_that_is_being_stopped(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager gives it for the same bytes for as long as it runs: that task failed as cancelled, too."""
+    video = await add_video(pod.connection, pod.world)
+    cancelled = await pod.encoding_of(video)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    waiting = await pod.encoding_of(video)
+    stop = RunnerClient.stop
+
+    async def submitted_before(
+        client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId
+    ) -> StopOutcome:
+        monkeypatch.undo()
+        await _submitted(daemon)
+        return await stop(client, manager, task_id)
+
+    monkeypatch.setattr(RunnerClient, "stop", submitted_before)
+    await cancel_tasks(daemon.parts.database, daemon.parts.client, [cancelled], by="somebody")
+    await _submitted(daemon)
+    [stopped] = [run for run in await pod.journal(cancelled) if run.task_id is not None]
+    first, second = await pod.journal(waiting)
+    assert (first.state, second.state) == (SubmissionState.LOST, SubmissionState.ACCEPTED)
+    assert (await pod.row(waiting))["task_id"] == second.task_id != stopped.task_id
+    assert pod.fakes["first"].tasks[RunnerTaskId(str(second.task_id))].in_flight

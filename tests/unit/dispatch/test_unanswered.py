@@ -81,6 +81,14 @@ def _unanswered(clock: Clock | None = None, managers: object = None) -> Unanswer
     )
 
 
+@pytest.fixture(autouse=True)
+def nothing_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def abandon_restarted(_connection: object) -> None:
+        """No task was."""
+
+    monkeypatch.setattr(submissions, "abandon_restarted", abandon_restarted)
+
+
 async def _settle(unanswered: Unanswered, *, term: int = 1) -> None:
     await unanswered.settle((), lambda *_: None, term=term)
 

@@ -1,0 +1,151 @@
+"""Results that come after that of a later request for the same source, or whose task was done already."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.app import features
+from poddispatchd.callbacks import inbox
+from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskType
+from poddispatchd.imports.commit import ImportCommit
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.pod.imports.common import ImportPlan
+from poddispatchd.sandbox.fake_runner_manager import Mode
+from tests.integration.imports.bench import Bench, bench
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root, mode=Mode.SHARED) as made:
+        yield made
+
+
+async def _set(here: Bench, task: TaskPk, status: str) -> None:
+    await here.execute("UPDATE runner_manager_task SET status = $2 WHERE id = $1", task, status)
+
+
+async def _called(here: Bench, task: TaskPk) -> None:
+    """The manager says that a run is done."""
+    said = Callback(RunnerTaskId(await here.of(task, "task_id")), RunnerStatus.COMPLETED)
+    async with here.parts.database.connection() as connection:
+        await inbox.record(connection, (here.world.managers[0].id,), said)
+    await features.callback_worker(here.parts).drain()
+
+
+async def _asked_about(here: Bench) -> None:
+    watcher = features.reconciler(here.parts)
+    for _ in range(2):
+        here.clock.ahead += here.parts.settings.reconcile.running_after
+        await watcher.step()
+        await watcher.until_idle()
+
+
+async def _two_of_one_source(here: Bench) -> tuple[TaskPk, TaskPk]:
+    """A task that has ended on its manager, and one that was asked for later, whose result is in Pod."""
+    video = await here.video()
+    old = await here.running(video=video)
+    await here.end(old)
+    new = await here.ready(video=video)
+    await here.import_due()
+    assert await here.status(new) == "completed"
+    return old, new
+
+
+async def test_a_failure_that_its_runner_mends_after_a_later_request_was_done_is_not_imported(
+    here: Bench,
+) -> None:
+    """A runner that is started again works on what it had failed: the old result replaced the new one."""
+    old, _ = await _two_of_one_source(here)
+    await _set(here, old, "failed")
+    files = here.files()
+    await _called(here, old)
+    await here.import_due()
+    assert (await here.status(old), await here.imports_of(old)) == ("failed", [])
+    assert here.files() == files
+
+
+async def test_a_recording_whose_later_task_made_its_video_makes_no_second_one(here: Bench) -> None:
+    recording = await here.recording()
+    old = await here.running(TaskType.STUDIO, recording=recording)
+    await here.end(old)
+    await _set(here, old, "timeout")
+    await here.ready(TaskType.STUDIO, recording=recording)
+    await here.import_due()
+    videos = await here.value("SELECT count(*) FROM video_video")
+    await _called(here, old)
+    await here.import_due()
+    assert await here.value("SELECT count(*) FROM video_video") == videos
+    assert await here.status(old) == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", "Task {} did the same source meanwhile"), ("fr", "La tâche {} a traité la même source")],
+)
+async def test_one_that_ran_meanwhile_ends_as_the_later_one_in_words(
+    pod_database: PodDatabase, media_root: Path, language: str, words: str
+) -> None:
+    changes = {"pod": {"output_language": language}}
+    async with bench(pod_database, media_root, mode=Mode.SHARED, changes=changes) as here:
+        old, new = await _two_of_one_source(here)
+        files = here.files()
+        await _called(here, old)
+        await here.import_due()
+        await _asked_about(here)
+        assert await here.status(old) == "completed"
+        assert {state for state, *_ in await here.imports_of(old)} <= {"dropped"}
+        assert here.files() == files
+        assert words.format(new) in await here.words(old)
+
+
+async def test_one_that_was_asked_for_last_is_imported_though_it_ends_last_too(here: Bench) -> None:
+    video = await here.video()
+    new = await here.running(video=video)
+    old = await here.running(video=video)
+    await here.execute(
+        "UPDATE runner_manager_task SET date_added = date_added - interval '1 hour' WHERE id = $1", old
+    )
+    for task in (old, new):
+        await here.end(task)
+        await _called(here, task)
+        await here.import_due()
+    assert [state for state, *_ in await here.imports_of(new)] == ["done"]
+
+
+async def test_a_result_that_was_fetched_while_a_later_one_came_in_replaces_none_of_its_files(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = await here.video()
+    old = await here.ready(video=video)
+    new = await here.running(video=video)
+    record = ImportCommit.record
+
+    async def beaten(commits: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
+        await _set(here, new, "completed")
+        await record(commits, job, plan)
+
+    monkeypatch.setattr(ImportCommit, "record", beaten)
+    files = here.files()
+    await here.import_due()
+    assert [state for state, *_ in await here.imports_of(old)] == ["dropped"]
+    assert here.files() == files
+
+
+@pytest.mark.parametrize("status", ["pending", "running"])
+@pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.STUDIO])
+async def test_a_completed_task_that_somebody_sets_back_by_hand_is_completed_and_nothing_imported_twice(
+    here: Bench, kind: TaskType, status: str
+) -> None:
+    """Its manager says that it is done, its import was over: so it stayed, for ever."""
+    task = await here.ready(kind)
+    await here.import_due()
+    videos = await here.value("SELECT count(*) FROM video_video")
+    await _set(here, task, status)
+    await _asked_about(here)
+    await here.import_due()
+    assert await here.status(task) == "completed"
+    assert [state for state, *_ in await here.imports_of(task)] == ["done"]
+    assert await here.value("SELECT count(*) FROM video_video") == videos
