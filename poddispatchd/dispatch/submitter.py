@@ -1,6 +1,7 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
 from collections.abc import Collection
+from math import inf
 from typing import NamedTuple
 
 import structlog
@@ -92,8 +93,8 @@ class Submitter:
         self._answers: dict[SubmissionId, _Answer] = {}
         """What managers answered, until it is known to be stored: a database that is away must not let us
         post again, nor one that took it without an answer let us forget what is to follow from it."""
-        self._posted: set[SubmissionId] = set()
-        """Intents that were posted, until they are known to be settled."""
+        self._posted_at: dict[SubmissionId, float] = {}
+        """When intents were posted last, until they are known to be settled."""
         self._unposted: set[SubmissionId] = set()
         """Intents that were not posted, until they are withdrawn: a database that is away must not let us
         ask a manager that has no room for them, or is paused."""
@@ -152,19 +153,19 @@ class Submitter:
         """Whether this daemon did not post an intent that is open, and could not withdraw it."""
         return intent.id in self._unposted
 
-    def did_post(self, intent: Submission) -> bool:
-        """Whether this daemon posted an intent that is open, and waited for the answer."""
-        return intent.id in self._posted
+    def posted_at(self, intent: Submission) -> float | None:
+        """When this daemon posted an open intent last; None: it did not; -inf: it was surely not taken."""
+        return self._posted_at.get(intent.id)
 
     @property
     def remembered(self) -> frozenset[SubmissionId]:
         """Intents of which something is remembered: that they were posted, or that they were not."""
-        return frozenset(self._unposted | self._posted)
+        return frozenset(self._unposted | self._posted_at.keys())
 
     def forget(self, settled: Collection[SubmissionId]) -> None:
         """These are not open any more: whoever scheduled meanwhile, or a callback, has settled them."""
         self._unposted.difference_update(settled)
-        self._posted.difference_update(settled)
+        self._posted_at = {key: at for key, at in self._posted_at.items() if key not in settled}
 
     @property
     def answered(self) -> tuple[AcceptedRun, ...]:
@@ -229,10 +230,12 @@ class Submitter:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
         turn.is_posted = True
-        self._posted.add(intent.id)
+        before, self._posted_at[intent.id] = self._posted_at.get(intent.id, -inf), begun
         try:
             accepted = await self._client.execute(manager, intent.body)
         except RunnerManagerError as error:
+            if not isinstance(error, AnswerLostError):
+                self._posted_at[intent.id] = before
             result = await self._not_accepted(task, manager, intent, error)
         else:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
@@ -252,7 +255,7 @@ class Submitter:
         run, status = self._answers[intent]
         result = await self._acceptance.store(run, status, alone=alone)
         self._answers.pop(intent, None)
-        self._posted.discard(intent)
+        self._posted_at.pop(intent, None)
         self._metrics.submissions.labels(run.manager.name, run.task.type, result.outcome).inc()
         return result
 
@@ -270,7 +273,7 @@ class Submitter:
             return SubmissionResult(outcome, str(error))
         # Only now that the manager surely has not taken it: without an intent nobody would look for its run.
         await self._intents.discard(intent, str(error))
-        self._posted.discard(intent.id)
+        self._posted_at.pop(intent.id, None)
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:

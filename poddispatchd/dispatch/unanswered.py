@@ -33,8 +33,10 @@ without power, or when a clock was put forward, managers may need a moment more 
 on with what they took."""
 
 _MAY_BE_AT_WORK = 30.0
-"""Seconds after a post of another daemon until which its manager may still look for a runner: it asks all of
-them, one after the other, for up to 5 s each. Only then it knows the same bytes for those of its own run."""
+"""Seconds after a post until which its manager may still look for a runner: it asks all of them, one after
+the other, for up to 5 s each. Only then it knows the same bytes for those of its own run.
+
+Whoever posted: what a proxy before it answers meanwhile, or a connection that breaks, does not end that."""
 
 
 class Unanswered:
@@ -203,19 +205,25 @@ class Unanswered:
         log.warning(Event.SUBMISSION_LOST, task=intent.task_pk, reason=reason)
 
     def _is_at_work(self, intent: Submission) -> bool:
-        """Whether its manager may be about to take what another daemon posted, and would take it twice."""
-        if self._submitter.did_post(intent):
-            return False
-        # One from the future: see below. When the last of several posts was made is written down nowhere.
-        passed = abs(intent.age)
-        if not self._single_pass:
-            asked_for = self._asked_for[intent.id]
-            passed = asked_for if intent.posts > 1 else max(passed, asked_for)
+        """Whether its manager may be about to take what was posted last, and would take it twice."""
+        passed = self._since_last_post(intent)
         if passed >= _MAY_BE_AT_WORK:
             return False
         moment = self._clock.monotonic() + _MAY_BE_AT_WORK - passed
         self.next_post = moment if self.next_post is None else min(self.next_post, moment)
         return True
+
+    def _since_last_post(self, intent: Submission) -> float:
+        """Seconds that have passed since, at least."""
+        posted_at = self._submitter.posted_at(intent)
+        if posted_at is not None:
+            return self._clock.monotonic() - posted_at
+        # One from the future: see below. When another daemon posted the last time is written down nowhere.
+        age = abs(intent.age)
+        if self._single_pass:
+            return age
+        asked_for = self._asked_for[intent.id]
+        return asked_for if intent.posts > 1 else max(age, asked_for)
 
     def _is_hopeless(self, intent: Submission) -> bool:
         """Whether an answer was asked for so long that its task had better be given to another manager.

@@ -280,7 +280,7 @@ async def test_a_submission_that_fails_in_an_unforeseen_way_neither_spins_nor_bl
         with capture_logs():
             await daemon.settle()
             assert await pod.status(first) == "pending"
-            daemon.clock.advance(2)
+            daemon.clock.advance(30)
             await daemon.settle()
         # The intent of the first one is open: its bytes were posted again, and both run.
         assert [await pod.status(pk) for pk in (first, second)] == ["running", "running"]

@@ -81,7 +81,6 @@ _LOST = (
 _OWN_SITE = "a task is done by the managers of its own site, whatever SITE_ID is"
 _ASK_ALL = "rm1:31 rm2:s1 / rm1:s1 rm2:31 / rm1:t41 rm3:31 / rm2:t41 rm3:s1 / rm3:t41"
 _ALL_WAIT = "9001 pending #1, 9002 pending #4, 9003 pending #5, 9051 pending #2, 9061 pending #3"
-_ASKED_AGAIN = "rm1:31 / rm1:31"
 _GIVEN_AWAY = "rm1:31 / rm2:31"
 _LONG_ID = "x" * 101
 
@@ -196,30 +195,35 @@ BETTER: Mapping[str, Better] = {
     # --- no answer ---
     "pt-rm1-close": _better(
         _LOST,
-        ("rm1:31 rm2:32 / rm1:31", "9001 pending #1, 9002 running rm2-1"),
+        ("rm1:31 rm2:32", "9001 pending #1, 9002 running rm2-1"),
         ("", "9001 pending #1, 9002 running rm2-1"),
-        ("", "9001 pending #1, 9002 running rm2-1"),
+        ("rm1:31", "9001 pending #1, 9002 running rm2-1"),
         (_GIVEN_AWAY, "9001 running rm2-2, 9002 running rm2-1"),
-        then=(1.0, 700.0),
+        then=(30.0, 700.0),
     ),
     "ev-rm1-close": _better(
         _LOST,
-        (_ASKED_AGAIN, "29 pending #1"),
+        ("rm1:31", "29 pending #1"),
         ("rm2:32", "29 pending #1, 30 running rm2-1"),
         ("rm2:33", "29 pending #1, 30 running rm2-1, 31 running rm2-2"),
         ("", "29 pending #1, 30 running rm2-1, 31 running rm2-2"),
+        ("rm1:31", "29 pending #1, 30 running rm2-1, 31 running rm2-2"),
         (_GIVEN_AWAY, "29 running rm2-3, 30 running rm2-1, 31 running rm2-2"),
-        then=(700.0,),
+        then=(30.0, 700.0),
     ),
     "pt-timeout": _better(
         _LOST,
-        (_ASKED_AGAIN, "9001 pending #1"),
-        ("", "9001 pending #1"),
+        ("rm1:31", "9001 pending #1"),
+        ("rm1:31", "9001 pending #1"),
         (_GIVEN_AWAY, "9001 running rm2-1"),
-        then=(1.0, 700.0),
+        then=(30.0, 700.0),
     ),
     "ev-timeout": _better(
-        _LOST, (_ASKED_AGAIN, "29 pending #1"), (_GIVEN_AWAY, "29 running rm2-1"), then=(700.0,)
+        _LOST,
+        ("rm1:31", "29 pending #1"),
+        ("rm1:31", "29 pending #1"),
+        (_GIVEN_AWAY, "29 running rm2-1"),
+        then=(30.0, 700.0),
     ),
     # --- acceptances ---
     "pt-rm1-201": _taken(_ANY_2XX),
