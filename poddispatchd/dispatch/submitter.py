@@ -93,8 +93,8 @@ class Submitter:
         self._answers: dict[SubmissionId, _Answer] = {}
         """What managers answered, until it is known to be stored: a database that is away must not let us
         post again, nor one that took it without an answer let us forget what is to follow from it."""
-        self._posted_at: dict[SubmissionId, float] = {}
-        """When intents were posted last, until they are known to be settled."""
+        self._posted_at: dict[tuple[SubmissionId, int], float] = {}
+        """When each post of an intent was made, until it is known to be settled: others may post it, too."""
         self._unposted: set[SubmissionId] = set()
         """Intents that were not posted, until they are withdrawn: a database that is away must not let us
         ask a manager that has no room for them, or is paused."""
@@ -154,18 +154,18 @@ class Submitter:
         return intent.id in self._unposted
 
     def posted_at(self, intent: Submission) -> float | None:
-        """When this daemon posted an open intent last; None: it did not; -inf: it was surely not taken."""
-        return self._posted_at.get(intent.id)
+        """When an open intent was posted last; None: not by this daemon; -inf: it was surely not taken."""
+        return self._posted_at.get((intent.id, intent.posts))
 
     @property
     def remembered(self) -> frozenset[SubmissionId]:
         """Intents of which something is remembered: that they were posted, or that they were not."""
-        return frozenset(self._unposted | self._posted_at.keys())
+        return frozenset(self._unposted | {intent for intent, _ in self._posted_at})
 
     def forget(self, settled: Collection[SubmissionId]) -> None:
         """These are not open any more: whoever scheduled meanwhile, or a callback, has settled them."""
         self._unposted.difference_update(settled)
-        self._posted_at = {key: at for key, at in self._posted_at.items() if key not in settled}
+        self._posted_at = {key: at for key, at in self._posted_at.items() if key[0] not in settled}
 
     @property
     def answered(self) -> tuple[AcceptedRun, ...]:
@@ -230,12 +230,13 @@ class Submitter:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
         turn.is_posted = True
-        before, self._posted_at[intent.id] = self._posted_at.get(intent.id, -inf), begun
+        self._posted_at[intent.id, intent.posts] = begun
         try:
             accepted = await self._client.execute(manager, intent.body)
         except RunnerManagerError as error:
             if not isinstance(error, AnswerLostError):
-                self._posted_at[intent.id] = before
+                before = self._posted_at.get((intent.id, intent.posts - 1), -inf)
+                self._posted_at[intent.id, intent.posts] = before
             result = await self._not_accepted(task, manager, intent, error)
         else:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
@@ -255,7 +256,7 @@ class Submitter:
         run, status = self._answers[intent]
         result = await self._acceptance.store(run, status, alone=alone)
         self._answers.pop(intent, None)
-        self._posted_at.pop(intent, None)
+        self.forget([intent])
         self._metrics.submissions.labels(run.manager.name, run.task.type, result.outcome).inc()
         return result
 
@@ -273,7 +274,7 @@ class Submitter:
             return SubmissionResult(outcome, str(error))
         # Only now that the manager surely has not taken it: without an intent nobody would look for its run.
         await self._intents.discard(intent, str(error))
-        self._posted_at.pop(intent.id, None)
+        self.forget([intent.id])
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:
