@@ -133,7 +133,7 @@ async def _round(parts: Parts, jobs: Jobs) -> bool:
     for _ in range(_MOST_LOOKS):
         if (moment := jobs.dispatcher.unanswered.next_post) is None:
             break
-        # A pass was killed within the last half minute: this one goes on with what that one began.
+        # An answer was lost, or a pass was killed, within the last half minute: this one goes on with that.
         await parts.clock.sleep(max(_PAUSE, moment - parts.clock.monotonic()))
         await _settle(parts, jobs)
     return True

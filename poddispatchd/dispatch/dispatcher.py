@@ -15,8 +15,7 @@ from poddispatchd.dispatch.submission_backoff import SubmissionBackoff
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered, Work
 from poddispatchd.dispatch.waiting_tasks import Waiting
-from poddispatchd.domain.routing import Lane, Offer, assign, capacity, next_opening, next_window
-from poddispatchd.domain.site import Site
+from poddispatchd.domain.routing import Lane, Offer, assign, by_site, capacity, next_opening, next_window
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
 from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
@@ -177,13 +176,14 @@ class Dispatcher:
             if self._in_hand or not self._task_backoff.may_try:
                 return False
             most = 1
+        able = by_site(lanes)
         now, lanes = self._clock.monotonic(), self._open(lanes)
         by_pk: dict[TaskPk, Waiting] = {}
 
         def offers() -> Iterator[Offer]:
             for entry in waiting:
                 if entry.memory.refusals:
-                    entry.memory.reconsider(self._able(entry.site), now)
+                    entry.memory.reconsider(able[entry.site.id], now)
                 by_pk[entry.item.task.pk] = entry
                 yield entry.offer
 
@@ -220,10 +220,6 @@ class Dispatcher:
         if (nearest := waiting[:soon]) and not self._submitter.is_prepared(nearest[-1]):
             for entry in waiting[: 2 * soon]:
                 self._submitter.prepare(entry)
-
-    def _able(self, site: Site) -> set[ManagerId]:
-        """The managers of a site that are to take tasks, now or later."""
-        return {lane.manager for lane in self._registry.lanes() if lane.site == site.id}
 
     def _open(self, lanes: list[Lane]) -> list[Lane]:
         """Those of the managers that may get a task, now or after the one that they work on.
@@ -270,7 +266,7 @@ class Dispatcher:
         elif result.outcome is SubmissionOutcome.REFUSED:
             memory.refused(manager, result.reason, self._clock.monotonic())
             # A payload that every manager refuses will never be accepted: the task fails, in words.
-            if memory.is_refused_by(self._able(entry.site)):
+            if memory.is_refused_by(by_site(self._registry.lanes())[entry.site.id]):
                 self._memories.forget(task.pk)
                 await self._intents.fail(task, " ".join(dict.fromkeys(memory.refusals.values())))
         elif result.hold > 0:

@@ -1,6 +1,7 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
 from collections.abc import Collection
+from math import inf
 from typing import NamedTuple
 
 import structlog
@@ -154,7 +155,7 @@ class Submitter:
         return intent.id in self._unposted
 
     def posted_at(self, intent: Submission) -> float | None:
-        """When an open intent was posted last, on the monotonic clock; None if another daemon did that."""
+        """When an open intent was posted last; None: by another daemon; -inf: that was surely not taken."""
         number, begun = self._posted.get(intent.id, (0, 0.0))
         return begun if number == intent.posts else None
 
@@ -232,10 +233,14 @@ class Submitter:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
         turn.is_posted = True
+        number, before = self._posted.get(intent.id, (0, -inf))
         self._posted[intent.id] = intent.posts, begun
         try:
             accepted = await self._client.execute(manager, intent.body)
         except RunnerManagerError as error:
+            if not isinstance(error, AnswerLostError):
+                # It is not at work on this post. On the one before it may be.
+                self._posted[intent.id] = intent.posts, before if number == intent.posts - 1 else -inf
             result = await self._not_accepted(task, manager, intent, error)
         else:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)

@@ -33,9 +33,10 @@ without power, or when a clock was put forward, managers may need a moment more 
 on with what they took."""
 
 _MAY_BE_AT_WORK = 30.0
-"""Seconds after a post until which its manager may still look for a runner, though the connection is lost: it
-asks all of them, one after the other, for up to 5 s each. Only then it knows the same bytes for those of its
-own run."""
+"""Seconds after a post until which its manager may still look for a runner: it asks all of them, one after
+the other, for up to 5 s each. Only then it knows the same bytes for those of its own run.
+
+Whoever posted: what a proxy before it answers meanwhile, or a connection that breaks, does not end that."""
 
 
 class Unanswered:

@@ -58,6 +58,7 @@ class Circumstances(Struct, frozen=True):
         may_resubmit: whether the task may be submitted once more.
         obstructed_for: seconds for which something outside the result has kept it from being imported.
         lost: ``reconcile.lost``.
+        is_of_all: whether the database refuses the values of other results, too, and has taken none since.
     """
 
     attempts: int
@@ -65,6 +66,7 @@ class Circumstances(Struct, frozen=True):
     may_resubmit: bool
     obstructed_for: float
     lost: str
+    is_of_all: bool = False
 
 
 def next_action(error: Exception, now: Circumstances) -> NextAction:
@@ -86,8 +88,9 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
             if now.attempts < min(2, now.max_attempts):
                 return NextAction.RETRY
             return again if now.lost == "requeue" else NextAction.FAIL
-        # Before DatabaseError, which it is too: it lasts for as long as the values are the same.
-        case ValuesRefusedError():
+        # Before DatabaseError, which it is too: it lasts for as long as the values are the same. But a
+        # trigger or a constraint of a site's may refuse any: then it is about our surroundings, as below.
+        case ValuesRefusedError() if not now.is_of_all:
             return NextAction.FAIL if is_last else NextAction.RETRY
         case DatabaseError() | NoSpaceError() | MediaNotWritableError() | OSError():
             # Evidence about our surroundings, not about the result: it waits for as long as that lasts (I16).

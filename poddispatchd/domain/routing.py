@@ -1,5 +1,6 @@
 """Which runner manager is offered which task, now."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from math import inf
@@ -197,6 +198,14 @@ class _Spared:
             )
             self._known[alike] = offer.lost_by if is_for_others else frozenset()
         return self._known[alike]
+
+
+def by_site(lanes: Iterable[Lane]) -> Mapping[SiteId, set[ManagerId]]:
+    """The managers of each site that are to take tasks, now or later; none of a site without any."""
+    able: dict[SiteId, set[ManagerId]] = defaultdict(set)
+    for lane in lanes:
+        able[lane.site].add(lane.manager)
+    return able
 
 
 def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]]:

@@ -99,12 +99,19 @@ class ImportAttempt:
         self._metrics = metrics
         self._clock = clock
 
-    async def make(self, job: ImportJob, *, checked: Callable[[], None] = lambda: None) -> None:
+    async def make(
+        self,
+        job: ImportJob,
+        *,
+        checked: Callable[[], None] = lambda: None,
+        is_ours: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Import a result, or do what follows from not having been able to.
 
         Args:
             job: the import.
             checked: called when the result has been fetched and checked: it needs no manager any more.
+            is_ours: whether the lease surely lasts; asked from any thread, before a file is put in place.
 
         Raises:
             DatabaseError: not even that could be written; the lease is still held.
@@ -112,6 +119,7 @@ class ImportAttempt:
         try:
             # Pod's own lock, which its code takes, too: one importer for each task, over all machines (I7).
             async with task_lock(self._media, job.task_pk) as tree:
+                tree.is_ours = is_ours
                 await self._under_lock(job, tree, checked)
         except (ImportBusyError, ResultError) as error:
             await self._failures.handle(FailedAttempt(job, error))

@@ -135,6 +135,7 @@ class FailureHandling:
             may_resubmit=max(submitted.since, 1) < settings.reconcile.max_attempts,
             obstructed_for=obstructed_for,
             lost=settings.reconcile.lost,
+            is_of_all=self._obstacles.are_refused_alike(job, task.type, error),
         )
         await self._apply(attempt, task, next_action(error, now), now)
 

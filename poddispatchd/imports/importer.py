@@ -194,10 +194,11 @@ class Importer:
 
     async def _work(self, job: ImportJob) -> None:
         checked = partial(self._checked, job.lease.key)
+        is_ours = partial(self._leases.surely_holds, job.lease.key)
         try:
             await self._leases.attempt(
                 job.lease,
-                lambda: self._attempts.make(job, checked=checked),
+                lambda: self._attempts.make(job, checked=checked, is_ours=is_ours),
                 within=_LONGEST_ITEM,
                 task=job.task_pk,
             )

@@ -11,7 +11,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.french import in_language
 from poddispatchd.domain.lifecycle import Decision, Retries, may_submit_again
 from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import Task, TaskPk
+from poddispatchd.domain.task import ManagerId, Task, TaskPk
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import failures, imports, observations, submissions, unwanted_runs
 from poddispatchd.journal.observations import TaskObservation
@@ -147,7 +147,7 @@ class AppliedOutcomes:
         async with self._database.transaction(hurried=bool(self._locked_rows.tasks)) as connection:
             task = await tasks.lock_task(connection, item.task.pk)
             # A callback, or a person, may have been quicker than the second answer (I4).
-            if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
+            if task is None or _run_of(task) != _run_of(item.task):
                 return
             if await _is_to_be_imported(connection, task):
                 # Its callback came while its manager was asked about others: the import finds out the rest.
@@ -174,6 +174,11 @@ class AppliedOutcomes:
                 outcome, decision = LostOutcome.FAILED, Decision.FAIL
         self._metrics.reconciled.labels(outcome).inc()
         ring_for(decision, self._wakeups)
+
+
+def _run_of(task: Task) -> tuple[str, str | None, ManagerId | None]:
+    # The manager, too: Pod may have written only now whose task this is.
+    return task.status, task.task_id, task.runner_manager_id
 
 
 async def _is_to_be_imported(connection: Connection, task: Task) -> bool:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 
 from msgspec import Struct
 
-from poddispatchd.errors import MediaNotWritableError, NameTakenError
+from poddispatchd.errors import ImportBusyError, MediaNotWritableError, NameTakenError
 from poddispatchd.file_errors import disk_error
 from poddispatchd.pod.media.directory import (
     PRIVATE_DIRECTORY_MODE,
@@ -102,6 +102,7 @@ def move_into_place(moves: Iterable[Move], mode: int | None) -> None:
 
     Raises:
         NoSpaceError: the disk is full.
+        ImportBusyError: the tree is not surely this import's any more.
         NameTakenError: somebody else has put another file where one was to be new.
         MediaNotWritableError: a file cannot be moved, or somebody else has taken away or replaced a staged
             one; the words say which and why.
@@ -113,14 +114,22 @@ def move_into_place(moves: Iterable[Move], mode: int | None) -> None:
             ready = [each for move in ordered if (each := beside.put(move)) is not None]
             for each in ready:
                 if each.move.is_new:
+                    _still_ours(each)
                     each.appear()
         except BaseException:
             beside.undo()
             raise
         for each in ready:
             if not each.move.is_new:
+                _still_ours(each)
                 each.swap()
         beside.sync()
+
+
+def _still_ours(ready: "Ready") -> None:
+    """Asked before each rename: a process that was frozen goes on where it was, however long that took."""
+    if not ready.move.target.tree.is_ours():
+        raise ImportBusyError("Its files took longer than its lease: another daemon may be at them by now.")
 
 
 def _order(move: Move) -> tuple[int, str]:

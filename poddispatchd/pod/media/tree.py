@@ -30,7 +30,6 @@ Item = TypeVar("Item")
 OURS = "poddispatchd-"
 """What the names of all that we make for a while have in them; behind it, the number of its task."""
 
-
 _NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 """What is said of a name that no file can have."""
 
@@ -173,6 +172,7 @@ class MediaTree:
         self.limits = limits or FileTimeouts()
         self.calls = FileCalls()
         self.task: TaskPk | None = None
+        self.is_ours: Callable[[], bool] = lambda: True  # asked, in any thread, before files change
 
     @staticmethod
     def sharing(other: "MediaTree", task: TaskPk | None = None) -> "MediaTree":

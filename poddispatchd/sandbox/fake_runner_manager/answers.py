@@ -107,6 +107,7 @@ async def send(
                 return await _stream(request, unchunked, answer.body, promised)
             case (
                 FaultKind.STATUS
+                | FaultKind.GAVE_UP
                 | FaultKind.HANG
                 | FaultKind.DROP
                 | FaultKind.SHORT

@@ -97,6 +97,8 @@ class FaultKind(StrEnum):
 
     STATUS = "status"
     """Refused with a status; nothing is done."""
+    GAVE_UP = "gave-up"
+    """A proxy answers with a status at once; the manager goes on with the request, and does everything."""
     HANG = "hang"
     """Nothing is done; no answer for ``seconds`` (for ever when None), then the connection closes."""
     DROP = "drop"
@@ -127,7 +129,7 @@ class AnswerFault:
 
     Attributes:
         kind: which way.
-        status: the status of ``FaultKind.STATUS``.
+        status: the status of ``FaultKind.STATUS`` and ``FaultKind.GAVE_UP``.
         body: its body; a str is sent as text, an object as JSON, None as the manager's own words.
         seconds: a duration in seconds of the manager; None: until the client gives up.
         length: a number of bytes, see the kinds.
@@ -212,7 +214,7 @@ def parse_fault(text: str) -> tuple[Endpoint, AnswerFault, int | None]:
     fault = AnswerFault(kind=kind)
     if number:
         match kind:
-            case FaultKind.STATUS:
+            case FaultKind.STATUS | FaultKind.GAVE_UP:
                 fault = AnswerFault(kind=kind, status=int(number))
             case FaultKind.HANG | FaultKind.SLOW | FaultKind.LOSE_ANSWER:
                 fault = AnswerFault(kind=kind, seconds=float(number))

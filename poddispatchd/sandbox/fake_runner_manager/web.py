@@ -1,5 +1,6 @@
 """The manager's web side: what every request meets, and the small answers."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from datetime import timedelta
@@ -36,6 +37,7 @@ class Api:
         self._settings = settings
         self._routes = routes(settings.health, can_stop=settings.can_stop)
         self._windows: dict[str, tuple[float, int]] = {}
+        self._going_on: set[asyncio.Task[ScriptedAnswer]] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Any request: faults around the answer the manager would give."""
@@ -59,7 +61,13 @@ class Api:
             return drop(request)
         if fault is not None and fault.kind is FaultKind.HTML:
             return await send(request, ScriptedAnswer(200), fault, store.clock)
-        return await send(request, await self._answer(request, match, body, fault), fault, store.clock)
+        answering = self._answer(request, match, body, fault)
+        if fault is not None and fault.kind is FaultKind.GAVE_UP:
+            going_on = asyncio.create_task(answering)
+            self._going_on.add(going_on)
+            going_on.add_done_callback(self._going_on.discard)
+            return await send(request, refused_by(fault), fault, store.clock)
+        return await send(request, await answering, fault, store.clock)
 
     async def _answer(
         self, request: web.Request, match: Match, body: bytes, fault: AnswerFault | None

@@ -13,6 +13,7 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import CHANNEL, DatabaseSession
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
 
 
@@ -285,6 +286,40 @@ async def test_a_submission_that_fails_in_an_unforeseen_way_neither_spins_nor_bl
         # The intent of the first one is open: its bytes were posted again, and both run.
         assert [await pod.status(pk) for pk in (first, second)] == ["running", "running"]
         assert len(calls) == 3
+
+
+async def test_what_another_daemon_has_posted_since_is_not_posted_again_by_who_schedules_once_more(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """It remembered when it had posted itself, long ago: its manager was still at work on the other's."""
+    async with scene(pod_database, media_root) as pod:
+        leader, standby = await pod.daemon(), await pod.daemon()
+        leader.clock.stop()
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP), times=2)
+        [pk] = await pod.encodings(1)
+        await leader.settle()
+        await age_journal(pod.connection, 30)
+        await _until_leading_again(pod, standby)
+        await standby.settle()
+        assert pod.posts("first") == 2
+
+        leader.clock.advance(31)
+        await _until_leading_again(pod, leader)
+        await leader.settle()
+        assert (pod.posts("first"), await pod.status(pk)) == (2, "pending")
+        leader.clock.advance(31)
+        await leader.settle()
+        assert (pod.posts("first"), await pod.status(pk)) == (3, "running")
+
+
+async def _until_leading_again(pod: Scene, daemon: Daemon) -> None:
+    """Not before it knows that somebody else did."""
+    before = daemon.parts.session.term
+    async with asyncio.timeout(10):
+        while (term := daemon.parts.session.term) is None or term == before:
+            await pod.expire_lease()
+            daemon.parts.session.suspect()
+            await asyncio.sleep(0.01)
 
 
 async def _cut_everything_off(pod: Scene) -> None:

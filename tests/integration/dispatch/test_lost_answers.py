@@ -23,6 +23,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
+from poddispatchd.sandbox.fake_runner_manager.clock import ManualClock
 from poddispatchd.tasks.accepted_runs import store_accepted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.integration.journal.aging import age_journal
@@ -454,6 +455,63 @@ async def test_what_another_daemon_has_posted_since_waits_also_where_this_one_po
         daemon.clock.advance(30)
         await daemon.settle()
         assert pod.posts("first") == 2
+        await _assert_one_run(pod, pk)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        AnswerFault(kind=FaultKind.GAVE_UP, status=504, body="Gateway Timeout"),
+        AnswerFault(kind=FaultKind.GAVE_UP, status=502, body="Bad Gateway"),
+        AnswerFault(kind=FaultKind.GAVE_UP, status=408, body="Request Timeout"),
+    ],
+    ids=lambda fault: str(fault.status),
+)
+async def test_a_manager_that_still_looks_for_a_runner_behind_its_proxys_answer_is_not_asked_a_second_time(
+    pod_database: PodDatabase, media_root: Path, fault: AnswerFault
+) -> None:
+    """The same daemon posted again after a second: the manager took both, and ran the task twice."""
+    its_time = ManualClock()
+    async with scene(pod_database, media_root, Spec("first", runners=2, fake_clock=its_time)) as pod:
+        [pk] = await pod.encodings(1)
+        fake = pod.fakes["first"]
+        for runner in fake.runners:
+            runner.ping_delay = 4.0
+        fake.faults.inject(Endpoint.EXECUTE, fault)
+        daemon = await pod.daemon()
+        daemon.clock.stop()
+        await daemon.settle()
+        for _ in range(2):
+            daemon.clock.advance(2)
+            await daemon.settle()
+            assert pod.posts("first") == 1
+        its_time.advance(4)
+        await fake.wait_for(lambda: bool(fake.tasks))
+        daemon.clock.advance(26)
+        await daemon.settle()
+        assert (pod.posts("first"), len(fake.tasks)) == (2, 1)
+        await _assert_one_run(pod, pk)
+
+
+async def test_a_refusal_of_the_manager_itself_that_could_not_be_stored_holds_its_task_up_for_nothing(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was full, and surely is not at work on what it refused."""
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.STATUS, status=503))
+        daemon = await pod.daemon()
+        daemon.clock.stop()
+
+        async def gone(*_: object, **__: object) -> None:
+            raise DatabaseUnavailableError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(submissions, "discard", gone)
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        await daemon.parts.session.available()
+        await daemon.settle()
         await _assert_one_run(pod, pk)
 
 

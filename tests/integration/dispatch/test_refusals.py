@@ -9,7 +9,9 @@ from structlog.testing import capture_logs
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import TaskType
+from poddispatchd.domain.routing import Lane
+from poddispatchd.domain.task import ManagerId, TaskType
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
@@ -198,6 +200,28 @@ async def test_a_task_that_one_manager_refuses_is_given_to_another_and_blocks_no
         await daemon.settle()
         assert await pod.status(refused[0]) == "pending"
         assert await pod.holders(others) == ["picky"] * 3
+
+
+async def test_many_refused_tasks_are_looked_at_together(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All managers, with their windows and pauses, were looked at once more for each of them."""
+    async with scene(pod_database, media_root, Spec("picky", 1, 9), Spec("full", 2, 0)) as pod:
+        refused = await pod.encodings(6)
+        _refuse(pod, "picky", 422)
+        daemon = await pod.daemon()
+        await daemon.settle()
+        assert pod.posts("picky") == len(refused)
+        looks, lanes = [], ManagerRegistry.lanes
+
+        def counted(registry: ManagerRegistry, only: ManagerId | None = None) -> list[Lane]:
+            looks.append(only)
+            return lanes(registry, only)
+
+        monkeypatch.setattr(ManagerRegistry, "lanes", counted)
+        daemon.clock.advance(20)
+        await daemon.dispatcher.step()
+        assert len(looks) < len(refused)
 
 
 async def test_a_task_that_the_last_manager_left_refuses_fails_in_words(

@@ -6,12 +6,18 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.domain.task import ManagerId, TaskPk
-from poddispatchd.errors import DatabaseUnavailableError, RunnerManagerUnavailableError
+from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
+from poddispatchd.errors import (
+    DatabaseUnavailableError,
+    RunnerManagerUnavailableError,
+    ValuesRefusedError,
+)
 from poddispatchd.imports import blocked_imports, queue
 from poddispatchd.imports.blocked_imports import BlockedImports
 from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.refused_values import RefusedValues
 from poddispatchd.journal.imports import ImportId
+from poddispatchd.runtime.standstill import Standstill
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind, Mode
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -109,6 +115,70 @@ async def test_an_import_that_waits_by_its_own_fault_is_not_brought_forward(here
     await here.import_due(importer)
     assert await here.status(latest) == "completed"
     assert await _seconds_until_due(here, task) > 500
+
+
+async def _refuse_all(here: Bench) -> None:
+    await here.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE 'no' USING ERRCODE = 'check_violation'; END $$"
+    )
+    await here.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON video_encode_transcript_encodingvideo"
+        " FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+
+
+async def test_results_of_which_the_database_takes_none_wait_until_it_does(here: Bench) -> None:
+    """A trigger of a site's let each of them use up its attempts: all videos of a night failed."""
+    importer = features.importer(here.parts)
+    await _refuse_all(here)
+    waiting = [await here.ready() for _ in range(3)]
+    for _ in range(8):
+        await here.execute("UPDATE poddispatchd.import SET next_attempt_at = now() WHERE state = 'open'")
+        await here.import_due(importer)
+    assert [await here.status(task) for task in waiting] == ["running"] * 3
+    here.clock.ahead += 200
+    assert "the database refuses whatever is to be written" in " ".join(
+        Standstill(here.parts.incidents, here.parts.locked_rows, here.clock).words
+    )
+
+    await here.execute("DROP FUNCTION refuse CASCADE")
+    latest = await here.ready()
+    await here.import_due(importer)
+    assert await here.status(latest) == "completed"
+    await here.execute("UPDATE poddispatchd.import SET next_attempt_at = now() WHERE state = 'open'")
+    await here.import_due(importer)
+    assert [await here.status(task) for task in waiting] == ["completed"] * 3
+    assert here.parts.incidents.active == ()
+
+
+async def test_a_result_that_is_refused_while_others_are_taken_fails(here: Bench) -> None:
+    importer = features.importer(here.parts)
+    odd = [await here.video(title=f"Odd {number}") for number in range(2)]
+    await here.execute(
+        "ALTER TABLE video_encode_transcript_encodingvideo ADD CONSTRAINT of_the_site"
+        f" CHECK (video_id NOT IN ({odd[0].id}, {odd[1].id})) NOT VALID"
+    )
+    tasks = [await here.ready(video=video) for video in odd]
+    for _ in range(6):
+        # Both are refused, and then another one is taken: it is about these two.
+        await here.execute("UPDATE poddispatchd.import SET next_attempt_at = now() WHERE state = 'open'")
+        await here.import_due(importer)
+        await here.ready()
+        await here.import_due(importer)
+    assert [await here.status(task) for task in tasks] == ["failed"] * 2
+
+
+def test_where_all_are_refused_and_few_come_only_the_first_fails() -> None:
+    refused, error = RefusedValues(), ValuesRefusedError(sqlstate="23514")
+    assert not refused.are_of_all(TaskType.ENCODING, ImportId(1), error)
+    # Of another type, or over something else.
+    assert not refused.are_of_all(TaskType.TRANSCRIPTION, ImportId(2), error)
+    assert not refused.are_of_all(TaskType.ENCODING, ImportId(3), ValuesRefusedError(sqlstate="22001"))
+    assert refused.are_of_all(TaskType.ENCODING, ImportId(4), error)
+    refused.written(TaskType.ENCODING)
+    assert not refused.are_of_all(TaskType.ENCODING, ImportId(4), error)
+    assert not refused.are_of_all(TaskType.ENCODING, ImportId(5), error)
 
 
 def test_what_is_remembered_of_imports_that_end_elsewhere_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

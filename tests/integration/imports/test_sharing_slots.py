@@ -46,7 +46,10 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     made = Attempts()
 
-    async def make(attempt: ImportAttempt, job: ImportJob, *, checked: Callable[[], None]) -> None:
+    async def make(
+        attempt: ImportAttempt, job: ImportJob, *, checked: Callable[[], None], is_ours: Callable[[], bool]
+    ) -> None:
+        assert is_ours()
         await made.make(attempt, job, checked)
 
     monkeypatch.setattr(ImportAttempt, "make", make)

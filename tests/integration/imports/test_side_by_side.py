@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
@@ -17,6 +18,7 @@ from poddispatchd.imports.queue import ImportJob, Recorded
 from poddispatchd.pod.imports.common import ImportPlan
 from poddispatchd.pod.media.placing import Ready
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
+from poddispatchd.runtime.queue_tables import IMPORTS
 from poddispatchd.sandbox.fake_runner_manager import Behaviour
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 from tests.integration.imports.bench import Bench, bench, idle, until
@@ -173,6 +175,45 @@ async def test_two_results_of_one_video_are_never_a_mixture(
     sizes = [len(files[f"{video.output_directory}/{name}"]) for name in names]
     extra = {size - len(content) for size, content in zip(sizes, segments, strict=True)}
     assert extra in ({0}, {188})
+
+
+async def test_a_daemon_that_was_frozen_while_it_put_files_in_place_leaves_those_of_another_alone(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on where it was, beside the other's segments: the video was a mixture of two results."""
+    monkeypatch.setattr(IMPORTS, "table", replace(IMPORTS.table, lease_seconds=400.0))
+    video = await here.video()
+    stem = Path(video.path).stem
+    names = [f"{height}p_{stem}.ts" for height in (360, 720)]
+    segments = [(RESULTS / "encoding" / f"{height}p_source.ts").read_bytes() for height in (360, 720)]
+    longer = {name: content + bytes(188) for name, content in zip(names, segments, strict=True)}
+    frozen = await here.ready(video=video)
+    swap, is_frozen, go_on = Ready.swap, threading.Event(), threading.Event()
+
+    def slowly(ready: Ready) -> None:
+        swap(ready)
+        if not is_frozen.is_set() and ready.move.target.name == names[0]:
+            is_frozen.set()
+            assert go_on.wait(60)
+
+    monkeypatch.setattr(Ready, "swap", slowly)
+    importer = features.importer(here.parts)
+    await importer.step()
+    await asyncio.to_thread(is_frozen.wait, 60)
+    here.clock.ahead += 400
+    await here.execute("UPDATE poddispatchd.import SET lease_expires_at = now()")
+    other = await here.ready(behaviour=Behaviour(files=longer), video=video)
+    async with here.another() as elsewhere:
+        await elsewhere.import_due()
+    assert await here.status(other) == "completed"
+    go_on.set()
+    await idle(importer)
+
+    files = here.files()
+    assert [files[f"{video.output_directory}/{name}"] for name in names] == list(longer.values())
+    assert (await here.status(frozen), here.staged()) == ("running", [])
+    await here.import_again()
+    assert await here.status(frozen) == "completed"
 
 
 async def test_what_another_import_has_put_in_place_since_an_import_looked_is_not_its_own_to_withdraw(

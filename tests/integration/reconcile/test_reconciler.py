@@ -18,7 +18,9 @@ from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import observations
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
+from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.reconcile import outcomes, polling, reconciler
+from poddispatchd.reconcile.outcomes import AppliedOutcomes
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.runner.client import NOBODYS, RunnerClient
 from poddispatchd.runner.records import RunnerInfo
@@ -360,6 +362,27 @@ async def test_a_row_that_names_nobody_runs_nowhere(here: Bench, missing: str) -
     assert await here.status(task) == "running"  # Pod may be about to write the rest
     await look(here, watcher, after=ASK_AGAIN_AFTER)
     assert await here.status(task) == "pending"
+
+
+async def test_a_row_that_names_its_manager_at_the_last_moment_runs_there(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was submitted a second time while its run went on."""
+    task = await here.running()
+    manager = await here.of(task, "runner_manager_id")
+    await here.execute("UPDATE runner_manager_task SET runner_manager_id = NULL")
+    lost = AppliedOutcomes._lost
+
+    async def late(outcomes: AppliedOutcomes, item: UnsettledTask, reason: str) -> None:
+        await here.execute("UPDATE runner_manager_task SET runner_manager_id = $1", manager)
+        await lost(outcomes, item, reason)
+
+    monkeypatch.setattr(AppliedOutcomes, "_lost", late)
+    watcher = features.reconciler(here.parts)
+    await look(here, watcher)
+    await look(here, watcher, after=ASK_AGAIN_AFTER)
+    assert await here.of(task, "runner_manager_id") == manager
+    assert await here.status(task) == "running"
 
 
 async def test_a_task_on_a_runner_that_is_gone_is_lost_after_a_while(here: Bench) -> None:

@@ -1,6 +1,7 @@
 """What follows from each way in which an import does not succeed."""
 
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.domain.import_failures import (
     MANAGER_BACK_WITHIN,
@@ -123,6 +124,13 @@ def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -
     assert decided(DatabaseError("x"), attempts=99) is NextAction.WAIT
     assert decided(ValuesRefusedError("x")) is NextAction.RETRY
     assert decided(ValuesRefusedError("x"), attempts=5) is NextAction.FAIL
+
+
+def test_what_the_database_refuses_for_all_results_is_waited_out() -> None:
+    """A constraint that a site had added in the evening let all videos of the night fail."""
+    of_all = replace(now(attempts=99), is_of_all=True)
+    assert next_action(ValuesRefusedError("x"), of_all) is NextAction.WAIT
+    assert next_action(ResultRefusedError("x"), of_all) is NextAction.FAIL
 
 
 @pytest.mark.parametrize(

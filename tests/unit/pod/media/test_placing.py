@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import MediaNotWritableError, NameTakenError, NoSpaceError, ResultError
+from poddispatchd.errors import (
+    ImportBusyError,
+    MediaNotWritableError,
+    NameTakenError,
+    NoSpaceError,
+    ResultError,
+)
 from poddispatchd.pod.media import placing
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import delete_temporaries, list_files, read_text
@@ -44,6 +50,21 @@ def test_a_playlist_is_put_in_place_after_its_segments_and_the_master_last(
     monkeypatch.setattr(Directory, "rename", spy)
     move_into_place([move(source / name, tmp_path / "out" / name) for name in names], 0o644)
     assert placed == ["overview.png", "zz.ts", "overview.vtt", "zz.m3u8", "playlist.m3u8"]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_nothing_more_is_put_in_place_once_somebody_else_may_be_at_it(tmp_path: Path, is_new: bool) -> None:
+    """A process that was frozen for longer than its lease went on with its renames."""
+    source = staged(tmp_path / "staging", a="ours", b="ours")
+    out = staged(tmp_path / "out", **({} if is_new else {"a": "old", "b": "old"}))
+    moves = [Move(at(source / name), at(out / name), is_new=is_new) for name in "ab"]
+    asked = iter([True, False])
+    for each in moves:
+        each.target.tree.is_ours = lambda: next(asked)
+    with pytest.raises(ImportBusyError, match="longer than its lease"):
+        move_into_place(moves, 0o644)
+    found = {path.name: path.read_text() for path in out.iterdir() if path.name in "ab"}
+    assert found == ({"a": "ours"} if is_new else {"a": "ours", "b": "old"})
 
 
 def new(staged: Path, target: Path) -> Move:
