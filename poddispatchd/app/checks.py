@@ -8,6 +8,7 @@ from pathlib import Path
 from poddispatchd.app.campaign_checks import campaign_findings
 from poddispatchd.app.connection_checks import sessions_findings
 from poddispatchd.app.database_checks import (
+    certificate_findings,
     held_rows_finding,
     pooler_finding,
     restored_findings,
@@ -103,6 +104,8 @@ async def _on_database(
     settings: Settings, database: Database, tree: MediaTree
 ) -> AsyncGenerator[CheckResult, None]:
     yield await server_finding(database)
+    for finding in await certificate_findings(database):
+        yield finding
     yield await pooler_finding(database)
     for finding in await sessions_findings(database, pool_size=settings.database.pool_size):
         yield finding

@@ -4,20 +4,25 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
+from yarl import URL
 
+from poddispatchd.clock import Clock
 from poddispatchd.config.loading import DEFAULT_PATH
 from poddispatchd.config.masking import dsn_password
 from poddispatchd.config.model import Settings
 from poddispatchd.config.section import Section
+from poddispatchd.domain import certificate_ends
 from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Finding, Reason, Severity
+from poddispatchd.runner.authorities import TrustedAuthorities, TrustingConnector
 from poddispatchd.runner.connections import bound
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -145,8 +150,9 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
     url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
     listen = settings.webhook.listen
     try:
+        connector = TrustingConnector(TrustedAuthorities(None), limit_per_host=1, keepalive_timeout=15.0)
         async with aiohttp.ClientSession(
-            connector=bound(aiohttp.TCPConnector()), timeout=_URL_TIMEOUT, trust_env=False
+            connector=bound(connector), timeout=_URL_TIMEOUT, trust_env=False
         ) as session:
             async with session.get(url, allow_redirects=False) as answer:
                 status = answer.status
@@ -169,7 +175,7 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
             f"Let the web server pass {NOTIFY_PATH} on to {listen}.",
         )
     if told == 403:
-        return _found(Severity.NORMAL, f"{url} answers, and it is poddispatchd that does.")
+        return _well(f"{url} answers, and it is poddispatchd that does.", _end_of(connector, url))
     if told == 404:
         return _found(
             Severity.PROBLEM,
@@ -181,6 +187,26 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
         f"{url} answers, but an unknown token with {told} instead of 403: it is not known who does.",
         f"Let the web server pass {NOTIFY_PATH} on to {listen}.",
     )
+
+
+def _end_of(connector: TrustingConnector, url: str) -> datetime | None:
+    place = URL(url)
+    return connector.certificate_end(place.host or "", place.port)
+
+
+def _well(words: str, end: datetime | None) -> Finding:
+    """That the address leads to us, and until when its certificate lets it."""
+    now = Clock().now()
+    if end is None:
+        return _found(Severity.NORMAL, words)
+    until = f"its TLS certificate {certificate_ends.words_of(end, now)}"
+    if certificate_ends.is_near(end, now):
+        return _found(
+            Severity.NOTICE,
+            f"{words} But {until}, and no runner manager reaches it then.",
+            "See why it has not been renewed.",
+        )
+    return _found(Severity.NORMAL, f"{words} I{until[1:]}.")
 
 
 async def _posted(session: aiohttp.ClientSession, url: str) -> int:

@@ -103,11 +103,11 @@ def _about_files(error: OSError, dsn: SecretStr) -> str | None:
             return None
         if error.reason == "KEY_VALUES_MISMATCH":
             return "sslkey is not the key of sslcert"
-        named = " or ".join(_files_of(dsn.get_secret_value())) or "~/.postgresql"
+        named = " or ".join(files_of(dsn.get_secret_value())) or "~/.postgresql"
         return f"{named} holds no certificate or key that can be used ({_reason(error)})"
     if not isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
         return None
-    for name, path in _files_of(dsn.get_secret_value()).items():
+    for name, path in files_of(dsn.get_secret_value()).items():
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as why:
@@ -119,7 +119,8 @@ def _about_files(error: OSError, dsn: SecretStr) -> str | None:
     return None
 
 
-def _files_of(dsn: str) -> dict[str, str]:
+def files_of(dsn: str) -> dict[str, str]:
+    """The files that an address, or the environment, names for TLS, by their parameters."""
     try:
         given = parse_qs(urlsplit(dsn).query)
     except ValueError:

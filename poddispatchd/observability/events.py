@@ -27,6 +27,8 @@ class Event(StrEnum):
     """A signal that means nothing here was sent, as SIGUSR1 by logrotate. There are no files to open anew."""
     AUTHORITIES_CHANGED = "authorities.changed"
     """Files of trusted certificates have changed: they were read again when one was not trusted."""
+    CERTIFICATE_ENDS = "certificate.ends"
+    """A certificate that is needed ends within two weeks, and was not renewed; logged once a day."""
     SERVICE_CRASHED = "service.crashed"
     """A part of the daemon ended by an error nobody foresaw: a bug."""
     SERVICE_FAILED = "service.failed"

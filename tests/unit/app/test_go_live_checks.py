@@ -27,6 +27,7 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Severity
 from poddispatchd.domain.task import SiteId
+from tests.integration.certificates import Authority
 
 _CERTIFICATE = Path(__file__).parents[2] / "integration" / "runner" / "localhost.pem"
 
@@ -189,6 +190,32 @@ async def _hangs_up(request: web.Request) -> web.Response:
 async def _says_nothing(_: web.Request) -> web.Response:
     await asyncio.Event().wait()
     return web.Response()
+
+
+@pytest.mark.parametrize(("days", "severity"), [(10, Severity.NOTICE), (40, Severity.NORMAL)])
+async def test_the_days_that_are_left_of_the_web_server_s_certificate_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, severity: Severity
+) -> None:
+    authority = Authority("a private one")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+
+    def trust_it(context: ssl.SSLContext, _: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> None:
+        context.load_verify_locations(tmp_path / "ca.pem")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", trust_it)
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=405 if request.method == "GET" else 403)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server(tmp_path, ends=days)).start()
+    found = await webhook_finding(Settings(), Site(SiteId(1), f"localhost:{runner.addresses[0][1]}"))
+    await runner.cleanup()
+    assert f"its TLS certificate ends in {days - 1} days" in found.sentence.replace("Its", "its")
+    assert found.severity is severity
 
 
 async def test_a_certificate_that_is_not_trusted_here_is_told() -> None:
