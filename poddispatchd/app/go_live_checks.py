@@ -3,10 +3,12 @@
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import aiohttp
 from yarl import URL
@@ -34,6 +36,9 @@ _REMEDIES = Remedies(
     name="look at the domain of this site in Pod's administration",
     authority="add to the authorities of this machine",
 )
+
+_HALF_A_YEAR = timedelta(days=182)
+"""Summer time is not kept everywhere."""
 
 _NOBODYS_TASK = "poddispatchd-check"
 
@@ -139,6 +144,37 @@ def proxy_findings(settings: Settings) -> Iterator[Finding]:
                 "his, and the limits for each address limit nobody.",
                 "Name the addresses of the web servers that stand in front, and no others.",
             )
+
+
+def time_zone_findings(
+    settings: Settings, now: datetime, here: Callable[[float], int] = lambda at: time.localtime(at).tm_gmtoff
+) -> Iterator[Finding]:
+    """By which hours windows open and mail is dated; Pod's database does not have its TIME_ZONE.
+
+    Args:
+        settings: what is in effect.
+        now: the moment.
+        here: how many seconds the clocks of this machine are ahead of UTC at a Unix time.
+    """
+    name = settings.pod.time_zone
+    there = now.astimezone(ZoneInfo(name))
+    words = f"pod.time_zone is {name}, where it is {there:%H:%M} now"
+    moments = (now, now + _HALF_A_YEAR)
+    ahead = [here(at.timestamp()) for at in moments]
+    # A server that keeps UTC says nothing of where its people are.
+    if any(ahead) and ahead != [_ahead(at.astimezone(ZoneInfo(name))) for at in moments]:
+        yield _found(
+            Severity.NOTICE,
+            f"{words}, and on this machine {(now + timedelta(seconds=ahead[0])):%H:%M}: time windows open by "
+            "the former, and dates in mail and reports are of it.",
+            "Set it to Pod's TIME_ZONE, if that is another one.",
+        )
+    else:
+        yield _found(Severity.NORMAL, f"{words}.")
+
+
+def _ahead(moment: datetime) -> float:
+    return (moment.utcoffset() or timedelta()).total_seconds()
 
 
 async def webhook_finding(settings: Settings, site: Site) -> Finding:

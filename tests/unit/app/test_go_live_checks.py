@@ -5,8 +5,10 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -17,6 +19,7 @@ from poddispatchd.app.go_live_checks import (
     configuration_findings,
     listener_findings,
     proxy_findings,
+    time_zone_findings,
     user_findings,
     webhook_finding,
 )
@@ -105,6 +108,37 @@ def test_root_without_a_media_tree_has_other_problems(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert not list(user_findings(Settings(pod=PodSettings(media_root=tmp_path / "gone"))))
+
+
+@pytest.mark.parametrize(
+    ("zone", "here", "severity", "words"),
+    [
+        ("Europe/Paris", "Europe/Paris", Severity.NORMAL, "Europe/Paris, where it is 13:00 now."),
+        ("Europe/Paris", "Europe/Madrid", Severity.NORMAL, "13:00"),
+        ("Europe/Paris", "Etc/UTC", Severity.NORMAL, "13:00"),
+        (
+            "Europe/Paris",
+            "Indian/Reunion",
+            Severity.NOTICE,
+            "and on this machine 16:00: time windows open by",
+        ),
+        ("Europe/Paris", "Africa/Lagos", Severity.NOTICE, "and on this machine 13:00"),  # but not in summer
+        ("Indian/Reunion", "Europe/Paris", Severity.NOTICE, "Indian/Reunion, where it is 16:00 now, and on"),
+    ],
+)
+def test_a_time_zone_that_is_not_the_one_of_this_machine_is_told(
+    zone: str, here: str, severity: Severity, words: str
+) -> None:
+    """Windows of a Pod on La Réunion opened by the hours of Paris, the default, and nothing said so."""
+    now = datetime(2026, 1, 15, 12, tzinfo=UTC)
+
+    def ahead(at: float) -> int:
+        offset = datetime.fromtimestamp(at, ZoneInfo(here)).utcoffset()
+        assert offset is not None
+        return int(offset.total_seconds())
+
+    [found] = time_zone_findings(Settings(pod=PodSettings(time_zone=zone)), now, ahead)
+    assert (found.severity, words in found.sentence) == (severity, True)
 
 
 @pytest.fixture
