@@ -96,13 +96,16 @@ async def _erase_callbacks(connection: Connection, *, batch: int) -> None:
         await connection.execute(*_QUERIES["erase_callbacks"](callbacks=gone))
 
 
-async def windows(next_one: Callable[[int], Awaitable[int | None]]) -> AsyncIterator[tuple[int, int]]:
+async def windows(
+    next_one: Callable[[int], Awaitable[int | None]], *, behind: int = BEFORE_ALL
+) -> AsyncIterator[tuple[int, int]]:
     """The rows of a table, some at a time: behind which row they stand, and which is the last of them.
 
     Args:
         next_one: the last one of those behind a row; None when there is none.
+        behind: the row behind which the first of them stands.
     """
-    after = BEFORE_ALL
+    after = behind
     while (up_to := await next_one(after)) is not None:
         yield after, up_to
         after = up_to
