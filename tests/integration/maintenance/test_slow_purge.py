@@ -1,4 +1,4 @@
-"""Statements of a purge that the server ends, as a DBA's watch over long ones does: the purge goes on in smaller steps."""
+"""Statements of a purge that the server ends, as a DBA may long ones: it goes on in smaller steps."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
