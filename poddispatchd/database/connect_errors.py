@@ -5,16 +5,14 @@ the server, and the server itself, are renewed by others. While a daemon runs al
 files are replaced and passwords changed.
 """
 
-import configparser
 import os
 import socket
 import ssl
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from poddispatchd.database.hosts import NoHostError, NotWritableError, hosts_of, parameter
+from poddispatchd.database.hosts import NoHostError, NotWritableError, hosts_of
+from poddispatchd.database.services import asked, parameter, service_file, service_of
 from poddispatchd.database.sqlstates import (
     DRIVER_ERRORS,
     first_line,
@@ -121,29 +119,15 @@ def _about_files(error: OSError, dsn: SecretStr) -> str | None:
 
 def files_of(dsn: str) -> dict[str, str]:
     """The files that an address, or the environment, names for TLS, by their parameters."""
-    try:
-        given = parse_qs(urlsplit(dsn).query)
-    except ValueError:
-        given = {}
-    found = {
-        name: given[name][-1] if name in given else os.environ.get(of, "") for name, of in _FILES.items()
-    }
+    found = {name: asked(dsn, name, variable) for name, variable in _FILES.items()}
     return {name: path for name, path in found.items() if path}
 
 
 def _unknown_service(dsn: str) -> str | None:
     """That the address names a service which is in no file: the driver takes what it has without it."""
-    if not (service := parameter(dsn, "service")):
+    if service_of(dsn) is not None:
         return None
-    given = os.environ.get("PGSERVICEFILE")
-    path = Path(given) if given else Path("~/.pg_service.conf").expanduser()
-    try:
-        known = configparser.ConfigParser()
-        known.read(path)
-    except (OSError, ValueError, configparser.Error):
-        known = configparser.ConfigParser()
-    if known.has_section(service):
-        return None
+    service, path = parameter(dsn, "service"), service_file()
     return f"its service {printable(service)} is not in {printable(str(path))} (PGSERVICEFILE names another)"
 
 
