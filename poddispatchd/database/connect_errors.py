@@ -78,6 +78,8 @@ def _to_be_changed_here(error: BaseException, dsn: SecretStr) -> str | None:
     """What somebody must change on this machine; None where it is no matter of ours."""
     if isinstance(error, _REFUSED):
         words = first_line(error)
+        if isinstance(error, asyncpg.InvalidPasswordError):
+            return f"{words}: write the right one there, or give the role this one (ALTER ROLE … PASSWORD)"
         # The driver's words for this have the inner life of Python in them.
         return _ATTRIBUTES if words.startswith("target_session_attrs") else words
     if isinstance(error, _UNKNOWN_PARAMETERS):

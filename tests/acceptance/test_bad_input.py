@@ -81,6 +81,7 @@ async def test_a_wrong_password_is_refused(rig: Rig) -> None:
     words = await _refusal(rig)
 
     assert words.startswith("database.dsn: password authentication failed")
+    assert "write the right one there" in words
     assert "another-password" not in rig.everything_said()
 
 
