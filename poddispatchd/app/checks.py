@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+from poddispatchd.app.authority_checks import authority_findings
 from poddispatchd.app.campaign_checks import campaign_findings
 from poddispatchd.app.connection_checks import sessions_findings
 from poddispatchd.app.database_checks import (
@@ -102,6 +103,7 @@ def _of_the_machine(settings: Settings, config_path: Path | None) -> Iterator[Ch
         ("ops.listen", listener_findings(settings)),
         ("webhook.trusted_proxies", proxy_findings(settings)),
         ("user", user_findings(settings)),
+        ("authorities", authority_findings(settings, Clock().now())),
         ("time zone", time_zone_findings(settings, Clock().now())),
     ):
         for told in findings:

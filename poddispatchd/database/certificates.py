@@ -9,9 +9,7 @@ import asyncpg
 from msgspec import Struct
 
 from poddispatchd.database.connect_errors import files_of
-from poddispatchd.domain.certificate_ends import end_of
-
-_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+from poddispatchd.domain.certificate_ends import ends_in
 
 _USUAL = Path(".postgresql") / "postgresql.crt"
 """Where libpq, and the driver, look for a certificate that no address names; under the home directory."""
@@ -48,9 +46,7 @@ def _client_end(file: str) -> datetime | None:
         with (Path(file) if file else Path.home() / _USUAL).open(
             encoding="ascii", errors="replace"
         ) as opened:
-            text = opened.read(_LARGEST)
-        # The first one is ours, those behind it are of who signed it.
-        _, begin, rest = text.partition(_BEGIN)
-        return end_of(ssl.PEM_cert_to_DER_cert(f"{begin}{rest.partition(_END)[0]}{_END}"))
-    except (OSError, RuntimeError, ValueError):
+            # The first one is ours, those behind it are of who signed it.
+            return next(iter(ends_in(opened.read(_LARGEST))), None)
+    except (OSError, RuntimeError):
         return None

@@ -1,5 +1,7 @@
 """When certificates end, and what is said of it before they do."""
 
+import re
+from binascii import a2b_base64
 from datetime import UTC, datetime, timedelta
 
 _RENEWED_BEFORE = timedelta(days=14)
@@ -9,6 +11,8 @@ _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
 """Tags of DER, the form in which certificates are written."""
 
 _LONG = 0x80
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
 def is_near(end: datetime, now: datetime) -> bool:
@@ -21,6 +25,19 @@ def words_of(end: datetime, now: datetime) -> str:
     days = (end - now).days
     verb = "ended" if end < now else "ends in a day" if days == 1 else f"ends in {days} days"
     return f"{verb}, at {end:%Y-%m-%d %H:%M} UTC"
+
+
+def ends_in(pem: str) -> list[datetime]:
+    """When the certificates in a text end, in their order; without what is none."""
+    found = []
+    for each in _PEM.finditer(pem):
+        try:
+            end = end_of(a2b_base64(each[1]))
+        except ValueError:
+            continue
+        if end is not None:
+            found.append(end)
+    return found
 
 
 def end_of(der: bytes) -> datetime | None:
