@@ -1,13 +1,15 @@
 """Everything that can be wrong before the daemon runs, found all at once and said in words."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+from poddispatchd.app.authority_checks import authority_findings
 from poddispatchd.app.campaign_checks import campaign_findings
 from poddispatchd.app.connection_checks import sessions_findings
 from poddispatchd.app.database_checks import (
+    certificate_findings,
     held_rows_finding,
     pooler_finding,
     restored_findings,
@@ -23,6 +25,7 @@ from poddispatchd.app.go_live_checks import (
     configuration_findings,
     listener_findings,
     proxy_findings,
+    time_zone_findings,
     user_findings,
     webhook_finding,
 )
@@ -41,7 +44,7 @@ from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SiteId
 from poddispatchd.errors import ConfigurationError, DatabaseError, SchemaError
 from poddispatchd.managers.rows import served_sites
-from poddispatchd.notify.checks import check_events, check_hook, check_mail, check_push
+from poddispatchd.notify.checks import check_establishments, check_events, check_hook, check_mail, check_push
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media.tree import MediaTree
@@ -65,14 +68,8 @@ async def run_checks(
     settings: Settings, config_path: Path | None = None
 ) -> AsyncGenerator[CheckResult, None]:
     """Look at the file, the media tree, mail, the database, the runner managers and the webhook's address."""
-    for told in configuration_findings(settings, config_path):
-        yield _told("configuration", told)
-    for told in listener_findings(settings):
-        yield _told("ops.listen", told)
-    for told in proxy_findings(settings):
-        yield _told("webhook.trusted_proxies", told)
-    for told in user_findings(settings):
-        yield _told("user", told)
+    for finding in _of_the_machine(settings, config_path):
+        yield finding
     tree = MediaTree(settings.pod.media_root)
     for finding in await media_findings(settings, tree):
         yield finding
@@ -99,12 +96,29 @@ async def run_checks(
         await database.close()
 
 
+def _of_the_machine(settings: Settings, config_path: Path | None) -> Iterator[CheckResult]:
+    """What the settings and this machine tell by themselves."""
+    for subject, findings in (
+        ("configuration", configuration_findings(settings, config_path)),
+        ("ops.listen", listener_findings(settings)),
+        ("webhook.trusted_proxies", proxy_findings(settings)),
+        ("user", user_findings(settings)),
+        ("authorities", authority_findings(settings, Clock().now())),
+        ("time zone", time_zone_findings(settings, Clock().now())),
+    ):
+        for told in findings:
+            yield _told(subject, told)
+
+
 async def _on_database(
     settings: Settings, database: Database, tree: MediaTree
 ) -> AsyncGenerator[CheckResult, None]:
     yield await server_finding(database)
-    yield await pooler_finding(database)
-    for finding in await sessions_findings(database, pool_size=settings.database.pool_size):
+    for finding in [
+        *await certificate_findings(database),
+        await pooler_finding(database),
+        *await sessions_findings(database, pool_size=settings.database.pool_size),
+    ]:
         yield finding
     try:
         capabilities = await introspect(database)
@@ -134,7 +148,7 @@ async def _on_database(
     except DatabaseError as error:
         yield problem("database", str(error))
         return
-    for finding in _fit(settings, sites, capabilities):
+    for finding in [*_fit(settings, sites, capabilities), *await _establishments(settings, database)]:
         yield finding
     for told in _windows(settings, sites, managers):
         yield _told("windows", told)
@@ -175,6 +189,15 @@ def _windows(
     return list(window_findings(availability_of(settings), managers, domains, served, now))
 
 
+async def _establishments(settings: Settings, database: Database) -> list[CheckResult]:
+    """Whether those whose managers are told are Pod's."""
+    try:
+        words = await check_establishments(settings.mail, database)
+    except DatabaseError as error:
+        return unseen("mail", error)
+    return [] if words is None else [note("mail", words)]
+
+
 async def _telling(settings: Settings) -> list[CheckResult]:
     """Mail, pushes, the command after an import and outgoing events."""
     mail, hook = settings.mail, settings.imports
@@ -182,7 +205,7 @@ async def _telling(settings: Settings) -> list[CheckResult]:
         ("mail", mail.enabled, check_mail(mail)),
         ("push", settings.push.enabled, check_push(settings.push)),
         ("after imports", bool(hook.after), asyncio.to_thread(check_hook, hook)),
-        ("events", settings.events.enabled, asyncio.to_thread(check_events, settings.events)),
+        ("events", settings.events.enabled, check_events(settings.events)),
     )
     findings = []
     for subject, is_enabled, look in looks:

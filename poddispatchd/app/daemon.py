@@ -53,6 +53,9 @@ _SESSION, _STATUS = "database session", "status for systemd"
 _SECOND_TRY = 2.0
 """Seconds after the database was lost in the middle of the start."""
 
+_UP_AFTER = 30.0
+"""Seconds of a start that waits after which the unit is up for systemd, well below ``TimeoutStartSec=``."""
+
 
 class Daemon:
     """One poddispatchd process; as a shadow it takes no callbacks and changes nothing."""
@@ -63,6 +66,7 @@ class Daemon:
         self._resources: Resources = create_resources(settings, is_shadow=is_shadow)
         self._notifier = ServiceNotifier()
         self._pulse = Pulse(self._resources.clock)
+        self._started_at = self._resources.clock.monotonic()
         self._stop = asyncio.Event()
         self._hung_up = asyncio.Event()
         reload = ConfigurationReload(
@@ -177,6 +181,10 @@ class Daemon:
     def _wait_for(self, words: str) -> None:
         self._waiting = " ".join((words, *self._settings.words()))
         self._notifier.status(self._waiting)
+        waits = self._resources.clock.monotonic() - self._started_at
+        if waits >= _UP_AFTER and not self._notifier.is_up:
+            log.warning(Event.DAEMON_WAITS, reason=words)
+            self._notifier.ready()
 
     async def _serve(self, parts: Parts, work: DaemonJobs) -> None:
         self._supervisor.start(_SESSION, parts.session.run)
@@ -235,14 +243,15 @@ class Daemon:
 
     async def _reload_once(self) -> None:
         """Take over what can change while running; a bad file leaves everything as it is, and is shown."""
-        is_serving = self._status is not None
-        if is_serving:
+        # Before, systemd waits for the end of the start, and for no reload's.
+        is_up = self._notifier.is_up
+        if is_up:
             self._notifier.reloading()
         try:
             await self._settings.read_again()
         finally:
             # Whatever came of it, systemd waits for its end.
-            if is_serving:
+            if is_up:
                 self._notifier.ready()
         self._show_state()
 

@@ -1,10 +1,12 @@
 """What a check finds in Pod's database and in our schema there."""
 
 from poddispatchd.app.findings import CheckResult, fine, note, problem, unseen
+from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain import certificate_ends
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import StaleTasks, TaskStatus
 from poddispatchd.errors import MAY_PASS, DatabaseError, RowLockedError, SchemaError
@@ -67,6 +69,27 @@ async def server_finding(database: Database) -> CheckResult:
             "be read, and its task waits. Django supports UTF8 only.",
         )
     return fine("database", f"{words}.")
+
+
+async def certificate_findings(database: Database) -> list[CheckResult]:
+    """When the certificates end by which the database is reached."""
+    try:
+        ends = await database.certificate_ends()
+    except DatabaseError as error:
+        return unseen("database", error)
+    found, now = [], Clock().now()
+    for whose, end in (
+        ("The certificate of its server", ends.server),
+        ("Our certificate for it", ends.client),
+    ):
+        if end is None:
+            continue
+        words = f"{whose} {certificate_ends.words_of(end, now)}"
+        if certificate_ends.is_near(end, now):
+            found.append(note("database", f"{words}, and it cannot be reached then: have it renewed."))
+        else:
+            found.append(fine("database", f"{words}."))
+    return found
 
 
 async def pooler_finding(database: Database) -> CheckResult:

@@ -3,21 +3,28 @@
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import aiohttp
+from yarl import URL
 
+from poddispatchd.clock import Clock
 from poddispatchd.config.loading import DEFAULT_PATH
 from poddispatchd.config.masking import dsn_password
 from poddispatchd.config.model import Settings
 from poddispatchd.config.section import Section
+from poddispatchd.domain import certificate_ends
 from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Finding, Reason, Severity
+from poddispatchd.runner.authorities import TrustedAuthorities, TrustingConnector
 from poddispatchd.runner.connections import bound
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -29,6 +36,9 @@ _REMEDIES = Remedies(
     name="look at the domain of this site in Pod's administration",
     authority="add to the authorities of this machine",
 )
+
+_HALF_A_YEAR = timedelta(days=182)
+"""Summer time is not kept everywhere."""
 
 _NOBODYS_TASK = "poddispatchd-check"
 
@@ -136,6 +146,37 @@ def proxy_findings(settings: Settings) -> Iterator[Finding]:
             )
 
 
+def time_zone_findings(
+    settings: Settings, now: datetime, here: Callable[[float], int] = lambda at: time.localtime(at).tm_gmtoff
+) -> Iterator[Finding]:
+    """By which hours windows open and mail is dated; Pod's database does not have its TIME_ZONE.
+
+    Args:
+        settings: what is in effect.
+        now: the moment.
+        here: how many seconds the clocks of this machine are ahead of UTC at a Unix time.
+    """
+    name = settings.pod.time_zone
+    there = now.astimezone(ZoneInfo(name))
+    words = f"pod.time_zone is {name}, where it is {there:%H:%M} now"
+    moments = (now, now + _HALF_A_YEAR)
+    ahead = [here(at.timestamp()) for at in moments]
+    # A server that keeps UTC says nothing of where its people are.
+    if any(ahead) and ahead != [_ahead(at.astimezone(ZoneInfo(name))) for at in moments]:
+        yield _found(
+            Severity.NOTICE,
+            f"{words}, and on this machine {(now + timedelta(seconds=ahead[0])):%H:%M}: time windows open by "
+            "the former, and dates in mail and reports are of it.",
+            "Set it to Pod's TIME_ZONE, if that is another one.",
+        )
+    else:
+        yield _found(Severity.NORMAL, f"{words}.")
+
+
+def _ahead(moment: datetime) -> float:
+    return (moment.utcoffset() or timedelta()).total_seconds()
+
+
 async def webhook_finding(settings: Settings, site: Site) -> Finding:
     """Whether the address that runner managers are given leads to our webhook, and not to Pod's own.
 
@@ -145,8 +186,9 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
     url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
     listen = settings.webhook.listen
     try:
+        connector = TrustingConnector(TrustedAuthorities(None), limit_per_host=1, keepalive_timeout=15.0)
         async with aiohttp.ClientSession(
-            connector=bound(aiohttp.TCPConnector()), timeout=_URL_TIMEOUT, trust_env=False
+            connector=bound(connector), timeout=_URL_TIMEOUT, trust_env=False
         ) as session:
             async with session.get(url, allow_redirects=False) as answer:
                 status = answer.status
@@ -169,7 +211,7 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
             f"Let the web server pass {NOTIFY_PATH} on to {listen}.",
         )
     if told == 403:
-        return _found(Severity.NORMAL, f"{url} answers, and it is poddispatchd that does.")
+        return _well(f"{url} answers, and it is poddispatchd that does.", _end_of(connector, url))
     if told == 404:
         return _found(
             Severity.PROBLEM,
@@ -181,6 +223,26 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
         f"{url} answers, but an unknown token with {told} instead of 403: it is not known who does.",
         f"Let the web server pass {NOTIFY_PATH} on to {listen}.",
     )
+
+
+def _end_of(connector: TrustingConnector, url: str) -> datetime | None:
+    place = URL(url)
+    return connector.certificate_end(place.host or "", place.port)
+
+
+def _well(words: str, end: datetime | None) -> Finding:
+    """That the address leads to us, and until when its certificate lets it."""
+    now = Clock().now()
+    if end is None:
+        return _found(Severity.NORMAL, words)
+    until = f"its TLS certificate {certificate_ends.words_of(end, now)}"
+    if certificate_ends.is_near(end, now):
+        return _found(
+            Severity.NOTICE,
+            f"{words} But {until}, and no runner manager reaches it then.",
+            "See why it has not been renewed.",
+        )
+    return _found(Severity.NORMAL, f"{words} I{until[1:]}.")
 
 
 async def _posted(session: aiohttp.ClientSession, url: str) -> int:

@@ -1,18 +1,15 @@
 """What a check hears from the runner managers."""
 
 import asyncio
-from datetime import timedelta
 
 from poddispatchd.app.findings import CheckResult, fine, note, problem
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.domain import certificate_ends
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import RunnerManagerError
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.connections import open_session
-
-_RENEWED_BEFORE = timedelta(days=14)
-"""Whatever renews certificates by itself has done it by then."""
 
 
 async def manager_findings(settings: Settings, managers: list[RunnerManager]) -> list[CheckResult]:
@@ -38,11 +35,13 @@ async def _manager(client: RunnerClient, manager: RunnerManager) -> CheckResult:
         return problem(subject, str(error))
     if not health.is_well:
         return problem(subject, health.words)
-    end = client.certificate_end(manager)
-    if end is not None and end - Clock().now() < _RENEWED_BEFORE:
+    end, now = client.certificate_end(manager), Clock().now()
+    if end is None:
+        return fine(subject, health.words)
+    words = f"its TLS certificate {certificate_ends.words_of(end, now)}"
+    if certificate_ends.is_near(end, now):
         return note(
             subject,
-            f"{health.words} But its TLS certificate ends at {end:%Y-%m-%d %H:%M} UTC, and it can be given "
-            "nothing then: see why it has not been renewed.",
+            f"{health.words} But {words}, and it can be given nothing then: see why it has not been renewed.",
         )
-    return fine(subject, health.words)
+    return fine(subject, f"{health.words} I{words[1:]}.")

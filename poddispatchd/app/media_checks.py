@@ -41,9 +41,13 @@ def _examine(settings: Settings, tree: MediaTree) -> list[CheckResult]:
     troubles = [found for place in (tree.top, videos) if (found := trouble_with(place)) is not None]
     if troubles:
         return [problem(_SUBJECT, trouble.words) for trouble in troubles]
-    rehearsed = rehearse(tree, pod.videos_dir, pod.file_permissions)
-    findings = [problem(_SUBJECT, words) for words in rehearsed.problems]
-    findings += [note(_SUBJECT, words) for words in rehearsed.notes]
+    # The one of thumbnails and subtitles comes with the first of them.
+    places = [pod.videos_dir, *([pod.files_dir] if tree.path(pod.files_dir).exists() else [])]
+    rehearsals = [rehearse(tree, place, pod.file_permissions) for place in places]
+    problems = [words for rehearsed in rehearsals for words in rehearsed.problems]
+    findings = [problem(_SUBJECT, words) for words in problems]
+    notes = dict.fromkeys(words for rehearsed in rehearsals for words in rehearsed.notes)
+    findings += [note(_SUBJECT, words) for words in notes]
     findings += [
         note(_SUBJECT, f"{tree.root / name} is a link to {target}: it is followed as it was at the start.")
         for name, target in sorted(tree.first_level_links().items())
@@ -53,4 +57,4 @@ def _examine(settings: Settings, tree: MediaTree) -> list[CheckResult]:
     if free < settings.imports.keep_free:
         keep_free = format_size(settings.imports.keep_free)
         return [*findings, problem(_SUBJECT, f"{words} imports.keep_free is {keep_free}.")]
-    return [*findings, *([] if rehearsed.problems else [fine(_SUBJECT, words)])]
+    return [*findings, *([] if problems else [fine(_SUBJECT, words)])]

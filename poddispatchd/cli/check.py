@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from poddispatchd.app.checks import run_checks
-from poddispatchd.app.findings import CheckLevel, CheckResult, fine, problem
+from poddispatchd.app.findings import CheckLevel, CheckResult, fine, note, problem
 from poddispatchd.cli.common import (
     EXIT_FINDINGS,
     Context,
@@ -53,7 +53,8 @@ async def _check(settings: Settings, path: Path | None, unit: Unit | None, *, as
     """Look, print what was found, and return the exit status."""
     findings = [] if unit is None else list(_unit_findings(settings, unit))
     findings += [finding async for finding in run_checks(settings, path)]
-    findings += [problem("daemon", words) for words in await _not_ready(settings)]
+    known = {item.words for item in findings}
+    findings += [problem("daemon", words) for words in await _not_ready(settings) if words not in known]
     if as_json:
         print_json(
             [{"severity": item.severity, "subject": item.subject, "words": item.words} for item in findings]
@@ -75,6 +76,12 @@ def _unit_findings(settings: Settings, unit: Unit) -> Iterator[CheckResult]:
         yield problem("unit", f"{unit.name} runs as {unit.user}, and this machine has no such user.")
     elif os.geteuid() == unit.account.pw_uid:
         yield fine("unit", f"All this was asked as {unit.user}, the user of {unit.name}.")
+    if unit.is_forgotten_at_boot:
+        yield note(
+            "unit",
+            f"{unit.name} runs and is not enabled: after a restart of this machine nobody would start it. "
+            f"'systemctl enable {unit.name}' has it started.",
+        )
     if not unit.may_write(root):
         yield problem(
             "unit",

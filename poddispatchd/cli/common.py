@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from poddispatchd.config.model import Settings
     from poddispatchd.database.pool import Database
 
+_NO_ADDRESS = (
+    "No configuration says where it is (database.dsn is the default): name the file with -c, or make one "
+    "with 'poddispatchd config import'."
+)
+
 OLDER_SCHEMA = "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
 
 EXIT_FAILED = 1
@@ -107,11 +112,18 @@ async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
     Raises:
         SchemaError: the command wants something that our schema, made by an older release, does not have.
     """
+    from poddispatchd.config.model import DatabaseSettings
     from poddispatchd.database.pool import Database
-    from poddispatchd.errors import SchemaChangedError, SchemaError
+    from poddispatchd.errors import ConfigurationError, PoddispatchdError, SchemaChangedError, SchemaError
 
     database = Database(settings.database.dsn, pool_size=2)
-    await database.open()
+    try:
+        await database.open()
+    except PoddispatchdError as error:
+        if settings.database.dsn != DatabaseSettings().dsn:
+            raise
+        kind = ConfigurationError if isinstance(error, ConfigurationError) else PoddispatchdError
+        raise kind(f"{error} {_NO_ADDRESS}") from error
     try:
         async with commits_told(database):
             yield database

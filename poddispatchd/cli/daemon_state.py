@@ -169,7 +169,8 @@ def ask_daemon(address: Address, *, seconds: float | None = None) -> State:
     except OSError as error:
         raise DaemonAwayError(
             f"No daemon answers at {url} ({error.strerror or error}). "
-            "Look at 'systemctl status poddispatchd', and at ops.listen in the configuration."
+            "Look at 'systemctl status poddispatchd', and at ops.listen in the configuration. Where CRON "
+            "runs 'poddispatchd once' instead, 'poddispatchd check' tells how the queue is."
         ) from None
     except (ValueError, RecursionError, HTTPException):
         raise DaemonAwayError(f"What answers at {url} is no poddispatchd: look at ops.listen.") from None

@@ -33,7 +33,8 @@ from poddispatchd.journal import dismissals
 from poddispatchd.pod import task_list
 from poddispatchd.pod.task_list import TaskFilter
 from poddispatchd.runtime.database_session import CHANNEL
-from poddispatchd.tasks.failure_listing import failures_since
+from poddispatchd.tasks import failure_listing
+from poddispatchd.tasks.failure_listing import Failures, failures_since
 
 _since_option = click.option(
     "--since",
@@ -66,7 +67,7 @@ async def list_(
     restarted is in no group any more until it fails again.
     """
     async with open_journal(context.settings(config_path)) as database:
-        groups = await failures_since(database, since, with_dismissed=with_dismissed)
+        groups = _told(await failures_since(database, since, with_dismissed=with_dismissed))
     if as_json:
         print_json([_as_dict(group) for group in groups])
         return
@@ -92,7 +93,7 @@ async def show(
 ) -> None:
     """Show the failures of one reason, dismissed ones as well: examples of their words, and the tasks."""
     async with open_journal(context.settings(config_path)) as database:
-        group = _chosen(await failures_since(database, since, with_dismissed=True), key)
+        group = _chosen(_told(await failures_since(database, since, with_dismissed=True)), key)
     if as_json:
         print_json(_as_dict(group))
         return
@@ -128,7 +129,7 @@ async def restart(
     """
     settings = context.settings(config_path)
     async with open_journal(settings) as database:
-        group = _chosen(await failures_since(database, since), key)
+        group = _chosen(_told(await failures_since(database, since)), key)
         if len(group.failures) > MOST_AT_ONCE:
             raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, by --since.")
         wanted = TaskFilter(tasks=[item.pk for item in group.failures])
@@ -152,13 +153,24 @@ async def dismiss(context: Context, config_path: Path | None, key: str, since: d
     What fails for the same reason later is shown.
     """
     async with open_journal(context.settings(config_path)) as database:
-        group = _chosen(await failures_since(database, since), key)
+        group = _chosen(_told(await failures_since(database, since)), key)
         async with database.connection() as connection:
             tasks = {item.pk: item.date_added for item in group.failures}
             await dismissals.dismiss(connection, tasks, by=person())
             # Whoever looks at the status page now sees it.
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
     click.echo(f"{len(group.failures)} of {group.key} are dismissed: {shown(group.reason)}")
+
+
+def _told(failures: Failures) -> list[FailureGroup]:
+    """The groups, once it is said where they are not all: nobody may take what was looked at for that."""
+    if failures.is_cut:
+        click.echo(
+            f"Only the newest {failure_listing.MOST} failed tasks were looked at: there are older ones. "
+            "'poddispatchd tasks list --failed' has them, and 'tasks restart --failed' begins them again.",
+            err=True,
+        )
+    return failures.groups
 
 
 def _chosen(groups: Sequence[FailureGroup], key: str) -> FailureGroup:

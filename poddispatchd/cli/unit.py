@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from poddispatchd.cli.environment_files import variables
 from poddispatchd.config.loading import DEFAULT_PATH, NOT_SETTINGS, PREFIX
@@ -34,6 +35,8 @@ class Unit(Struct, frozen=True):
     credentials: Mapping[str, Path] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings that it is given as variables. Which file it reads its command line tells."""
+    is_forgotten_at_boot: bool = False
+    """It runs, and nothing starts it with the machine."""
 
     def may_write(self, path: Path) -> bool:
         """Whether the sandbox of the unit lets the daemon write below a path, rights of files apart."""
@@ -60,9 +63,20 @@ def unit_of(config: Path | None) -> Unit | None:
         return None
     instance = "" if path == DEFAULT_PATH else path.stem
     name = f"poddispatchd@{instance}.service" if instance else "poddispatchd.service"
+    text = _told(systemctl, "cat", "--no-pager", name)
+    if text is None:
+        return None
+    # Other states, as "static" or "generated", are somebody's own arrangement.
+    states = _told(systemctl, "show", "--property=ActiveState,UnitFileState", name) or ""
+    is_forgotten = {"ActiveState=active", "UnitFileState=disabled"} <= set(states.split())
+    return replace(parsed(name, text, instance), is_forgotten_at_boot=is_forgotten)
+
+
+def _told(systemctl: str, *arguments: str) -> str | None:
+    """What systemctl prints; None where it fails or does not answer."""
     try:
-        told = subprocess.run(  # noqa: S603 - a program of the system, and a name of ours
-            [systemctl, "cat", "--no-pager", name],
+        told = subprocess.run(  # noqa: S603 - a program of the system, and names of ours
+            [systemctl, *arguments],
             capture_output=True,
             text=True,
             timeout=_ANSWERED_WITHIN,
@@ -70,7 +84,7 @@ def unit_of(config: Path | None) -> Unit | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return parsed(name, told.stdout, instance) if told.returncode == 0 else None
+    return told.stdout if told.returncode == 0 else None
 
 
 def parsed(name: str, text: str, instance: str = "") -> Unit:

@@ -5,16 +5,14 @@ the server, and the server itself, are renewed by others. While a daemon runs al
 files are replaced and passwords changed.
 """
 
-import configparser
 import os
 import socket
 import ssl
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from poddispatchd.database.hosts import NoHostError, NotWritableError, hosts_of, parameter
+from poddispatchd.database.hosts import NoHostError, NotWritableError, hosts_of
+from poddispatchd.database.services import asked, parameter, service_file, service_of
 from poddispatchd.database.sqlstates import (
     DRIVER_ERRORS,
     first_line,
@@ -80,6 +78,8 @@ def _to_be_changed_here(error: BaseException, dsn: SecretStr) -> str | None:
     """What somebody must change on this machine; None where it is no matter of ours."""
     if isinstance(error, _REFUSED):
         words = first_line(error)
+        if isinstance(error, asyncpg.InvalidPasswordError):
+            return f"{words}: write the right one there, or give the role this one (ALTER ROLE … PASSWORD)"
         # The driver's words for this have the inner life of Python in them.
         return _ATTRIBUTES if words.startswith("target_session_attrs") else words
     if isinstance(error, _UNKNOWN_PARAMETERS):
@@ -103,11 +103,11 @@ def _about_files(error: OSError, dsn: SecretStr) -> str | None:
             return None
         if error.reason == "KEY_VALUES_MISMATCH":
             return "sslkey is not the key of sslcert"
-        named = " or ".join(_files_of(dsn.get_secret_value())) or "~/.postgresql"
+        named = " or ".join(files_of(dsn.get_secret_value())) or "~/.postgresql"
         return f"{named} holds no certificate or key that can be used ({_reason(error)})"
     if not isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
         return None
-    for name, path in _files_of(dsn.get_secret_value()).items():
+    for name, path in files_of(dsn.get_secret_value()).items():
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as why:
@@ -119,30 +119,17 @@ def _about_files(error: OSError, dsn: SecretStr) -> str | None:
     return None
 
 
-def _files_of(dsn: str) -> dict[str, str]:
-    try:
-        given = parse_qs(urlsplit(dsn).query)
-    except ValueError:
-        given = {}
-    found = {
-        name: given[name][-1] if name in given else os.environ.get(of, "") for name, of in _FILES.items()
-    }
+def files_of(dsn: str) -> dict[str, str]:
+    """The files that an address, or the environment, names for TLS, by their parameters."""
+    found = {name: asked(dsn, name, variable) for name, variable in _FILES.items()}
     return {name: path for name, path in found.items() if path}
 
 
 def _unknown_service(dsn: str) -> str | None:
     """That the address names a service which is in no file: the driver takes what it has without it."""
-    if not (service := parameter(dsn, "service")):
+    if service_of(dsn) is not None:
         return None
-    given = os.environ.get("PGSERVICEFILE")
-    path = Path(given) if given else Path("~/.pg_service.conf").expanduser()
-    try:
-        known = configparser.ConfigParser()
-        known.read(path)
-    except (OSError, ValueError, configparser.Error):
-        known = configparser.ConfigParser()
-    if known.has_section(service):
-        return None
+    service, path = parameter(dsn, "service"), service_file()
     return f"its service {printable(service)} is not in {printable(str(path))} (PGSERVICEFILE names another)"
 
 

@@ -5,14 +5,15 @@ leaves none for the second. And whoever writes wants the one that can be written
 does not say so: after a switch-over the old primary is back as a standby server, and often stands first.
 """
 
-import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 from msgspec import Struct
+
+from poddispatchd.database.services import asked
 
 _Raw: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Connect: TypeAlias = Callable[..., Awaitable[_Raw]]
@@ -59,10 +60,10 @@ class Hosts:
     """The servers of an address; the first one is that which could be used last."""
 
     def __init__(self, dsn: str) -> None:
-        asked = parameter(dsn, "target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS", "any")
-        self._question = _ASKED_BY.get(asked)
+        wanted = asked(dsn, "target_session_attrs", "PGTARGETSESSIONATTRS") or "any"
+        self._question = _ASKED_BY.get(wanted)
         # What is to be read only is left to the driver, and so is one server.
-        self._hosts = several_hosts(dsn) if self._question or asked == "any" else ()
+        self._hosts = several_hosts(dsn) if self._question or wanted == "any" else ()
         self._has_had_the_right_one = False
 
     async def connect(self, connect: Connect, *, within: float) -> _Raw:
@@ -151,13 +152,16 @@ def several_hosts(dsn: str) -> tuple[Host, ...]:
 
 
 def hosts_of(dsn: str) -> tuple[Host, ...]:
-    """The servers that an address names; one port counts for all of them, as in libpq."""
+    """The servers that an address names, or its service, or else the environment.
+
+    One port counts for all of them, as in libpq.
+    """
     try:
         place = urlsplit(dsn).netloc.rpartition("@")[2]
     except ValueError:
         return ()
-    names = [unquote(name) for name in place.split(",")] if place else parameter(dsn, "host").split(",")
-    ports = [] if place else parameter(dsn, "port").split(",")
+    names = [unquote(name) for name in place.split(",")] if place else asked(dsn, "host", "PGHOST").split(",")
+    ports = [] if place else asked(dsn, "port", "PGPORT").split(",")
     if not all(names):
         return ()
     ports = ports * len(names) if len(ports) == 1 else ports
@@ -181,11 +185,3 @@ def _host(name: str, port: str) -> Host:
     else:
         host = name
     return Host(host, int(port) if port else None)
-
-
-def parameter(dsn: str, name: str) -> str:
-    """A parameter in the query of an address; empty without it."""
-    try:
-        return parse_qs(urlsplit(dsn).query).get(name, [""])[-1]
-    except ValueError:
-        return ""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import asyncpg
 
 from poddispatchd.database import moments, poolers
+from poddispatchd.database.certificates import CertificateEnds, ends_of
 from poddispatchd.database.connect_errors import CONNECT_ERRORS, at_the_start, while_running
 from poddispatchd.database.connection_pool import ConnectionPool
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
@@ -200,6 +201,17 @@ class Database:
             return GuardedConnection(await self._connect())
         except CONNECT_ERRORS as error:
             raise while_running(error, self._dsn) from None
+
+    async def certificate_ends(self) -> CertificateEnds:
+        """When the certificates end by which a new connection is made."""
+        try:
+            raw = await self._connect()
+        except CONNECT_ERRORS as error:
+            raise while_running(error, self._dsn) from None
+        try:
+            return ends_of(raw, self._dsn.get_secret_value())
+        finally:
+            await raw.close()
 
     async def pooling_of(self, connection: GuardedConnection) -> Pooling:
         """What a dedicated connection leads to."""

@@ -25,6 +25,14 @@ _FOLDED = (
     (re.compile(r"[^\s<>'\"(),:;@]{1,64}@[^\s<>'\"(),:;@]+\.\w+"), "ADDRESS"),
     # Names with spaces: from a slash or a quotation mark on, up to what ends a name of such a file.
     (re.compile(rf"(?<![\w/])\.{{0,2}}/[^'\"<>:;,()\[\]]{{1,200}}?{_MEDIA}", re.IGNORECASE), "PATH"),
+    # Of a path that begins in MEDIA_ROOT, "videos/1/the talk.mp4": two slashes, for "and/or" is none.
+    (
+        re.compile(
+            rf"(?<![\w/])[\w.-]{{1,100}}/[^'\"<>:;,()\[\]/]{{1,100}}/[^'\"<>:;,()\[\]]{{1,200}}?{_MEDIA}",
+            re.IGNORECASE,
+        ),
+        "PATH",
+    ),
     (re.compile(rf"(?<=['\"«“])[^'\"»”]{{1,200}}?{_MEDIA}(?=\s?['\"»”])", re.IGNORECASE), "FILE"),
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE), "ID"),
     (

@@ -8,7 +8,7 @@ import structlog
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, StatementEndedError
 from poddispatchd.maintenance.ages import days_ago
 from poddispatchd.maintenance.erasure import BEFORE_ALL, windows
 from poddispatchd.observability.events import Event
@@ -27,7 +27,10 @@ of a site's may keep thousands: the next purge goes on where this one gave up.""
 
 
 _LONGEST = 240.0
-"""Seconds after which the next hour goes on with the rest: the watchdog must not take the job for stuck."""
+"""Seconds after which the rest is left for the next hour: the watchdog must not take the job for stuck."""
+
+_SMALLER = 4
+"""By how much fewer rows a statement looks at after one that took too long."""
 
 
 class CompletedPurge:
@@ -43,7 +46,8 @@ class CompletedPurge:
         self._split_behind = BEFORE_ALL
         """Behind which row those that cannot be deleted are looked for: where the last purge gave that up."""
         self._begin_behind = BEFORE_ALL
-        """Behind which row the next purge begins: where the last one had no more time."""
+        """Behind which row the next purge begins: where the time of the last one ended."""
+        self._batch = _BATCH
 
     async def purge(self) -> None:
         """Delete them, some at a time; none when they are kept for ever.
@@ -61,15 +65,24 @@ class CompletedPurge:
             before,
             self._metrics,
             self._split_behind,
-            lambda: self._clock.monotonic() < enough,
+            is_over=lambda: self._clock.monotonic() >= enough,
         )
-        behind, self._begin_behind = self._begin_behind, BEFORE_ALL
+        begin, self._begin_behind = self._begin_behind, BEFORE_ALL
         try:
-            async for after, up_to in windows(self._next_window, behind=behind):
-                if (looked_at := await run.purge(after, up_to)) < up_to or not run.has_time():
-                    self._begin_behind = looked_at
+            async for after, up_to in windows(self._next_window, behind=begin):
+                # Where it is lost, it is gone on from here.
+                self._begin_behind = after
+                self._begin_behind = await run.purge(after, up_to)
+                if run.is_over():
                     break
+            else:
+                self._begin_behind = BEFORE_ALL
+        except (DatabaseUnavailableError, StatementEndedError):
+            # A statement that takes longer than any may looks as if the database were lost.
+            run.was_too_long = True
+            raise
         finally:
+            self._batch = max(1, self._batch // _SMALLER) if run.was_too_long else _BATCH
             self._split_behind = run.gave_up_behind
             if run.total:
                 log.info(Event.TASKS_PURGED, rows=run.total, older_than_days=days)
@@ -78,13 +91,15 @@ class CompletedPurge:
 
     async def _next_window(self, after: int) -> int | None:
         async with self._database.connection() as connection:
-            return await tasks.next_window(connection, after, limit=_BATCH)
+            return await tasks.next_window(connection, after, limit=self._batch)
 
 
 class _Run:
     """One purge: how many rows it has deleted, and the first error over some that cannot be.
 
     ``gave_up_behind``: behind which row nobody has looked any more for those that cannot be deleted.
+    ``is_over``: whether its time is. ``was_too_long``: whether the server, or somebody there, has ended a
+    statement, as one that takes long.
     """
 
     def __init__(
@@ -93,14 +108,17 @@ class _Run:
         before: datetime,
         metrics: Metrics,
         split_behind: int,
-        has_time: Callable[[], bool],
+        *,
+        is_over: Callable[[], bool],
     ) -> None:
-        self.has_time = has_time
         self._database = database
         self._before = before
         self._metrics = metrics
         self._split_behind = split_behind
         self._splits_left = _MOST_SPLITS
+        self.is_over = is_over
+        self.was_too_long = False
+        self._has_tried = False
         self.gave_up_behind = BEFORE_ALL
         self.total = 0
         self.refused: DatabaseError | None = None
@@ -109,7 +127,7 @@ class _Run:
         """Delete those of these rows that are to go; whatever cannot be deleted keeps no other one (I12).
 
         Returns:
-            Up to which row there was time for that.
+            Behind which row it is to be gone on: the last of them, or where the time was over.
 
         Raises:
             DatabaseUnavailableError: the database is lost.
@@ -117,9 +135,11 @@ class _Run:
         """
         left, last = [(after, up_to)], up_to
         while left:
-            if not self.has_time():
-                return left[-1][0]
             after, up_to = left.pop()
+            # One statement at least, so that each purge comes further.
+            if self._has_tried and self.is_over():
+                return after
+            self._has_tried = True
             try:
                 # A connection for each: a purge of hours must not keep one from the others.
                 async with self._database.connection() as connection:
@@ -129,9 +149,11 @@ class _Run:
             except DatabaseUnavailableError:
                 raise
             except DatabaseError as error:
-                if not (is_held(error) or is_to_blame(error)):
+                is_too_long = isinstance(error, StatementEndedError)
+                if not (is_held(error) or is_to_blame(error) or is_too_long):
                     raise
                 self.refused = self.refused or error
+                self.was_too_long = self.was_too_long or is_too_long
                 if up_to - after <= 1 or up_to <= self._split_behind or is_held(error):
                     continue
                 if not self._splits_left:

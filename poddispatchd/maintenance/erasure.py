@@ -103,7 +103,7 @@ async def windows(
 
     Args:
         next_one: the last one of those behind a row; None when there is none.
-        behind: which row they begin.
+        behind: the row behind which the first of them stands.
     """
     after = behind
     while (up_to := await next_one(after)) is not None:

@@ -7,9 +7,15 @@ from urllib.parse import urlsplit
 
 from poddispatchd.config.model import ImportsSettings
 from poddispatchd.config.notification import EventsSettings, MailSettings, PushSettings
+from poddispatchd.database.pool import Database
 from poddispatchd.errors import ConfigurationError, DeliveryError
+from poddispatchd.notify.event_post import reach
 from poddispatchd.notify.smtp import mail_server
 from poddispatchd.notify.webpush import check_keys
+from poddispatchd.pod import recipients
+
+_SHOWN = 10
+"""Establishments that are named."""
 
 
 async def check_mail(settings: MailSettings) -> str:
@@ -24,7 +30,7 @@ async def check_mail(settings: MailSettings) -> str:
         return "It is disabled (mail.enabled): nobody is told of what is imported or fails."
     try:
         async with mail_server(settings) as server:
-            people = tuple(dict.fromkeys((*settings.admins, *settings.managers)))
+            people = tuple(dict.fromkeys((*settings.admins, *settings.managers, *_copied(settings))))
             for sender in dict.fromkeys((settings.server_email or settings.from_email, settings.from_email)):
                 await server.rehearse(sender, people)
     except DeliveryError as error:
@@ -33,7 +39,37 @@ async def check_mail(settings: MailSettings) -> str:
     told = f"{len(settings.admins)} admins and {len(settings.managers)} managers are told"
     if not settings.admins:
         told += "; mail.admins is empty, so that nobody learns of failures"
+    if settings.use_establishment:
+        named = len(settings.establishment_managers)
+        told += f", and of {named} establishments theirs (mail.establishment_managers)"
+    elif settings.establishment_managers:
+        told += "; mail.establishment_managers count for nothing, for mail.use_establishment is off"
     return f"{settings.host}:{settings.port} answers ({settings.security}{login}); {told}."
+
+
+def _copied(settings: MailSettings) -> tuple[str, ...]:
+    """The managers of establishments, as far as they are sent anything."""
+    if not settings.use_establishment:
+        return ()
+    return tuple(address for each in settings.establishment_managers.values() for address in each)
+
+
+async def check_establishments(settings: MailSettings, database: Database) -> str | None:
+    """The establishments with managers of which no owner is, in words; None when there are none such.
+
+    Raises:
+        DatabaseError: nobody knows.
+    """
+    if not (settings.enabled and settings.use_establishment):
+        return None
+    there = await recipients.establishments(database)
+    unknown = sorted(name for name in settings.establishment_managers if name.lower() not in there)
+    if not unknown:
+        return None
+    return (
+        f"No owner in Pod is of {', '.join(map(repr, unknown))} (mail.establishment_managers): nobody "
+        f"there is told. Pod's owners are of {', '.join(map(repr, sorted(there)[:_SHOWN])) or 'none'}."
+    )
 
 
 async def check_push(settings: PushSettings) -> str:
@@ -60,8 +96,10 @@ def check_hook(settings: ImportsSettings) -> str:
     return f"{program} is run after each import."
 
 
-def check_events(settings: EventsSettings) -> str:
+async def check_events(settings: EventsSettings) -> str:
     """Whether other programs can be told, as far as can be known without telling them; in words.
+
+    A connection is made, with its TLS; nothing is posted.
 
     Raises:
         ConfigurationError: they cannot.
@@ -69,7 +107,12 @@ def check_events(settings: EventsSettings) -> str:
     if not settings.enabled:
         return "No other program is told (events.url, events.command)."
     if settings.command:
-        return f"{_runnable(settings.command[0], 'events.command')} is run for each event."
+        program = await asyncio.to_thread(_runnable, settings.command[0], "events.command")
+        return f"{program} is run for each event."
+    try:
+        await reach(settings)
+    except DeliveryError as error:
+        raise ConfigurationError(f"events.url: {error}") from error
     address = urlsplit(settings.url.get_secret_value())
     words = [f"Events are posted to {address.hostname} ({address.scheme})"]
     if not settings.secret.get_secret_value():

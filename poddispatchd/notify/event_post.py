@@ -4,11 +4,13 @@ The address may be a secret, as those of chat rooms are: only its host is named.
 little of an answer is read.
 """
 
+import asyncio
 import os
 import ssl
 from datetime import datetime
 from pathlib import PurePath
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from msgspec import Struct
@@ -53,6 +55,44 @@ async def hand_over(settings: EventsSettings, event: OutgoingEvent, *, now: date
     if settings.command:
         return await _run(settings, event)
     return await _post(settings, event, now)
+
+
+async def reach(settings: EventsSettings) -> None:
+    """Connect to the host of the address as for an event, and send nothing.
+
+    Behind a proxy of the environment nothing is tried: it alone knows who can be reached.
+
+    Raises:
+        ServiceUnreachableError: nobody answers there, or not as who is asked for.
+        DeliveryError: ``ca_file`` cannot be used.
+    """
+    parts = urlsplit(settings.url.get_secret_value())
+    host, is_tls = parts.hostname or "nobody", parts.scheme == "https"
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return
+    context = _tls(settings) if is_tls else None
+    try:
+        async with asyncio.timeout(settings.timeout):
+            _, writer = await asyncio.open_connection(
+                host, parts.port or (443 if is_tls else 80), ssl=context
+            )
+    except ssl.SSLCertVerificationError as error:
+        raise ServiceUnreachableError(f"The certificate of {host} {words_of(error, _REMEDIES)}.") from None
+    except (TimeoutError, OSError, ValueError) as error:
+        raise ServiceUnreachableError(f"{host} cannot be reached ({_reason(error)}).") from None
+    writer.transport.abort()
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason}"
+        case OSError(strerror=str(words)):
+            return words
+        case _:
+            return type(error).__name__
 
 
 async def _run(settings: EventsSettings, event: OutgoingEvent) -> EventAnswer:

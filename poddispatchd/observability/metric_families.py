@@ -125,6 +125,12 @@ class MetricFamilies:
             "runner_manager_paused", "Whether a person has paused the runner manager.", "runner_manager"
         )
 
+        self.runner_manager_certificate_end = self._gauge(
+            "runner_manager_certificate_end_timestamp_seconds",
+            "When the TLS certificate of the runner manager ends, as a Unix time; 0: it has shown none.",
+            "runner_manager",
+        )
+
     def _add_listeners(self) -> None:
         """Who calls, and what is answered."""
         self.webhook_requests = self._counter(
@@ -184,6 +190,12 @@ class MetricFamilies:
             "holds a table as a whole for minutes.",
         )
         self.database_writable.set(1)
+        self.database_certificate_end = self._gauge(
+            "database_certificate_end_timestamp_seconds",
+            "When a certificate ends by which the database is reached, as a Unix time, the server's or ours "
+            "(client); 0: there is none, or database.dsn does not ask that it be verified.",
+            "certificate",
+        )
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last look.")
         self.set_aside = self._gauge(
             "set_aside",

@@ -105,6 +105,8 @@ class Metrics(MetricFamilies):
             self.mail.labels(delivered)
             self.push.labels(delivered)
             self.events.labels(delivered)
+        for certificate in ("server", "client"):
+            self.database_certificate_end.labels(certificate)
         for hook in HookOutcome:
             self.import_hooks.labels(hook)
         for queue in ("callbacks", "imports", "notices", "deliveries", "files"):
@@ -156,6 +158,7 @@ class Metrics(MetricFamilies):
             self.runner_manager_active.labels(name)
             self.runner_manager_running.labels(name)
             self.runner_manager_paused.labels(name)
+            self.runner_manager_certificate_end.labels(name)
             for state in BreakerState:
                 self.runner_manager_breaker.labels(name, state)
             for kind in SUBMITTABLE:
@@ -170,6 +173,7 @@ class Metrics(MetricFamilies):
             self.runner_manager_active.remove(name)
             self.runner_manager_running.remove(name)
             self.runner_manager_paused.remove(name)
+            self.runner_manager_certificate_end.remove(name)
             for state in BreakerState:
                 self.runner_manager_breaker.remove(name, state)
             for kind in SUBMITTABLE:

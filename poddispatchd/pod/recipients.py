@@ -74,6 +74,12 @@ async def subscription(database: Database, subscription_id: int) -> Subscription
     return None if row is None else Subscription(row["endpoint"], row["auth"], row["p256dh"])
 
 
+async def establishments(database: Database) -> frozenset[str]:
+    """Those that owners are of, in lower case, as Pod compares them."""
+    rows = await database.fetch(*_QUERIES["establishments"]())
+    return frozenset(str(row["name"]) for row in rows)
+
+
 async def usernames(database: Database, users: Collection[int]) -> dict[int, str]:
     """The names under which users log in, without those that are gone.
 

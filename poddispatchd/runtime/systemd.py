@@ -29,11 +29,14 @@ class ServiceNotifier:
     ) -> None:
         self._monotonic_ns = monotonic_ns
         self._status: str | None = None
+        self.is_up = False
+        """Whether systemd was told that the start is over."""
         self.watchdog_interval = watchdog_interval(os.environ if environ is None else environ)
         self._notifier = _connect() if os.environ.get("NOTIFY_SOCKET") else None
 
     def ready(self) -> bool:
         """Started, or done with reloading."""
+        self.is_up = True
         return self._send("READY=1")
 
     def status(self, text: str) -> None:

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from msgspec import Struct
+
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.failure_groups import FailedTask, FailureGroup, grouped
 from poddispatchd.domain.task import TaskStatus
@@ -11,13 +13,18 @@ from poddispatchd.pod.task_list import ListedTask, TaskFilter
 
 _FAILED = (TaskStatus.FAILED.value, TaskStatus.TIMEOUT.value)
 
-_MOST = 10_000
-"""Failed tasks that are looked at, the newest ones."""
+MOST = 10_000
+"""Failed tasks that are looked at, the newest ones: sixty megabytes, whatever their scripts have said."""
 
 
-async def failures_since(
-    database: Database, since: datetime, *, with_dismissed: bool = False
-) -> list[FailureGroup]:
+class Failures(Struct, frozen=True):
+    """Failures by reason. ``is_cut``: there are older ones, which were not looked at."""
+
+    groups: list[FailureGroup]
+    is_cut: bool
+
+
+async def failures_since(database: Database, since: datetime, *, with_dismissed: bool = False) -> Failures:
     """The tasks that failed since a moment and have not been restarted, by reason.
 
     One whose end was not seen (it failed before poddispatchd looked) failed when it was added, as far as can
@@ -26,16 +33,17 @@ async def failures_since(
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    rows = await task_list.listed_tasks(database, TaskFilter(statuses=_FAILED), limit=_MOST)
+    rows = await task_list.listed_tasks(database, TaskFilter(statuses=_FAILED), limit=MOST)
     async with database.connection() as connection:
         seen = await dismissals.failed_at(connection, [row.pk for row in rows])
         known = {row.pk: row.date_added for row in rows}
         gone = set() if with_dismissed else await dismissals.dismissed(connection, known)
-    return grouped(
+    groups = grouped(
         failed
         for row in rows
         if row.pk not in gone and (failed := failed_task(row, seen.get(row.pk, row.date_added))).at >= since
     )
+    return Failures(groups, is_cut=len(rows) == MOST and rows[-1].date_added >= since)
 
 
 def failed_task(row: ListedTask, at: datetime) -> FailedTask:

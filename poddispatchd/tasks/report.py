@@ -33,7 +33,7 @@ async def read_report(database: Database, since: datetime, until: datetime) -> P
         days = await history_sums.by_day(connection, (until - _TREND).date())
     names = {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
     users = await recipients.usernames(database, [owner for owner, _, _ in owners])
-    groups = await failures_since(database, since, with_dismissed=True)
+    groups = (await failures_since(database, since, with_dismissed=True)).groups
     length = (until - since).total_seconds()
     slots = slots_seen(runs)
     return PeriodReport(

@@ -3,6 +3,7 @@
 import asyncio
 import html
 import os
+import signal
 import socket
 import ssl
 from pathlib import Path
@@ -80,6 +81,7 @@ async def test_a_wrong_password_is_refused(rig: Rig) -> None:
     words = await _refusal(rig)
 
     assert words.startswith("database.dsn: password authentication failed")
+    assert "write the right one there" in words
     assert "another-password" not in rig.everything_said()
 
 
@@ -243,6 +245,29 @@ async def test_a_database_that_is_down_at_the_start_is_waited_for(
 
     assert (status, refused) == (405, 503)
     assert "Traceback" not in daemon.text + waiting
+
+
+async def test_a_start_that_waits_for_long_is_up_for_systemd_and_goes_on(
+    rig: Rig, gate: Gate, notifications: Notifications
+) -> None:
+    """systemd killed it after each two minutes, and boots and upgrades of packages waited as long."""
+    rig.use(gate.dsn)
+    environment = {"NOTIFY_SOCKET": notifications.address}
+    constants = {"poddispatchd.app.daemon._UP_AFTER": 0.1}
+    daemon = await rig.start(ready=False, env=environment, constants=constants)
+
+    await notifications.until(lambda text: text == "READY=1")
+    told = await daemon.event("daemon.waits")
+    # Its reload has to end as that of any unit that is up.
+    daemon.signal(signal.SIGHUP)
+    await notifications.until(lambda text: text.startswith("RELOADING=1"))
+    notifications.received.clear()
+    await notifications.until(lambda text: text == "READY=1")
+    await gate.open()
+    await rig.is_ready(daemon)
+
+    assert "connection" in str(told["reason"])
+    assert "failed" not in daemon.text
 
 
 async def test_a_table_that_somebody_alters_at_the_start_is_waited_for(

@@ -100,9 +100,18 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     run(
         "rm", "-r", "/etc/systemd/system/poddispatchd@.service", "/etc/systemd/system/poddispatchd@.service.d"
     )
+    etc, own = "/etc/poddispatchd", "/etc/systemd/system/poddispatchd.service.d/override.conf"
+    for name in ("database.dsn", "database.dsn~", "medicine.yaml", "config.yaml.dpkg-old", "ca.pem"):
+        run("sh", "-c", f"echo a-password > {etc}/{name}")
+    run("sh", "-c", f"echo '[Service]' > {own}")
     told = await asyncio.to_thread(run, "dpkg", "--purge", "poddispatchd")
     assert "DROP SCHEMA poddispatchd CASCADE" in told
-    for path in ("/opt/poddispatchd", "/etc/poddispatchd", "/usr/bin/poddispatchd", _MEDIA):
+    # The password of the database stayed for ever, and nothing said so.
+    assert run("find", etc, "-type", "f") == f"{etc}/ca.pem"
+    assert f"may be passwords in them:\n  {etc}/ca.pem\n  {own}\n" in told
+    run("rm", f"{etc}/ca.pem", own)
+    run("rmdir", etc)
+    for path in ("/opt/poddispatchd", "/usr/bin/poddispatchd", _MEDIA):
         left = run("sh", "-c", f"test -e {path} && echo left || echo gone")
         assert (path, left) == (path, "gone")
     assert run("find", "/etc/systemd/system", "-name", "*poddispatchd*", "-not", "-type", "d") == ""

@@ -10,6 +10,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.pod.world import add_task, add_video
+from poddispatchd.sandbox.ports import free_ports
 from tests.acceptance.callback_load import CallbackLoad
 from tests.systemd.conftest import TOKEN, Host
 from tests.systemd.machine import REPOSITORY, SOCKET, UNIT, Machine
@@ -193,6 +194,21 @@ async def _stays_down_when_misconfigured(host: Host) -> None:
     machine.until(lambda: machine.property("ActiveState", SOCKET) == "inactive")
     assert "set it to true" in machine.lines("config.invalid")[-1]["MESSAGE"]
     host.configure("pod", use_podfile=True)
+
+
+async def test_a_start_without_a_database_is_up_and_says_what_it_waits_for(host: Host) -> None:
+    """It was killed and begun anew after each ``TimeoutStartSec=``, as a failure; boots waited as long."""
+    machine, dsn = host.machine, host.etc / "database.dsn"
+    [closed] = free_ports(1)
+    dsn.write_text(f"postgresql://pod@127.0.0.1:{closed}/pod")
+
+    await asyncio.to_thread(machine.systemctl, "start", UNIT)
+
+    names = ("ActiveState", "SubState", "NRestarts")
+    assert [machine.property(name) for name in names] == ["active", "running", "0"]
+    shown = machine.run("systemctl", "status", UNIT)
+    assert 'Status: "Waiting for the database: ' in shown
+    assert [line["MESSAGE"] for line in machine.journal() if "failed" in line["MESSAGE"].lower()] == []
 
 
 async def test_files_of_variables_are_read_as_this_systemd_reads_them(host: Host) -> None:

@@ -6,6 +6,7 @@ from poddispatchd.app.features.imports import deletion
 from poddispatchd.app.parts import Parts
 from poddispatchd.imports.sweep import Sweep
 from poddispatchd.maintenance.acts import ActLog
+from poddispatchd.maintenance.certificate_watch import CertificateWatch
 from poddispatchd.maintenance.completed_purge import CompletedPurge
 from poddispatchd.maintenance.history import History
 from poddispatchd.maintenance.job import Maintenance
@@ -43,6 +44,13 @@ def maintenance(parts: Parts) -> Maintenance:
         clock=parts.clock,
     )
     acts = ActLog(parts.database, parts.session, parts.registry, parts.clock)
+    certificates = CertificateWatch(
+        database=parts.database,
+        registry=parts.registry,
+        client=parts.client,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
     stalled = StalledQueue(parts.session, parts.registry, lambda: parts.settings.reconcile, parts.clock)
     return Maintenance(
         session=parts.session,
@@ -52,6 +60,7 @@ def maintenance(parts: Parts) -> Maintenance:
                 "look for tasks that ended": ended.look,
                 "look for what people did": acts.look,
                 "look for queues that stand still": stalled.look,
+                "look for certificates that end": certificates.look,
             },
         ),
         stalled=stalled,

@@ -31,4 +31,8 @@ SELECT endpoint, auth, p256dh FROM webpush_subscriptioninfo WHERE id = :subscrip
 
 -- name: usernames
 -- The names under which users log in.
-SELECT id, username FROM auth_user WHERE id = ANY (:users::bigint[])
+SELECT id, username FROM auth_user WHERE id = ANY (:users::bigint[]);
+
+-- name: establishments
+-- Those that owners are of, in lower case.
+SELECT DISTINCT lower(establishment) AS name FROM authentication_owner WHERE establishment <> '';

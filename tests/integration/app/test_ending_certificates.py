@@ -25,4 +25,5 @@ async def test_a_certificate_that_nobody_renews_is_told_two_weeks_before_its_end
     async with RawServer([_ROOT, _HEALTH], tls=authority.server(tmp_path, ends=days)) as server:
         found, _ = await manager_findings(settings, [manager(server.url)])
     assert found.severity is level
+    assert f"its TLS certificate ends in {days - 1} days" in found.words.replace("Its", "its")
     assert ("see why it has not been renewed" in found.words) is (level is CheckLevel.NOTE)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import yaml
 from aiohttp import web
 
 from poddispatchd.app import database_checks
@@ -106,6 +107,29 @@ async def test_a_media_root_that_does_not_exist_is_a_problem(sound: Pod, tmp_pat
     sound.set("pod", media_root=str(tmp_path / "nowhere"))
 
     assert "does not exist" in (await _problems(sound))["media tree"]
+
+
+async def test_a_directory_of_thumbnails_that_cannot_be_written_to_is_a_problem(sound: Pod) -> None:
+    """Only that of videos was tried, and each encoding failed over its thumbnails."""
+    tree = cast("dict[str, dict[str, str]]", yaml.safe_load(sound.config.read_text(encoding="utf-8")))
+    files = Path(tree["pod"]["media_root"]) / "files"
+    if files.exists():
+        files.rename(files.with_name("files-before"))
+    files.write_text("a file where Pod has a directory")
+
+    assert f"A directory cannot be made in {files}" in (await _problems(sound))["media tree"]
+
+
+async def test_managers_of_an_establishment_that_nobody_is_of_are_told(sound: Pod) -> None:
+    """A name that was written wrong: nobody there got mail, and nothing said so."""
+    told = {"etab_1": ["a@example.org"], "etab_9": ["b@example.org"]}
+    sound.set("mail", enabled=True, from_email="pod@example.org", port=9)
+    sound.set("mail", use_establishment=True, establishment_managers=told)
+
+    said = await sound.run("check")
+
+    assert "note    mail: No owner in Pod is of 'etab_9' (mail.establishment_managers)" in said.out
+    assert "Pod's owners are of 'etab_1'" in said.out
 
 
 async def test_a_full_disk_is_a_problem(sound: Pod) -> None:

@@ -1,9 +1,13 @@
 """Failures are reviewed on the terminal: by reason, restarted and dismissed together."""
 
+import json
 from typing import cast
+
+import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.pod.world import add_task, add_video
+from poddispatchd.tasks import failure_listing
 from tests.integration.cli.conftest import Pod
 
 
@@ -47,6 +51,27 @@ async def test_failures_are_grouped_by_reason_with_counts_dates_and_examples(pod
     shown = (await pod.run("failures", "show", str(groups["no audio stream"]["group"])[:6])).out
     assert "About no audio stream" in shown
     assert str(old) not in [line.split()[0] for line in shown.splitlines() if line.split()]
+
+
+async def test_that_there_are_more_failures_than_are_looked_at_is_told(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand were called ten thousand, and dismissing these seemed to leave none."""
+    monkeypatch.setattr(failure_listing, "MOST", 3)
+    assert (await pod.run("db", "init")).status == 0
+    for _ in range(3):
+        await _failed(pod, "no audio stream")
+    await _failed(pod, "no audio stream", days_ago=40)
+
+    few = await pod.run("failures", "list", "--since", "60d")
+    assert few.err.startswith("Only the newest 3 failed tasks were looked at")
+    assert json.loads((await pod.run("failures", "list", "--json")).out)
+    # Those that are left out are older than what was asked for.
+    await pod.execute(
+        "UPDATE runner_manager_task SET date_added = now() - interval '40 days'"
+        " WHERE id IN (SELECT id FROM runner_manager_task WHERE status = 'failed' ORDER BY id LIMIT 2)"
+    )
+    assert (await pod.run("failures", "list")).err == ""
 
 
 async def test_a_dismissed_group_is_not_shown_until_something_fails_for_its_reason_again(pod: Pod) -> None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -318,6 +319,23 @@ async def test_a_role_without_rights_is_told_what_to_do(pod: Pod) -> None:
     assert "GRANT USAGE ON SCHEMA poddispatchd" in ours.err
     assert "'poddispatchd check' tells what is wrong" in pods.err
     assert "own schema: The database role may not use the schema 'poddispatchd'" in checked.out
+
+
+async def test_a_command_without_a_configuration_says_so_where_it_finds_no_database(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It told of a connection that was refused, at an address that nobody had given it."""
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    monkeypatch.setenv("PGPORT", "9")
+    monkeypatch.delenv("PODDISPATCHD_CONFIG", raising=False)
+    monkeypatch.delenv("PODDISPATCHD_DATABASE__DSN", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    said = await asyncio.to_thread(invoke, "tasks", "list")
+
+    assert said.status == 1
+    assert "connection refused" in said.err
+    assert "make one with 'poddispatchd config import'" in said.err
 
 
 async def test_status_without_a_daemon_is_status_1_with_words(pod: Pod) -> None:

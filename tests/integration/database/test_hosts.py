@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -138,6 +139,20 @@ async def test_a_first_server_that_is_silent_leaves_time_for_the_second(
         # And is not waited for by each of the others.
         connection = await database.dedicated_connection()
         await connection.close()
+
+
+async def test_a_first_server_of_a_service_that_is_silent_leaves_time_for_the_second(
+    pair: _Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_CONNECT_TIMEOUT", 4.0)
+    monkeypatch.setattr(hosts, "_LEAST", 0.2)
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    async with _silent() as port:
+        (tmp_path / "services").write_text(
+            f"[pod]\nhost=127.0.0.1,127.0.0.1\nport={port},{pair.ports[0]}\nuser=pod\npassword={_PASSWORD}\n"
+        )
+        async with _opened(SecretStr("postgresql:///pod?service=pod")) as database:
+            assert await _port_of(database) == pair.ports[0]
 
 
 async def test_the_one_that_can_be_written_to_is_taken_though_the_address_asks_for_none(pair: _Pair) -> None:

@@ -530,21 +530,37 @@ def _gone() -> DatabaseUnavailableError:
 # --- check -----------------------------------------------------------------------------------------------
 
 
-def test_check_names_the_host_and_never_the_address() -> None:
-    words = check_events(EventsSettings.read({"url": "https://chat.example.org/hooks/s3cr3t"}))
+async def test_check_names_the_host_and_never_the_address(tmp_path: Path) -> None:
+    authority = Authority("a private one")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    requests: list[bytes] = []
 
-    assert "chat.example.org" in words
-    assert "unsigned" in words
-    assert "s3cr3t" not in words
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(read, "127.0.0.1", 0, ssl=authority.server(tmp_path))
+    port = server.sockets[0].getsockname()[1]
+    url = f"https://localhost:{port}/hooks/s3cr3t"
+    async with server:
+        words = await check_events(EventsSettings.read({"url": url, "ca_file": str(tmp_path / "ca.pem")}))
+        with pytest.raises(ConfigurationError, match=r"localhost is not trusted.*events.ca_file") as refused:
+            await check_events(EventsSettings.read({"url": url}))
+    with pytest.raises(ConfigurationError, match=r"events.url: localhost cannot be reached") as gone:
+        await check_events(EventsSettings.read({"url": url, "ca_file": str(tmp_path / "ca.pem")}))
+
+    assert words.startswith("Events are posted to localhost (https), unsigned")
+    assert "s3cr3t" not in f"{words} {refused.value} {gone.value}"
+    assert b"".join(requests) == b""
 
 
-def test_check_wants_a_command_that_can_be_run(tmp_path: Path) -> None:
+async def test_check_wants_a_command_that_can_be_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
-        check_events(EventsSettings(command=(str(tmp_path / "none"),)))
+        await check_events(EventsSettings(command=(str(tmp_path / "none"),)))
 
 
-def test_check_says_that_nobody_is_told() -> None:
-    assert "No other program is told" in check_events(EventsSettings())
+async def test_check_says_that_nobody_is_told() -> None:
+    assert "No other program is told" in await check_events(EventsSettings())
 
 
 async def test_a_certificate_that_has_expired_is_told_as_such(tmp_path: Path) -> None:

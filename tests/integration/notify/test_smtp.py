@@ -179,6 +179,19 @@ async def test_the_check_finds_out_whom_the_server_takes_mail_for_and_sends_none
     assert box.received == []
 
 
+async def test_the_check_asks_for_the_managers_of_establishments_too() -> None:
+    """They were heard of with the first mail that was refused for one, which its owner did not get either."""
+    by_name = {"use_establishment": True, "establishment_managers": {"etab_1": ["law@example.org"]}}
+    async with postbox() as box:
+        known = settings(box, **by_name)
+        assert "and of 1 establishments theirs" in await check_mail(known)
+        box.answers = {"law@example.org": "550 No such user"}
+        with pytest.raises(ConfigurationError, match=r"law@example\.org: 550 No such user"):
+            await check_mail(known)
+        off = await check_mail(settings(box, **by_name | {"use_establishment": False}))
+    assert "mail.establishment_managers count for nothing" in off
+
+
 async def test_the_check_names_a_server_that_is_not_there() -> None:
     with pytest.raises(ConfigurationError, match=r"The mail server 127\.0\.0\.1:9 cannot be used"):
         await check_mail(MailSettings.read(mail_settings(None)))

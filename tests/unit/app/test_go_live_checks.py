@@ -5,8 +5,10 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -17,6 +19,7 @@ from poddispatchd.app.go_live_checks import (
     configuration_findings,
     listener_findings,
     proxy_findings,
+    time_zone_findings,
     user_findings,
     webhook_finding,
 )
@@ -27,6 +30,7 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Severity
 from poddispatchd.domain.task import SiteId
+from tests.integration.certificates import Authority
 
 _CERTIFICATE = Path(__file__).parents[2] / "integration" / "runner" / "localhost.pem"
 
@@ -104,6 +108,37 @@ def test_root_without_a_media_tree_has_other_problems(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert not list(user_findings(Settings(pod=PodSettings(media_root=tmp_path / "gone"))))
+
+
+@pytest.mark.parametrize(
+    ("zone", "here", "severity", "words"),
+    [
+        ("Europe/Paris", "Europe/Paris", Severity.NORMAL, "Europe/Paris, where it is 13:00 now."),
+        ("Europe/Paris", "Europe/Madrid", Severity.NORMAL, "13:00"),
+        ("Europe/Paris", "Etc/UTC", Severity.NORMAL, "13:00"),
+        (
+            "Europe/Paris",
+            "Indian/Reunion",
+            Severity.NOTICE,
+            "and on this machine 16:00: time windows open by",
+        ),
+        ("Europe/Paris", "Africa/Lagos", Severity.NOTICE, "and on this machine 13:00"),  # but not in summer
+        ("Indian/Reunion", "Europe/Paris", Severity.NOTICE, "Indian/Reunion, where it is 16:00 now, and on"),
+    ],
+)
+def test_a_time_zone_that_is_not_the_one_of_this_machine_is_told(
+    zone: str, here: str, severity: Severity, words: str
+) -> None:
+    """Windows of a Pod on La Réunion opened by the hours of Paris, the default, and nothing said so."""
+    now = datetime(2026, 1, 15, 12, tzinfo=UTC)
+
+    def ahead(at: float) -> int:
+        offset = datetime.fromtimestamp(at, ZoneInfo(here)).utcoffset()
+        assert offset is not None
+        return int(offset.total_seconds())
+
+    [found] = time_zone_findings(Settings(pod=PodSettings(time_zone=zone)), now, ahead)
+    assert (found.severity, words in found.sentence) == (severity, True)
 
 
 @pytest.fixture
@@ -189,6 +224,32 @@ async def _hangs_up(request: web.Request) -> web.Response:
 async def _says_nothing(_: web.Request) -> web.Response:
     await asyncio.Event().wait()
     return web.Response()
+
+
+@pytest.mark.parametrize(("days", "severity"), [(10, Severity.NOTICE), (40, Severity.NORMAL)])
+async def test_the_days_that_are_left_of_the_web_server_s_certificate_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, severity: Severity
+) -> None:
+    authority = Authority("a private one")
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+
+    def trust_it(context: ssl.SSLContext, _: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> None:
+        context.load_verify_locations(tmp_path / "ca.pem")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", trust_it)
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=405 if request.method == "GET" else 403)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server(tmp_path, ends=days)).start()
+    found = await webhook_finding(Settings(), Site(SiteId(1), f"localhost:{runner.addresses[0][1]}"))
+    await runner.cleanup()
+    assert f"its TLS certificate ends in {days - 1} days" in found.sentence.replace("Its", "its")
+    assert found.severity is severity
 
 
 async def test_a_certificate_that_is_not_trusted_here_is_told() -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.cli.check import _unit_findings
 from poddispatchd.cli.unit import parsed, run_as, unit_of
+from poddispatchd.config.model import Settings
 
 _SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
 
@@ -88,6 +90,35 @@ def test_the_unit_is_found_by_the_configuration(
 
     assert unit is not None
     assert (unit.name, unit.user) == (asked, "pod")
+
+
+@pytest.mark.parametrize(
+    ("states", "is_forgotten"),
+    [
+        ("ActiveState=active\\nUnitFileState=disabled", True),
+        ("ActiveState=inactive\\nUnitFileState=disabled", False),
+        ("ActiveState=active\\nUnitFileState=enabled", False),
+        ("ActiveState=active\\nUnitFileState=static", False),
+    ],
+)
+def test_a_unit_that_was_started_and_never_enabled_is_told(
+    states: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_forgotten: bool
+) -> None:
+    """It was missed with the first restart of the machine."""
+    program = tmp_path / "systemctl"
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in cat) printf "[Service]\\nUser=root\\n";; '
+        f'show) printf "{states}\\n";; *) exit 1;; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    unit = unit_of(None)
+
+    assert unit is not None
+    found = [finding.words for finding in _unit_findings(Settings(), unit)]
+    assert any("'systemctl enable poddispatchd.service'" in words for words in found) is is_forgotten
 
 
 @pytest.mark.parametrize("config", [Path("/tmp/try.yaml"), Path("try.yaml")])

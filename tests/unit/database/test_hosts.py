@@ -1,5 +1,7 @@
 """The servers of an address, in every way to write several."""
 
+from pathlib import Path
+
 import pytest
 
 from poddispatchd.database.hosts import Host, several_hosts
@@ -28,6 +30,21 @@ def test_the_servers_of_an_address_are_found_however_they_are_written(
     dsn: str, hosts: tuple[Host, ...]
 ) -> None:
     assert several_hosts(dsn) == hosts
+
+
+def test_the_servers_of_a_service_and_of_the_environment_are_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them shared one time limit: a first one that was switched off left none for the second."""
+    file = tmp_path / "services"
+    file.write_text("[two]\nhost=one,other\nport=5433,5434\n[none]\nuser=x\npassword=50%off\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    assert several_hosts("postgresql:///pod?service=two") == _TWO
+    assert several_hosts("postgresql://here/pod?service=two") == ()
+    assert several_hosts("postgresql:///pod?service=none") == ()
+    monkeypatch.setenv("PGHOST", "one,other")
+    monkeypatch.setenv("PGPORT", "5433,5434")
+    assert several_hosts("postgresql:///pod?service=none") == several_hosts("postgresql:///pod") == _TWO
 
 
 def test_a_server_is_told_as_in_an_address() -> None:

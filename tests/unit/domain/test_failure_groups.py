@@ -30,6 +30,11 @@ def failed(pk: int, words: str | None, *, minutes_ago: int = 0) -> FailedTask:
             "The source file /srv/pod/media/videos/ab12/0001-x.mp4 does not exist.",
             "The source file /data/media/videos/cd34/lecture.mov does not exist.",
         ),
+        # Of a file that somebody put there by hand: Pod itself makes names without spaces.
+        (
+            "The source file videos/ab12/The secret talk.mp4 does not exist.",
+            "The source file videos/cd34/lecture.mov does not exist.",
+        ),
         ("Failed at 2026-03-10 14:00:01,123: no space", "Failed at 2025-12-31T23:59:59+01:00: no space"),
         ("no connection to 10.0.0.3 port 8081", "no connection to 10.0.11.4 port 8082"),
         ("GET http://a.example/x?y=1 gave 502", "GET https://b.example.org:8000/z gave 504"),

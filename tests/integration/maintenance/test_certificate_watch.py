@@ -1,0 +1,119 @@
+"""Certificates that nobody renews are told before they end: of managers, of the database, and ours for it."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from poddispatchd.app.database_checks import certificate_findings
+from poddispatchd.app.findings import CheckLevel
+from poddispatchd.config.model import RunnersSettings
+from poddispatchd.database.pool import Database
+from poddispatchd.maintenance.certificate_watch import CertificateWatch
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.pod.queue_stats import QueueStats
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
+from tests.integration.certificates import Authority
+from tests.integration.database.tls_front import TlsFront
+from tests.integration.dispatch.scene import HandClock
+from tests.integration.runner.raw_server import RawServer, reply
+from tests.plugins.postgres import PodDatabase
+from tests.unit.runner.managers import manager
+
+_HEALTHY = [
+    reply(body=b'{"version": "1.7.1", "health_check": "api/health"}'),
+    reply(body=b'{"status": "healthy"}'),
+]
+_NOTHING = QueueStats(counts={}, oldest_pending={}, running_on={})
+_HOUR, _DAY = 3600.0, 86400.0
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    made = Authority("a private one")
+    (tmp_path / "ca.pem").write_bytes(made.certificate)
+    return made
+
+
+@pytest.fixture
+async def front(pod_database: PodDatabase, authority: Authority, tmp_path: Path) -> AsyncIterator[TlsFront]:
+    """The database behind TLS: its server's certificate ends in ten days, ours in three."""
+    (tmp_path / "ours").mkdir()
+    authority.server(tmp_path / "ours", ends=3)
+    async with TlsFront(pod_database.dsn, authority.server(tmp_path, ends=10)) as made:
+        yield made
+
+
+def _verified(front: TlsFront, tmp_path: Path) -> Database:
+    ours = tmp_path / "ours" / "server.pem"
+    verified = f"sslmode=verify-full&sslrootcert={tmp_path / 'ca.pem'}"
+    return Database(front.dsn(f"{verified}&sslcert={ours}&sslkey={ours}"))
+
+
+def _days_left(metrics: Metrics) -> dict[str, int]:
+    """What the metrics say, by the last value of their labels."""
+    found = {}
+    for line in metrics.exposition().decode().splitlines():
+        name, _, value = line.rpartition(" ")
+        if "certificate_end_timestamp_seconds{" in name:
+            end = float(value)
+            left = 0.0 if end == 0 else end - datetime.now(UTC).timestamp()
+            found[name.partition('="')[2].rstrip('"}')] = round(left / _DAY)
+    return found
+
+
+async def test_metrics_have_their_ends_and_the_log_tells_the_near_ones_once_a_day(
+    front: TlsFront, authority: Authority, tmp_path: Path
+) -> None:
+    database, metrics, clock = _verified(front, tmp_path), Metrics(), HandClock()
+    clock.stop()
+    registry = ManagerRegistry(clock, metrics)
+    settings = RunnersSettings(ca_file=tmp_path / "ca.pem")
+    async with (
+        RawServer(_HEALTHY, tls=authority.server(tmp_path, ends=40)) as server,
+        open_session(settings) as session,
+    ):
+        client = RunnerClient(session, request_timeout=15.0)
+        registry.refresh([manager(server.url)], {}, {})
+        await client.health(manager(server.url))
+        watch = CertificateWatch(
+            database=database, registry=registry, client=client, metrics=metrics, clock=clock
+        )
+        with capture_logs() as lines:
+            await watch.look(_NOTHING)
+            # A single pass makes no connection for it, and tells nothing every three minutes.
+            assert (_days_left(metrics), lines) == ({"rm1": 0, "client": 0, "server": 0}, [])
+            clock.advance(60.0)
+            for _ in range(25):
+                await watch.look(_NOTHING)
+                clock.advance(_HOUR)
+    assert _days_left(metrics) == {"rm1": 40, "client": 3, "server": 10}
+    told = [str(line["of"]) for line in lines if line["event"] == Event.CERTIFICATE_ENDS]
+    assert (
+        sorted(told)
+        == ["the database's server"] * 2 + ["this daemon as a client of the database (sslcert)"] * 2
+    )
+
+
+async def test_a_certificate_that_nobody_verifies_may_end(front: TlsFront) -> None:
+    """sslmode=require, and what Debian has PostgreSQL make for itself."""
+    ends = await Database(front.dsn("sslmode=require")).certificate_ends()
+    assert (ends.server, ends.client) == (None, None)
+
+
+async def test_check_says_the_days_that_are_left_of_those_of_the_database(
+    front: TlsFront, authority: Authority, tmp_path: Path
+) -> None:
+    database = _verified(front, tmp_path)
+    server, client = await certificate_findings(database)
+    assert (server.severity, client.severity) == (CheckLevel.NOTE, CheckLevel.NOTE)
+    assert server.words.startswith("The certificate of its server ends in 9 days, at ")
+    assert client.words.startswith("Our certificate for it ends in 2 days, at ")
+    front.context = authority.server(tmp_path, ends=31)
+    server, _ = await certificate_findings(database)
+    assert (server.severity, "ends in 30 days" in server.words) == (CheckLevel.FINE, True)
