@@ -64,7 +64,9 @@ def unit_of(config: Path | None) -> Unit | None:
         told = subprocess.run(  # noqa: S603 - a program of the system, and a name of ours
             [systemctl, "cat", "--no-pager", name],
             capture_output=True,
-            text=True,
+            # A comment in a drop-in may be of any encoding.
+            encoding="utf-8",
+            errors="surrogateescape",
             timeout=_ANSWERED_WITHIN,
             check=False,
         )

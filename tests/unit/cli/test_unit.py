@@ -90,6 +90,22 @@ def test_the_unit_is_found_by_the_configuration(
     assert (unit.name, unit.user) == (asked, "pod")
 
 
+def test_a_drop_in_that_is_not_utf_8_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command of root ended in a traceback over an accent in somebody's comment."""
+    program = tmp_path / "systemctl"
+    text = "#!/bin/sh\nprintf '# de Ren\\351\\n[Service]\\nUser=pod\\nReadWritePaths=/srv/m\\351dias\\n'\n"
+    program.write_text(text)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    unit = unit_of(None)
+
+    assert unit is not None
+    assert (unit.user, unit.writable) == ("pod", (Path(os.fsdecode(b"/srv/m\xe9dias")),))
+
+
 @pytest.mark.parametrize("config", [Path("/tmp/try.yaml"), Path("try.yaml")])
 def test_a_configuration_elsewhere_has_no_unit(config: Path) -> None:
     assert unit_of(config) is None
