@@ -36,8 +36,13 @@ class Unit(Struct, frozen=True):
     """Settings that it is given as variables. Which file it reads its command line tells."""
 
     def may_write(self, path: Path) -> bool:
-        """Whether the sandbox of the unit lets the daemon write below a path, rights of files apart."""
-        return not self.is_strict or any(path.is_relative_to(place) for place in self.writable)
+        """Whether the sandbox of the unit lets the daemon write below a path, rights of files apart.
+
+        It blocks: links are followed, as systemd does and the kernel.
+        """
+        return not self.is_strict or any(
+            path.resolve().is_relative_to(place.resolve()) for place in self.writable
+        )
 
     @property
     def account(self) -> "pwd.struct_passwd | None":

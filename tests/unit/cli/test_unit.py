@@ -68,6 +68,19 @@ def test_a_unit_that_is_not_strict_may_write_everywhere() -> None:
     assert parsed("poddispatchd.service", "[Service]\nUser=pod\n").may_write(Path("/srv/media"))
 
 
+def test_links_are_followed_to_where_a_unit_may_write(tmp_path: Path) -> None:
+    """A MEDIA_ROOT that is a link was called closed where its target is open, and the other way round."""
+    data, linked = tmp_path / "data", tmp_path / "srv/media"
+    for directory in (data / "media", linked.parent):
+        directory.mkdir(parents=True)
+    linked.symlink_to(data / "media")
+    text = "[Service]\nProtectSystem=strict\nReadWritePaths={}\n"
+
+    for place in (data, data / "media", linked):
+        assert parsed("poddispatchd.service", text.format(place)).may_write(linked)
+    assert not parsed("poddispatchd.service", text.format(linked.parent)).may_write(linked)
+
+
 @pytest.mark.parametrize(
     ("config", "asked"),
     [
