@@ -22,7 +22,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.endings import exit_status
 from poddispatchd.cli.situation import daemon_state
 from poddispatchd.cli.tables import say
-from poddispatchd.cli.unit import Unit, run_as
+from poddispatchd.cli.unit import Unit, real_path, run_as
 from poddispatchd.config.model import PodSettings, Settings
 from poddispatchd.errors import MediaSlowError
 from poddispatchd.pod.media.threads import Look
@@ -96,7 +96,7 @@ def _closed_places(pod: PodSettings, unit: Unit) -> list[str]:
     # What is linked on the first level lies elsewhere.
     names = dict.fromkeys(path.partition("/")[0] for path in (pod.videos_dir, pod.files_dir, "tasks"))
     places = [pod.media_root / name for name in names]
-    return [f"{place.resolve()} ({place} leads there)" for place in places if not unit.may_write(place)]
+    return [f"{real_path(place)} ({place} leads there)" for place in places if not unit.may_write(place)]
 
 
 async def _not_ready(settings: Settings) -> Sequence[str]:

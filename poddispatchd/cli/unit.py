@@ -41,7 +41,7 @@ class Unit(Struct, frozen=True):
         It blocks: links are followed, as systemd does and the kernel.
         """
         return not self.is_strict or any(
-            path.resolve().is_relative_to(place.resolve()) for place in self.writable
+            real_path(path).is_relative_to(real_path(place)) for place in self.writable
         )
 
     @property
@@ -51,6 +51,11 @@ class Unit(Struct, frozen=True):
             return pwd.getpwnam(self.user)
         except KeyError:
             return None
+
+
+def real_path(path: Path) -> Path:
+    """Where a path leads; links that lead to each other, over which ``resolve`` fails, lead nowhere."""
+    return Path(os.path.realpath(path))
 
 
 def unit_of(config: Path | None) -> Unit | None:

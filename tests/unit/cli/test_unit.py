@@ -79,6 +79,8 @@ def test_links_are_followed_to_where_a_unit_may_write(tmp_path: Path) -> None:
     for place in (data, data / "media", linked):
         assert parsed("poddispatchd.service", text.format(place)).may_write(linked)
     assert not parsed("poddispatchd.service", text.format(linked.parent)).may_write(linked)
+    (data / "circle").symlink_to(data / "circle")
+    assert not parsed("poddispatchd.service", text.format(linked.parent)).may_write(data / "circle")
 
 
 @pytest.mark.parametrize(
