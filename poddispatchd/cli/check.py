@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -21,8 +22,11 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.endings import exit_status
 from poddispatchd.cli.situation import daemon_state
 from poddispatchd.cli.tables import say
-from poddispatchd.cli.unit import Unit, run_as
-from poddispatchd.config.model import Settings
+from poddispatchd.cli.unit import Unit, real_path, run_as
+from poddispatchd.config.model import PodSettings, Settings
+from poddispatchd.errors import MediaSlowError
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 
 
 @click.command()
@@ -51,7 +55,7 @@ def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
 
 async def _check(settings: Settings, path: Path | None, unit: Unit | None, *, as_json: bool) -> int:
     """Look, print what was found, and return the exit status."""
-    findings = [] if unit is None else list(_unit_findings(settings, unit))
+    findings = [] if unit is None else [finding async for finding in _unit_findings(settings, unit)]
     findings += [finding async for finding in run_checks(settings, path)]
     known = {item.words for item in findings}
     findings += [problem("daemon", words) for words in await _not_ready(settings) if words not in known]
@@ -69,9 +73,8 @@ async def _check(settings: Settings, path: Path | None, unit: Unit | None, *, as
     return EXIT_FINDINGS if problems else 0
 
 
-def _unit_findings(settings: Settings, unit: Unit) -> Iterator[CheckResult]:
+async def _unit_findings(settings: Settings, unit: Unit) -> AsyncIterator[CheckResult]:
     """Whether all this was asked as the daemon will ask, and may write where it has to."""
-    root = settings.pod.media_root
     if unit.account is None:
         yield problem("unit", f"{unit.name} runs as {unit.user}, and this machine has no such user.")
     elif os.geteuid() == unit.account.pw_uid:
@@ -82,12 +85,25 @@ def _unit_findings(settings: Settings, unit: Unit) -> Iterator[CheckResult]:
             f"{unit.name} runs and is not enabled: after a restart of this machine nobody would start it. "
             f"'systemctl enable {unit.name}' has it started.",
         )
-    if not unit.may_write(root):
-        yield problem(
-            "unit",
-            f"{unit.name} may not write to {root}: name it in ReadWritePaths= of a drop-in (media.conf), "
-            "then systemctl daemon-reload.",
-        )
+    # A media tree that does not answer is told by whoever looks at it.
+    with suppress(MediaSlowError):
+        tree = MediaTree(settings.pod.media_root)
+        for place in await tree.look(Look.ACCESS, _closed_places, settings.pod, unit):
+            yield problem(
+                "unit",
+                f"{unit.name} may not write to {place}: name it in ReadWritePaths= of a drop-in "
+                "(media.conf), then systemctl daemon-reload.",
+            )
+
+
+def _closed_places(pod: PodSettings, unit: Unit) -> list[str]:
+    """Where the sandbox of the unit keeps results from being written (blocking)."""
+    if not unit.may_write(pod.media_root):
+        return [str(pod.media_root)]
+    # What is linked on the first level lies elsewhere.
+    names = dict.fromkeys(path.partition("/")[0] for path in (pod.videos_dir, pod.files_dir, "tasks"))
+    places = [pod.media_root / name for name in names]
+    return [f"{real_path(place)} ({place} leads there)" for place in places if not unit.may_write(place)]
 
 
 async def _not_ready(settings: Settings) -> Sequence[str]:

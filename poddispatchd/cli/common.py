@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -13,7 +14,7 @@ import click
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from poddispatchd.domain.display import escaped, escaped_json
+from poddispatchd.domain.display import escaped, escaped_json, is_utf8
 
 if TYPE_CHECKING:
     # What costs time to import is imported where it is used: help is to be quick.
@@ -175,8 +176,14 @@ def shown(value: object) -> str:
 
 
 def print_json(data: object) -> None:
-    """Print data for programs: one JSON document."""
-    click.echo(escaped_json(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs)))
+    """Print data for programs: one JSON document, in UTF-8 or, where output is in another encoding, ASCII."""
+    document = json.dumps(data, indent=2, ensure_ascii=not takes_utf8(), default=_for_programs)
+    click.echo(escaped_json(document))
+
+
+def takes_utf8() -> bool:
+    """Whether standard output takes a document for programs as it is; else it is written in ASCII."""
+    return is_utf8(sys.stdout.encoding)
 
 
 def _for_programs(value: object) -> object:

@@ -7,7 +7,15 @@ from pathlib import Path, PurePosixPath
 import click
 import yaml
 
-from poddispatchd.cli.common import EXIT_FAILED, Context, config_option, json_option, pass_context, print_json
+from poddispatchd.cli.common import (
+    EXIT_FAILED,
+    Context,
+    config_option,
+    json_option,
+    pass_context,
+    print_json,
+    takes_utf8,
+)
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.config.pod_settings import import_pod_settings, version_of_pod
 from poddispatchd.config.showing import settings_as_dict, settings_as_yaml
@@ -29,7 +37,7 @@ def show(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json(settings_as_dict(settings))
     else:
-        click.echo(settings_as_yaml(settings), nl=False)
+        click.echo(settings_as_yaml(settings, unicode=takes_utf8()), nl=False)
 
 
 @config.command("import", short_help="Make a config.yaml from Pod's settings.")
@@ -60,7 +68,7 @@ def import_(settings_file: Path, output: Path | None) -> None:
         raise ConfigurationError(f"{settings_file}: it is no Python file{line}.") from None
     notes = list(imported.notes)
     if output is None:
-        click.echo(_yaml(imported.without_secrets()), nl=False)
+        click.echo(_yaml(imported.without_secrets(), unicode=takes_utf8()), nl=False)
         if imported.secrets:
             notes.append(f"Left out: {', '.join(imported.secrets)} (the secret part): --output writes them.")
     else:
@@ -86,8 +94,8 @@ def _version_beside(settings: Path) -> str | None:
         return None
 
 
-def _yaml(tree: object) -> str:
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+def _yaml(tree: object, *, unicode: bool = True) -> str:
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=unicode, default_flow_style=None, width=100)
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 import click
 from msgspec.structs import asdict
 
-from poddispatchd.cli.common import Context, asynchronous, config_option, pass_context, print_json
+from poddispatchd.cli.common import (
+    Context,
+    asynchronous,
+    config_option,
+    pass_context,
+    print_json,
+    takes_utf8,
+)
 from poddispatchd.cli.journal import open_journal
 from poddispatchd.clock import Clock
 from poddispatchd.config.notification import MailSettings
@@ -56,7 +63,9 @@ async def report(context: Context, config_path: Path | None, days: int, form: st
         case "json":
             print_json(asdict(found))
         case "html":
-            click.echo(report_page(found), nl=False)
+            page = report_page(found)
+            # It says of itself that it is in UTF-8.
+            click.echo(page if takes_utf8() else page.encode("ascii", "xmlcharrefreplace").decode(), nl=False)
         case _:
             click.echo(escaped(report_text(found)), nl=False)
 

@@ -39,8 +39,13 @@ class Unit(Struct, frozen=True):
     """It runs, and nothing starts it with the machine."""
 
     def may_write(self, path: Path) -> bool:
-        """Whether the sandbox of the unit lets the daemon write below a path, rights of files apart."""
-        return not self.is_strict or any(path.is_relative_to(place) for place in self.writable)
+        """Whether the sandbox of the unit lets the daemon write below a path, rights of files apart.
+
+        It blocks: links are followed, as systemd does and the kernel.
+        """
+        return not self.is_strict or any(
+            real_path(path).is_relative_to(real_path(place)) for place in self.writable
+        )
 
     @property
     def account(self) -> "pwd.struct_passwd | None":
@@ -49,6 +54,11 @@ class Unit(Struct, frozen=True):
             return pwd.getpwnam(self.user)
         except KeyError:
             return None
+
+
+def real_path(path: Path) -> Path:
+    """Where a path leads; links that lead to each other, over which ``resolve`` fails, lead nowhere."""
+    return Path(os.path.realpath(path))
 
 
 def unit_of(config: Path | None) -> Unit | None:
@@ -78,7 +88,9 @@ def _told(systemctl: str, *arguments: str) -> str | None:
         told = subprocess.run(  # noqa: S603 - a program of the system, and names of ours
             [systemctl, *arguments],
             capture_output=True,
-            text=True,
+            # A comment in a drop-in may be of any encoding.
+            encoding="utf-8",
+            errors="surrogateescape",
             timeout=_ANSWERED_WITHIN,
             check=False,
         )

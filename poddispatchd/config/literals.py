@@ -195,7 +195,7 @@ def _hashable(value: object) -> object:
 def _item(container: object, key: object) -> object:
     try:
         if isinstance(container, dict):
-            item = container[key]
+            item = container[_hashable(key)]
             if isinstance(item, Unreadable):
                 raise UnreadableError(item.why)
             return item

@@ -173,7 +173,7 @@ class _Gathered(Struct):
                 self.problems.append(f"credential {name}: unknown key{hint}")
             return
         try:
-            text = _bytes_of(file).decode()
+            text = _bytes_of(file).decode("utf-8-sig")
         except _TooLongError:
             self.problems.append(f"credential {name}: it is longer than {LONGEST >> 20} MiB")
         except OSError as error:

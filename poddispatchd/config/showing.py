@@ -40,8 +40,11 @@ def _masked(item: object) -> object:
     return mask_text(item) if isinstance(item, str) else item
 
 
-def settings_as_yaml(settings: Settings) -> str:
-    """The text of ``config show``: a ``config.yaml`` that says everything, with masked secrets."""
+def settings_as_yaml(settings: Settings, *, unicode: bool = True) -> str:
+    """The text of ``config show``: a ``config.yaml`` that says everything, with masked secrets.
+
+    ``unicode``: it may hold more than ASCII.
+    """
     return yaml.safe_dump(
-        settings_as_dict(settings), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+        settings_as_dict(settings), sort_keys=False, allow_unicode=unicode, default_flow_style=None, width=100
     )

@@ -4,6 +4,7 @@ What a runner writes is kept as it is. Shown as it is, it could move the cursor,
 answer for the person who reads it, or turn the reading direction so that a line says something else.
 """
 
+import codecs
 import re
 
 _UNSAFE = re.compile(
@@ -26,6 +27,11 @@ def escaped(text: str) -> str:
 def escaped_json(document: str) -> str:
     r"""The same for a JSON document, which means what it meant before: ``\u001b``."""
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def is_utf8(encoding: str | None) -> bool:
+    """Whether a stream of this encoding takes a document as it is: programs read UTF-8, or ASCII."""
+    return codecs.lookup(encoding or "utf-8").name == "utf-8"
 
 
 def colored(text: str) -> str:

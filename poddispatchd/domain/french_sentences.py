@@ -152,6 +152,7 @@ PHRASES: Mapping[str, str] = {
     "holds an empty part": "contient une partie vide",
     "is too long": "est trop long",
     "would have a path of more than 255 characters in Pod": "aurait un chemin de plus de 255 caractères dans Pod",
+    "lies below a file that is written beside the result": "se trouve sous un fichier écrit à côté du résultat",
     "begins with a dot": "commence par un point",
     "has an ending that a web server may run or show as a page": "a une extension qu'un serveur web peut exécuter ou montrer comme une page",
     "has an ending that no result needs": "a une extension dont aucun résultat n'a besoin",

@@ -32,6 +32,10 @@ holds up all jobs of the daemon."""
 _LINGER = 1.0
 """Seconds in which output is still read after the end: something left behind may keep it open."""
 
+_DIES_WITHIN = 10.0
+"""Seconds that a killed command may take to its end. One that a file system holds, or that is another user's
+by now (``sudo``), may not end at all."""
+
 _LEFT_FOR = 10.0
 """Seconds after the end for which what is left behind may go on: mail programs hand their mail over there.
 Then it is killed, as systemd does it: one more with each import would fill what a unit may have."""
@@ -173,8 +177,8 @@ async def run_hook(
                 await output.exited.wait()
         except TimeoutError:
             killed_for, timed_out = f"was killed after {seconds:g} s.", True
-            _kill_group(transport.get_pid())
-            await output.exited.wait()
+            if not await _killed(transport, output, _DIES_WITHIN):
+                killed_for = f"took more than {seconds:g} s, and does not end though it was killed."
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
                 await output.closed.wait()
@@ -247,13 +251,20 @@ def _is_group(pid: int) -> bool:
 async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
     """Let go of a command: kill its group if it still runs, or somewhat later if something is left of it."""
     if transport.get_returncode() is None:
-        _kill_group(transport.get_pid())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER):
-                await output.exited.wait()
+        await _killed(transport, output, _LINGER)
     elif output.left_behind:
         _end_group(transport.get_pid(), asyncio.get_running_loop().time() + _LEFT_FOR)
-    transport.close()
+    with suppress(PermissionError):  # it kills what still runs, and that may be another user's
+        transport.close()
+
+
+async def _killed(transport: asyncio.SubprocessTransport, output: _Output, within: float) -> bool:
+    """Kill the group of a command; whether it has ended then, so many seconds later at most."""
+    _kill_group(transport.get_pid())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await output.exited.wait()
+    return output.exited.is_set()
 
 
 def _kill_group(pid: int) -> None:

@@ -11,6 +11,7 @@ from structlog.typing import EventDict, WrappedLogger
 from poddispatchd.domain.display import escaped, escaped_json
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
+_ASCII_JSON = json.JSONEncoder()
 _QUICK_JSON = msgspec.json.Encoder()
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
@@ -26,6 +27,11 @@ def render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     line = _encoded(event)
     # Of ASCII, JSON leaves nothing but DEL in a text that acts: most lines need no closer look.
     return line if line.isascii() and "\x7f" not in line else escaped_json(line)
+
+
+def render_ascii_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """The same in ASCII, for a stream of another encoding than the one that programs read."""
+    return escaped_json(_ASCII_JSON.encode(event))
 
 
 def _encoded(event: EventDict) -> str:

@@ -17,11 +17,17 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from poddispatchd.config.model import LogSettings
 from poddispatchd.config.section import Section
+from poddispatchd.domain.display import is_utf8
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.journald import SOCKET, JournalSocket
 from poddispatchd.observability.log_handler import EventLogger, LogHandler, taken
-from poddispatchd.observability.log_lines import printable, render_journald, render_json
+from poddispatchd.observability.log_lines import (
+    printable,
+    render_ascii_json,
+    render_journald,
+    render_json,
+)
 from poddispatchd.observability.redaction import Redactor
 
 LogFormat: TypeAlias = Literal["json", "console", "journald"]
@@ -82,7 +88,7 @@ def configure_logging(
     is_journal = chosen == "journald" and _is_journal(environ.get("JOURNAL_STREAM", ""), target)
     handler = LogHandler(target, JournalSocket(journal) if is_journal else None)
     names: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name]
-    rendering = _rendering(chosen, handler, colors=target.isatty())
+    rendering = _rendering(chosen, handler, target)
     handler.rendering = [*names, *rendering]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -145,7 +151,7 @@ def _is_journal(journal_stream: str, stream: TextIO) -> bool:
     return journal_stream == f"{status.st_dev}:{status.st_ino}"
 
 
-def _rendering(chosen: LogFormat, handler: LogHandler, *, colors: bool) -> list[Processor]:
+def _rendering(chosen: LogFormat, handler: LogHandler, target: TextIO) -> list[Processor]:
     common: list[Processor] = [
         structlog.processors.StackInfoRenderer(),
         _traceback,
@@ -156,7 +162,7 @@ def _rendering(chosen: LogFormat, handler: LogHandler, *, colors: bool) -> list[
         case "journald":
             return [*common, handler.note_fields, render_journald]
         case "json":
-            return [*common, timestamp, render_json]
+            return [*common, timestamp, render_json if is_utf8(target.encoding) else render_ascii_json]
         case "console":
             # Tracebacks in plain text: the pretty ones show local variables, and secrets among them.
             plain = structlog.dev.plain_traceback
@@ -164,7 +170,7 @@ def _rendering(chosen: LogFormat, handler: LogHandler, *, colors: bool) -> list[
                 *common,
                 timestamp,
                 printable,
-                structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
+                structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain),
             ]
 
 

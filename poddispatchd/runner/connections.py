@@ -5,6 +5,7 @@ Whatever else is asked by HTTP, push services and receivers of events, is asked 
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import aiohttp
 from aiohttp import ClientPayloadError, StreamReader, TCPConnector, client_reqrep
@@ -44,18 +45,24 @@ _WINDOW = 2**20
 class BoundedHandler(ResponseHandler, asyncio.BufferedProtocol):
     """A connection to a server.
 
-    One that sends informational answers for ever, or its body in chunks of a byte, would keep the event
-    loop from everything else.
+    One that sends informational answers for ever, its body in chunks of a byte, or answers that nobody has
+    asked for, would keep the event loop from everything else.
     """
 
     def __init__(self, space: memoryview, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._space = space
         self._interim = 0
+        self._is_asked = False
         self._body: StreamReader | None = None
         self._is_chunked = True
         self._came = 0
         self._counted = 0
+
+    def set_response_params(self, **parameters: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        """A request is about to be sent: one answer is wanted."""
+        self._is_asked = True
+        super().set_response_params(**parameters)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
         """Where the kernel puts what has arrived."""
@@ -85,6 +92,12 @@ class BoundedHandler(ResponseHandler, asyncio.BufferedProtocol):
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """The head of an answer is there."""
         message, body = data
+        if not self._is_asked:
+            # The answer before it may have come a moment ago, and is read all the same.
+            self.force_close()
+            if self.transport is not None:
+                self.transport.abort()
+            return
         if 100 <= message.code < 200 and message.code != 101:
             self._interim += 1
             if self._interim > _MOST_INTERIM:
@@ -93,6 +106,7 @@ class BoundedHandler(ResponseHandler, asyncio.BufferedProtocol):
             else:
                 super().feed_data(data, size)
             return
+        self._is_asked = False
         # A kept connection begins anew with each answer.
         self._interim = self._came = self._counted = 0
         self._body, self._is_chunked = body, message.chunked

@@ -50,10 +50,11 @@ def read_object(body: bytes, *, is_cut: bool = False) -> dict[str, object]:
     found: dict[str, object] = {}
     begin = _past(text, 0, "{")
     try:
-        for name, value in _members(text, begin, is_cut=is_cut):
-            found[name] = value
-            if len(found) > _MOST_MEMBERS:
+        # Counted one by one: a name may come again and again.
+        for number, (name, value) in enumerate(_members(text, begin, is_cut=is_cut), 1):
+            if number > _MOST_MEMBERS:
                 raise BeyondBoundsError("too many members")
+            found[name] = value
     except EndOfTextError:
         if not is_cut:
             raise

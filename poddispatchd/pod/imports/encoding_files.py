@@ -26,6 +26,8 @@ LOG_FILE = "encoding.log"
 
 _PATH_LENGTH = 255
 _TOO_LONG = f"would have a path of more than {_PATH_LENGTH} characters in Pod"
+_WRITTEN_HERE = frozenset({LOG_FILE, MASTER_PLAYLIST})
+_BELOW_OURS = "lies below a file that is written beside the result"
 
 _LARGEST_INFO = 2 * 2**20
 """Bytes of ``info_video.json``, which has some kilobytes: parsed, it takes many times its size in memory."""
@@ -69,9 +71,10 @@ def _read(
     findings = Findings()
     screened = screen(staging)
     longest = _PATH_LENGTH - len(output_directory) - 1
-    listing = {name: size for name, size in screened.listing.items() if len(name) <= longest}
-    too_long = dict.fromkeys(screened.listing.keys() - listing.keys(), _TOO_LONG)
-    without = LeftOut({**left_out, **screened.left_out, **dict(sorted(too_long.items()))}, screened.cut)
+    problems = {name: _place_problem(name, longest) for name in screened.listing}
+    listing = {name: size for name, size in screened.listing.items() if problems[name] is None}
+    misplaced = {name: problem for name, problem in sorted(problems.items()) if problem is not None}
+    without = LeftOut({**left_out, **screened.left_out, **misplaced}, screened.cut)
     for name, meaning in also_required.items():
         check_file(name, meaning, listing, without, findings)
     info = None
@@ -88,6 +91,15 @@ def _read(
     findings.raise_any()
     assert content is not None  # noqa: S101 - without info there are findings; tells mypy
     return content, tuple(listing)
+
+
+def _place_problem(name: str, longest: int) -> str | None:
+    """Why a file has no place in the output directory, in words; None when it has one."""
+    if len(name) > longest:
+        return _TOO_LONG
+    first, *below = name.split("/")
+    # Its directory would be in the way of ours; some stores know no case.
+    return _BELOW_OURS if below and first.casefold() in _WRITTEN_HERE else None
 
 
 def _read_playlist(path: MediaPath) -> str:

@@ -65,8 +65,9 @@ def trouble_with(directory: MediaPath) -> Trouble | None:
 
 def _remove_left(directory: Directory) -> None:
     """Remove the files of earlier looks that were killed while the file system did not answer."""
-    for name, status in directory.statuses():
-        if status.is_file and _LOOK.fullmatch(name):
+    # By their names: in the directory of videos there is one entry for each user.
+    for name, status in directory.statuses(_LOOK.fullmatch):
+        if status.is_file:
             directory.unlink(name, missing_ok=True)
 
 

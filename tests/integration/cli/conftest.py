@@ -52,6 +52,15 @@ def invoke(*arguments: str) -> Said:
     return Said(status, out.getvalue(), err.getvalue())
 
 
+def written_in(encoding: str, *arguments: str) -> bytes:
+    """What a command writes to a file where the locale has another encoding."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    with redirect_stdout(out):
+        main(arguments)
+    out.flush()
+    return out.buffer.getvalue()
+
+
 @dataclass(slots=True)
 class Pod:
     """A Pod with two runner managers, of which the first one really is there, and a configuration for it."""

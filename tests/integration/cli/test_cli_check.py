@@ -8,7 +8,9 @@ import yaml
 from aiohttp import web
 
 from poddispatchd.app import database_checks
+from poddispatchd.cli import common
 from poddispatchd.cli.daemon_state import State
+from poddispatchd.cli.unit import Unit
 from poddispatchd.config.units import Address
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.pod import lock_holders
@@ -51,6 +53,25 @@ async def test_the_file_that_a_variable_names_is_the_one_that_is_looked_at(
     said = await asyncio.to_thread(invoke, "check")
 
     assert f"PROBLEM configuration: {sound.config} can be read by everybody" in said.out
+
+
+async def test_a_link_that_leads_out_of_what_the_unit_may_write_to_is_told(
+    sound: Pod, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All was well for whoever asked from outside of the sandbox, and no result could be written."""
+    root = sound.world.media_root
+    unit = Unit("poddispatchd.service", is_strict=True, writable=(root,))
+    monkeypatch.setattr(common, "_unit_for_root", lambda _: unit)
+    assert await _problems(sound) == {}
+    elsewhere = tmp_path / "disk" / "videos"
+    elsewhere.parent.mkdir()
+    (root / "videos").rename(elsewhere)
+    (root / "videos").symlink_to(elsewhere)
+
+    [(subject, words)] = (await _problems(sound)).items()
+
+    assert subject == "unit"
+    assert f"may not write to {elsewhere} ({root}/videos leads there): name it in ReadWritePaths=" in words
 
 
 async def test_an_older_postgresql_than_the_tests_know_is_told(

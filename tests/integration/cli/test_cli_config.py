@@ -1,3 +1,4 @@
+import json
 import stat
 from pathlib import Path
 from typing import cast
@@ -6,7 +7,7 @@ import pytest
 import yaml
 
 from poddispatchd.config.loading import load_settings
-from tests.integration.cli.conftest import Pod, Said, invoke
+from tests.integration.cli.conftest import Pod, Said, invoke, written_in
 
 _SETTINGS = """
 import os
@@ -148,3 +149,21 @@ async def test_the_configuration_in_effect_is_shown_without_its_password(pod: Po
     assert tree == as_json.json()
     assert "***" in str(tree["database"]["dsn"])
     assert tree["imports"]["keep_free"] == "1MiB"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-15", "ascii"])
+def test_what_is_for_programs_is_read_as_it_was_meant_whatever_the_locale(
+    settings_file: Path, tmp_path: Path, encoding: str
+) -> None:
+    """A title with an accent made JSON that no program reads, and in config.yaml another title."""
+    title = "Université 🎥"
+    settings = settings_file.read_text(encoding="utf-8").replace('"Our " + "Pod"', repr(title))
+    settings_file.write_text(settings, encoding="utf-8")
+    config = tmp_path / "config.yaml"
+
+    config.write_bytes(written_in(encoding, "config", "import", str(settings_file)))
+    shown = written_in(encoding, "-c", str(config), "config", "show")
+    data = json.loads(written_in(encoding, "-c", str(config), "config", "show", "--json").decode())
+
+    assert data["pod"]["title_site"] == title
+    assert yaml.safe_load(shown.decode())["pod"]["title_site"] == title

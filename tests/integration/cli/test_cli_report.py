@@ -1,9 +1,11 @@
 """What runners did in a week, as text, JSON, HTML and mail."""
 
+import asyncio
+import html
 import json
 from typing import cast
 
-from tests.integration.cli.conftest import Pod
+from tests.integration.cli.conftest import Pod, written_in
 from tests.plugins.postgres import database_with_journal as pod_database
 
 __all__ = ["pod_database"]
@@ -69,6 +71,17 @@ async def test_text_and_html_have_the_same_figures_and_a_period_is_kept(pod: Pod
     assert "<p>36 tasks completed, 4 failed</p>" in page
     assert page.count("<svg") == 2
     assert "22 tasks completed, 2 failed." in day or "21 tasks completed, 2 failed." in day
+
+
+async def test_a_page_in_another_encoding_shows_the_names_of_owners(pod: Pod) -> None:
+    await _pod_with_a_past(pod)
+    await pod.execute("UPDATE auth_user SET username = 'zoë 🎥' WHERE id = (SELECT min(id) FROM auth_user)")
+
+    page = await asyncio.to_thread(
+        written_in, "iso-8859-15", "-c", str(pod.config), "report", "--format", "html"
+    )
+
+    assert "zoë 🎥" in html.unescape(page.decode())
 
 
 async def test_a_report_is_mailed_through_the_queue_of_deliveries(pod: Pod) -> None:

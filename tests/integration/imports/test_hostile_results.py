@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.domain.task import TaskType
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.imports.preparation import Preparation
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode
@@ -66,6 +67,19 @@ async def test_words_that_no_database_stores_end_a_task_in_words(
     assert reason is not None
     assert len(reason) < 500
     assert f"Its result cannot be imported: {reason}" in await here.words(task)
+
+
+@pytest.mark.parametrize("name", ["playlist.m3u8/a.mp4", "Playlist.M3U8/sub/a.mp4", "encoding.log/a.mp4"])
+@pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.STUDIO])
+async def test_a_file_below_one_of_ours_is_left_out(here: Bench, name: str, kind: TaskType) -> None:
+    """Its directory stood where ours is written: it was taken for trouble of the disk, for ever."""
+    task = await here.ready(kind, Behaviour(files={name: b"film", "encoding.log": None}))
+    await here.import_due()
+
+    assert (await here.imports_of(task), await here.status(task)) == ([("done", 1, None)], "completed")
+    assert here.parts.media_health.problem is None
+    log = await here.value("SELECT log FROM video_encode_transcript_encodinglog ORDER BY id DESC LIMIT 1")
+    assert f"'{name}' was left out: it lies below a file that is written beside the result." in log
 
 
 async def test_an_error_that_quotes_what_no_database_stores_ends_in_words_too(

@@ -6,10 +6,12 @@ import time
 import aiohttp
 import pytest
 
+from poddispatchd.config.model import RunnersSettings
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import RunnerManagerUnavailableError
+from poddispatchd.runner import connections
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.connections import BoundedHandler
+from poddispatchd.runner.connections import BoundedHandler, open_session
 from tests.integration.runner.raw_server import Answer, RawServer, Request, head
 from tests.unit.runner.managers import manager
 
@@ -64,6 +66,45 @@ async def test_a_manager_that_sends_next_to_nothing_in_many_words_is_given_up_at
         with pytest.raises(RunnerManagerUnavailableError):
             await client.status(manager(server.url), TASK)
         assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "unasked", [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
+)
+async def test_answers_that_nobody_asked_for_end_their_connection(
+    monkeypatch: pytest.MonkeyPatch, unasked: bytes
+) -> None:
+    """A connection that was kept took them by the ten thousands, with 3 KB of memory for each."""
+    monkeypatch.setattr(connections, "_KEEP_ALIVE", 3600.0)
+    is_read = asyncio.Event()
+    ends: asyncio.Queue[str] = asyncio.Queue()
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(head(200, content_length=str(len(RECORD))) + RECORD)
+        await is_read.wait()
+        try:
+            for _round in range(64):
+                writer.write(unasked * 400)
+                await writer.drain()
+                await asyncio.sleep(0)
+        except ConnectionError:
+            ends.put_nowait("ended")
+            raise
+        ends.put_nowait("taken")
+
+    async with open_session(RunnersSettings()) as session, RawServer([answer]) as server:
+        client = RunnerClient(session, request_timeout=5.0)
+        assert (await client.status(manager(server.url), TASK)).status is RunnerStatus.RUNNING
+        is_read.set()
+        assert await ends.get() == "ended"
+
+
+async def test_an_answer_is_read_though_one_that_nobody_asked_for_came_with_it(client: RunnerClient) -> None:
+    answer = head(200, content_length=str(len(RECORD))) + RECORD
+    async with RawServer([whole(answer + head(500, content_length="0"))]) as server:
+        for _ in range(2):
+            assert (await client.status(manager(server.url), TASK)).status is RunnerStatus.RUNNING
+    assert server.connections == 2
 
 
 async def test_an_answer_may_follow_an_informational_one_and_come_in_small_chunks(

@@ -70,6 +70,21 @@ def test_a_unit_that_is_not_strict_may_write_everywhere() -> None:
     assert parsed("poddispatchd.service", "[Service]\nUser=pod\n").may_write(Path("/srv/media"))
 
 
+def test_links_are_followed_to_where_a_unit_may_write(tmp_path: Path) -> None:
+    """A MEDIA_ROOT that is a link was called closed where its target is open, and the other way round."""
+    data, linked = tmp_path / "data", tmp_path / "srv/media"
+    for directory in (data / "media", linked.parent):
+        directory.mkdir(parents=True)
+    linked.symlink_to(data / "media")
+    text = "[Service]\nProtectSystem=strict\nReadWritePaths={}\n"
+
+    for place in (data, data / "media", linked):
+        assert parsed("poddispatchd.service", text.format(place)).may_write(linked)
+    assert not parsed("poddispatchd.service", text.format(linked.parent)).may_write(linked)
+    (data / "circle").symlink_to(data / "circle")
+    assert not parsed("poddispatchd.service", text.format(linked.parent)).may_write(data / "circle")
+
+
 @pytest.mark.parametrize(
     ("config", "asked"),
     [
@@ -101,7 +116,7 @@ def test_the_unit_is_found_by_the_configuration(
         ("ActiveState=active\\nUnitFileState=static", False),
     ],
 )
-def test_a_unit_that_was_started_and_never_enabled_is_told(
+async def test_a_unit_that_was_started_and_never_enabled_is_told(
     states: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_forgotten: bool
 ) -> None:
     """It was missed with the first restart of the machine."""
@@ -117,8 +132,24 @@ def test_a_unit_that_was_started_and_never_enabled_is_told(
     unit = unit_of(None)
 
     assert unit is not None
-    found = [finding.words for finding in _unit_findings(Settings(), unit)]
+    found = [finding.words async for finding in _unit_findings(Settings(), unit)]
     assert any("'systemctl enable poddispatchd.service'" in words for words in found) is is_forgotten
+
+
+def test_a_drop_in_that_is_not_utf_8_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command of root ended in a traceback over an accent in somebody's comment."""
+    program = tmp_path / "systemctl"
+    text = "#!/bin/sh\nprintf '# de Ren\\351\\n[Service]\\nUser=pod\\nReadWritePaths=/srv/m\\351dias\\n'\n"
+    program.write_text(text)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    unit = unit_of(None)
+
+    assert unit is not None
+    assert (unit.user, unit.writable) == ("pod", (Path(os.fsdecode(b"/srv/m\xe9dias")),))
 
 
 @pytest.mark.parametrize("config", [Path("/tmp/try.yaml"), Path("try.yaml")])

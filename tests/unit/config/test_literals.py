@@ -46,6 +46,7 @@ def test_what_needs_no_execution_is_read(source: str, value: object) -> None:
         ("X = Path(3)", "line 1: a path was expected"),
         ("X = [1][2]", "line 1: it has no item 2"),
         ("X = {}['a']", "line 1: it has no item 'a'"),
+        ("X = {'a': 1}['a', 'b']", "line 1: a key of a dictionary is no simple value"),
         ("X = [1]['a']", "line 1: it has no item 'a'"),
         ("Y = {'a': env('A')}\nX = Y['a']", "line 2: line 1: it comes from the environment"),
         ("X = {[1]: 2}", "line 1: a key of a dictionary is no simple value"),

@@ -409,6 +409,17 @@ def test_a_credential_loses_its_last_newline_only(tmp_path: Path) -> None:
     assert settings.pod.title_site == "a\n"
 
 
+def test_a_credential_written_by_an_editor_that_marks_utf_8_is_the_same(tmp_path: Path) -> None:
+    environ = credentials(
+        tmp_path, database__dsn="\ufeffpostgresql://pod:s@h/db\r\n", pod__title_site="\ufeffPod\n"
+    )
+
+    settings = load_settings(write(tmp_path, ""), environ=environ)
+
+    assert settings.database.dsn.get_secret_value() == "postgresql://pod:s@h/db"
+    assert settings.pod.title_site == "Pod"
+
+
 def test_files_for_other_uses_may_lie_among_the_credentials(tmp_path: Path) -> None:
     environ = credentials(tmp_path, ca__pem="-----BEGIN", something="x")
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 from asyncio.base_subprocess import BaseSubprocessTransport
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,52 @@ async def test_all_of_it_dies_with_a_stop_that_comes_while_it_is_started(
 
     assert work.cancelled()
     await until(lambda: not is_running(int(pid.read_text())))
+
+
+@asynccontextmanager
+async def unkillable(monkeypatch: pytest.MonkeyPatch, written: Path) -> AsyncIterator[None]:
+    """What writes its number there cannot be killed in here, as what sudo runs cannot."""
+
+    def pid() -> int:
+        return int(written.read_text())
+
+    def refuse(_: int, __: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", refuse)
+        patch.setattr(os, "killpg", refuse)
+        patch.setattr(command, "_DIES_WITHIN", 0.1)
+        yield
+    os.kill(pid(), signal.SIGKILL)
+    await until(lambda: not Path(f"/proc/{pid()}").exists())
+
+
+async def test_one_that_cannot_be_killed_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+
+    async with unkillable(monkeypatch, pid), asyncio.timeout(10):
+        ended = await run(f"echo $$ > {pid}; exec sleep 60", seconds=0.5)
+
+    assert ended.timed_out
+    assert ended.words == "took more than 0.5 s, and does not end though it was killed."
+
+
+async def test_a_stop_goes_on_without_one_that_cannot_be_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    async with unkillable(monkeypatch, pid):
+        task = asyncio.create_task(run(f"echo $$ > {pid}; exec sleep 60"))
+        await until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+        await asyncio.sleep(0.5)  # it may run before asyncio is done with its start
+
+        task.cancel()
+        ended = (await asyncio.gather(task, return_exceptions=True))[0]
+
+    assert isinstance(ended, asyncio.CancelledError)
 
 
 async def test_what_it_leaves_in_the_background_is_not_waited_for(tmp_path: Path) -> None:

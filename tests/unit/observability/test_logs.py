@@ -65,6 +65,15 @@ def test_json_is_one_object_a_line_with_the_utc_time() -> None:
     }
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-15", "ascii"])
+def test_json_is_read_whatever_encoding_the_stream_has(encoding: str, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w", encoding=encoding) as stream:
+        configure_logging(LogSettings.read({"format": "json"}), environ={}, stream=stream)
+        logger().info(Event.TASK_SUBMITTED, words="Université 🎥\x7f")
+
+    assert json.loads((tmp_path / "log").read_bytes().decode())["words"] == "Université 🎥\x7f"
+
+
 @pytest.mark.parametrize(
     ("method", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3), ("critical", 2)]
 )

@@ -66,6 +66,7 @@ def test_no_bytes_break_it(body: bytes, is_cut: bool) -> None:
         b'{"a": ' + b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1) + b"}",
         b'{"a": [' + b"1," * (2 * MOST_VALUES + 1) + b"1]}",
         b"{" + b",".join(b'"%d": 1' % number for number in range(2000)) + b"}",
+        b"{" + b'"":1,' * 2000 + b'"":1}',
     ],
     ids=lambda body: str(body[:12]),
 )

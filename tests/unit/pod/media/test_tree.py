@@ -115,6 +115,25 @@ def test_what_a_look_left_that_was_killed_is_removed_by_the_next_one(tmp_path: P
     assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
+def test_a_look_asks_nothing_about_what_others_have_in_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In that of videos there are as many as users: on NFS each costs a question to the server."""
+    asked: list[str] = []
+    status = Directory.status
+
+    def asking(directory: Directory, name: str) -> EntryStatus | None:
+        asked.append(name)
+        return status(directory, name)
+
+    for number in range(3):
+        (tmp_path / f"user{number}").mkdir()
+    monkeypatch.setattr(Directory, "status", asking)
+
+    assert trouble_with(MediaTree(tmp_path).top) is None
+    assert asked == []
+
+
 def test_a_directory_of_videos_in_another_one_is_used_like_any_other(tmp_path: Path) -> None:
     """Its directories of results are swept, its files prove that the tree is the right one."""
     tree, videos = MediaTree(tmp_path), "data/2026/videos"
