@@ -41,6 +41,7 @@ from poddispatchd.runtime.item_errors import is_to_blame, words_of
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Lease
 from poddispatchd.runtime.queue_tables import FILES
+from poddispatchd.runtime.supervision import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +49,6 @@ _QUERIES = load_queries(__package__, "deletion.sql")
 
 _BATCH = 100
 """Files claimed at once: few, since an import that brings one of them back waits for all of them."""
-
-_LONGEST = 240.0
-"""Seconds after which no more are deleted in one go: a step must end well before the watchdog wonders."""
 
 _PUT_OFF = 60.0
 """Seconds until files are looked at again that the database could say nothing about, or the file system would
@@ -112,7 +110,7 @@ class Deletion:
         if (self._hanging is not None and self._hanging.hangs) or await self._evidence.check() is not None:
             return
         only = None if task is None else [str(task)]
-        leases, enough = self._leases, self._clock.monotonic() + _LONGEST
+        leases, enough = self._leases, self._clock.monotonic() + LONG_ENOUGH
         while self._clock.monotonic() < enough and (items := await leases.claim(_BATCH, only=only)):
             of_path = {str(item.lease.key): item.lease for item in items}
             # A tree of its own: that a thread of this deletion hangs is to be told from all others that do.

@@ -16,6 +16,7 @@ from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.staging import Staging, staging_directories
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.runtime.supervision import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 
@@ -88,8 +89,11 @@ class Sweep:
             return
         if not found:
             return
+        enough = self._clock.monotonic() + LONG_ENOUGH
         candidates = await self._stale(found)
         for staging in candidates:
+            if self._clock.monotonic() >= enough:
+                return
             try:
                 async with task_lock(media, staging.task) as tree:
                     # Once more, under the lock: an import may have begun in it since.

@@ -15,6 +15,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.item_errors import is_held, is_to_blame
+from poddispatchd.runtime.supervision import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +26,6 @@ _MOST_SPLITS = 200
 """How often rows are halved to find those that cannot be deleted; some have 13 steps each. A table
 of a site's may keep thousands: the next purge goes on where this one gave up."""
 
-
-_LONGEST = 240.0
-"""Seconds after which the rest is left for the next hour: the watchdog must not take the job for stuck."""
 
 _SMALLER = 4
 """By how much fewer rows a statement looks at after one that took too long."""
@@ -59,7 +57,7 @@ class CompletedPurge:
         if days <= 0:
             return
         before = await days_ago(self._database, self._clock, days)
-        enough = self._clock.monotonic() + _LONGEST
+        enough = self._clock.monotonic() + LONG_ENOUGH
         run = _Run(
             self._database,
             before,

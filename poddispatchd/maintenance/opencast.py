@@ -16,6 +16,7 @@ from poddispatchd.pod.media.opencast import old_entries, remove_entries
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.referenced_files import needed_entries
+from poddispatchd.runtime.supervision import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +71,7 @@ class OpencastFiles:
         tree = MediaTree.sharing(self._media)
         directory = tree.path(pod.opencast_files_dir)
         before = (await days_ago(self._database, self._clock, days)).timestamp()
+        enough = self._clock.monotonic() + LONG_ENOUGH
         deleted = kept = 0
         try:
             names = await tree.look_within(
@@ -87,7 +89,7 @@ class OpencastFiles:
                 self._metrics.opencast_entries_purged.inc(len(removal.removed))
                 deleted += len(removal.removed)
                 kept += len(needed)
-                if deleted >= _MOST:
+                if deleted >= _MOST or self._clock.monotonic() >= enough:
                     break
         except (OSError, MediaSlowError) as error:
             log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))

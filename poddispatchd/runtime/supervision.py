@@ -24,6 +24,9 @@ _AGAIN = 2.0
 STUCK_AFTER = 600.0
 """Seconds one step of a job may take before the watchdog is left to bite."""
 
+LONG_ENOUGH = 240.0
+"""Seconds after which a step begins nothing more of what may take for ever: rows and files to be deleted."""
+
 _UNANSWERED_FOR = 30.0
 """Seconds for which a job meets a lost database that answers the session. A lost one is told by the session
 before: within seconds, behind a pooler that keeps its clients waiting somewhat later."""

@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-import structlog
-
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
@@ -27,16 +25,14 @@ from poddispatchd.domain.shadow import (
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
 from poddispatchd.errors import MediaMissingError, PoddispatchdError, UnsubmittableError
 from poddispatchd.managers.rows import ManagerRows, PodSites
-from poddispatchd.observability.events import Event
 from poddispatchd.pod import queue_order, shadow_rows
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import PendingTask
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.shadow.capacity import ObservedCapacity
 from poddispatchd.shadow.expected import ExpectedTask
 from poddispatchd.shadow.outcomes import ShadowOutcomes
 from poddispatchd.shadow.stats import ShadowStats
-
-log = structlog.get_logger(__name__)
 
 _HEAD = 1000
 """Pending tasks whose order is watched: the first ones."""
@@ -56,6 +52,8 @@ _NAMED = 5
 
 _LEFT_FOR = 60.0
 """Seconds for which a task is left alone about which nothing can be decided: its directory may hang."""
+
+_DECISION = "decision about a task"
 
 _SILENT = 3
 """So many tasks whose files cannot be looked at end a look: each takes seconds, or the tree is away."""
@@ -81,6 +79,7 @@ class ShadowDispatcher:
         outcomes: ShadowOutcomes,
         stats: ShadowStats,
         settings: Callable[[], Settings],
+        incidents: Incidents,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -94,6 +93,7 @@ class ShadowDispatcher:
         self._outcomes = outcomes
         self._stats = stats
         self._settings = settings
+        self._incidents = incidents
         self._clock = clock
         self._expected: dict[TaskPk, ExpectedTask] = {}
         self._queue: dict[TaskPk, Standing] = {}
@@ -178,10 +178,11 @@ class ShadowDispatcher:
             return
         except PoddispatchdError:
             raise
-        except Exception:  # one task's surprise must not stop the others (invariant I12)
-            log.exception(Event.SERVICE_CRASHED, job="dispatcher", task=task.pk)
+        except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others (invariant I12)
+            self._incidents.failed(_DECISION, error, task=task.pk)
             self._left_until[task.pk] = now + _LEFT_FOR
             return
+        self._incidents.recovered(_DECISION, task=task.pk)
         submission = ExpectedSubmission(task.date_added, manager)
         self._expected[task.pk] = ExpectedTask(submission, task, now)
         # Its turn is over, as if it had taken the task.

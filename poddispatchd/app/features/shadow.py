@@ -43,6 +43,7 @@ def shadow_jobs(parts: Parts) -> ShadowJobs:
             outcomes=outcomes,
             stats=stats,
             settings=lambda: parts.settings,
+            incidents=parts.incidents,
             clock=parts.clock,
         ),
         reconciler=reconciler(parts, outcomes),

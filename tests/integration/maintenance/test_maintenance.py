@@ -16,7 +16,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.imports import deletion
+from poddispatchd.imports import deletion, sweep
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.sweep import Sweep
 from poddispatchd.maintenance import completed_purge, stalled_queue
@@ -25,8 +25,9 @@ from poddispatchd.maintenance.journal_purge import JournalPurge
 from poddispatchd.maintenance.opencast import OpencastFiles
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
+from poddispatchd.pod.media.files import delete_tree
 from poddispatchd.pod.media.lock import task_lock
-from poddispatchd.pod.media.tree import own_name
+from poddispatchd.pod.media.tree import MediaPath, own_name
 from poddispatchd.pod.queue_stats import QueueStats, queue_stats
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.jobs import Progress
@@ -656,3 +657,22 @@ async def test_the_search_for_tasks_that_a_site_does_not_let_go_ends_in_time_and
         await maintenance.purge()
         assert asked <= 10
     assert await here.value("SELECT array_agg(id ORDER BY id) FROM runner_manager_task") == kept
+
+
+async def test_leftovers_that_take_long_to_delete_are_swept_a_part_at_a_time(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As rows and replaced files: on a slow file server the daemon was killed in the middle, every hour."""
+    for number in range(6):
+        put(here, f"videos/x/.0000001.poddispatchd-{9990 + number}/a.ts")
+
+    def slowly(path: MediaPath) -> None:
+        here.clock.ahead += 100
+        delete_tree(path)
+
+    monkeypatch.setattr(sweep, "delete_tree", slowly)
+    maintenance, left = features.maintenance(here.parts), []
+    for _ in range(2):
+        await maintenance.purge()
+        left.append(len(here.staged()))
+    assert left == [3, 0]

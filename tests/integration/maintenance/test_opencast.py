@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,8 @@ from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.maintenance import opencast
+from poddispatchd.pod.media.opencast import Removal, remove_entries
+from poddispatchd.pod.media.tree import MediaPath
 from poddispatchd.sandbox.pod.media import STUDIO_DIRECTORY
 from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import add_task
@@ -130,6 +132,23 @@ async def test_a_pass_deletes_a_bounded_number_and_looks_in_batches(
         await features.opencast_files(here.parts).purge()
         assert [entry.exists() for entry in entries].count(True) == left
         assert not entries[0].exists()  # the oldest go first
+
+
+async def test_files_that_take_long_to_delete_are_deleted_a_part_at_a_time(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow file server a pass took longer than any step may, and the daemon was killed."""
+    monkeypatch.setattr(opencast, "_BATCH", 1)
+
+    def slowly(directory: MediaPath, names: Collection[str], before: float) -> Removal:
+        here.clock.ahead += 100
+        return remove_entries(directory, names, before)
+
+    monkeypatch.setattr(opencast, "remove_entries", slowly)
+    entries = [upload(here, f"old-{number}", days=100) for number in range(6)]
+    for left in (3, 0):
+        await features.opencast_files(here.parts).purge()
+        assert [entry.exists() for entry in entries].count(True) == left
 
 
 async def test_recordings_are_looked_at_before_their_tasks_are_purged(

@@ -11,6 +11,7 @@ from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import MediaMissingError
+from poddispatchd.observability.events import Event
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from poddispatchd.shadow import dispatch
@@ -117,6 +118,24 @@ async def test_a_task_about_which_nothing_can_be_decided_stops_no_other(
         monkeypatch.undo()
         await shadow.look(after=INTERVAL)
         assert shadow.expected() == [(good, "submit", "first"), (odd, "submit", "first")]
+
+
+async def test_a_surprise_that_a_task_is_at_each_look_is_logged_once_and_told(
+    here: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A traceback a minute for each such task, for as long as it waited."""
+    [odd] = await here.encodings(1)
+
+    async def of(*_: object) -> Payload:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Payloads, "of", of)
+    async with watching(here) as shadow:
+        for _ in range(3):
+            await shadow.look(after=INTERVAL)
+        told = [entry["task"] for entry in shadow.told if entry["event"] == Event.SERVICE_CRASHED]
+        assert told == [odd]
+        assert [incident.job for incident in shadow.parts.incidents.active] == ["decision about a task"]
 
 
 async def test_while_the_media_tree_is_away_few_tasks_are_looked_at(
