@@ -7,7 +7,7 @@ or the manager answers again, the others need not wait any longer: they are due 
 from collections.abc import Callable
 from typing import TypeVar
 
-from poddispatchd.domain.task import ManagerId, TaskType
+from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseUnavailableError,
@@ -22,7 +22,6 @@ from poddispatchd.errors import (
     ValuesRefusedError,
 )
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.imports.refused_values import RefusedValues
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
@@ -131,7 +130,6 @@ class ImportObstacles:
         self._catalogue = catalogue
         self._incidents = incidents
         self._blocked = BlockedImports()
-        self._refused = RefusedValues()
         self._ready: set[ImportId] = set()
 
     async def met(self, job: ImportJob, error: Exception, words: str) -> Exception:
@@ -165,19 +163,11 @@ class ImportObstacles:
             return self._catalogue.problem is not None or not isinstance(error, SchemaChangedError)
         return isinstance(error, _TOLD_ELSEWHERE)
 
-    def are_refused_alike(self, job: ImportJob, kind: TaskType, error: Exception) -> bool:
-        """Whether the database refuses the values of all results of this type: it is not about this one."""
-        return isinstance(error, ValuesRefusedError) and self._refused.are_of_all(kind, job.id, error)
-
     def keep_waiting(self, job: ImportJob, error: Exception) -> None:
         """An import is to be tried again when they have changed."""
         if isinstance(error, ValuesRefusedError):
             self._incidents.failed(_WRITING, error, task=job.task_pk)
         self._blocked.met(job.id, job.runner_manager_id, error)
-
-    def written(self, kind: TaskType) -> None:
-        """A result of this type was committed."""
-        self._refused.written(kind)
 
     def imported(self, job: ImportJob) -> None:
         """A result was imported: other imports may wait for no reason any more."""

@@ -266,7 +266,6 @@ class ImportCommit:
             log.warning(Event.IMPORT_WARNED, task=task.pk, warning=warning)
         self._metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
         self._incidents.recovered("import", task=task.pk, wrote=True)
-        self._obstacles.written(task.type)
 
 
 def _cleared(tree: MediaTree, brought: Collection[str], earlier: Collection[str], task: TaskPk) -> set[str]:

@@ -23,6 +23,7 @@ from poddispatchd.errors import (
     PoddispatchdError,
     ResultError,
     ResultGoneError,
+    ValuesRefusedError,
 )
 from poddispatchd.imports import queue
 from poddispatchd.imports.blocked_imports import ImportObstacles
@@ -124,6 +125,9 @@ class FailureHandling:
             if task is not None:
                 submitted = await submissions.attempts(connection, task)
             obstructed_for = await queue.obstructed_for(connection, job, ours=self._clock.now())
+            is_of_all = isinstance(error, ValuesRefusedError) and await queue.are_refused_alike(
+                connection, job, attempt.words
+            )
         if task is None or not job.is_wanted_by(task):
             await self.drop(attempt, _NOT_WANTED)
             return
@@ -135,7 +139,7 @@ class FailureHandling:
             may_resubmit=max(submitted.since, 1) < settings.reconcile.max_attempts,
             obstructed_for=obstructed_for,
             lost=settings.reconcile.lost,
-            is_of_all=self._obstacles.are_refused_alike(job, task.type, error),
+            is_of_all=is_of_all,
         )
         await self._apply(attempt, task, next_action(error, now), now)
 

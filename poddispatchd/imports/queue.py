@@ -89,6 +89,15 @@ async def obstructed_for(connection: Connection, job: ImportJob, *, ours: dateti
     return max(seconds or 0.0, 0.0)
 
 
+async def are_refused_alike(connection: Connection, job: ImportJob, words: str) -> bool:
+    """Whether the database refuses the results of other tasks of this type in the same words, and takes none.
+
+    One that failed over it counts as well: where all are refused and few come, the first fails alone.
+    """
+    query = _QUERIES["refused_alike"](task=job.task_pk, words=words)
+    return bool(await connection.fetchval(*query))
+
+
 async def reserve_video(connection: Connection, job: ImportJob) -> VideoId:
     """The id of the video that a studio import makes: the same at every attempt.
 

@@ -3,6 +3,17 @@
 -- have the result given up.
 SELECT {obstructed_for} FROM poddispatchd.import WHERE id = :import_id
 
+-- name: refused_alike
+-- Whether another task's result of the type of :task has been refused in the words :words, and none of that type was written since it came.
+WITH alike AS (
+    SELECT import.* FROM poddispatchd.import JOIN runner_manager_task AS task ON task.id = import.task_pk
+    WHERE task.type = (SELECT type FROM runner_manager_task WHERE id = :task)
+)
+SELECT EXISTS (
+    SELECT FROM alike WHERE task_pk <> :task AND state IN ('open', 'failed') AND last_error = :words
+       AND created_at > coalesce((SELECT max(finished_at) FROM alike WHERE state = 'done'), '-infinity')
+)
+
 -- name: reserve_video
 -- Take the id of the video that a studio import will make, before its files are named after it; the first one stays, unless
 -- somebody else's video has it, as where a sequence stands behind the rows. is_taken: so has the one that was given now.

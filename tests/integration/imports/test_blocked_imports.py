@@ -7,15 +7,10 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
-from poddispatchd.errors import (
-    DatabaseUnavailableError,
-    RunnerManagerUnavailableError,
-    ValuesRefusedError,
-)
+from poddispatchd.errors import DatabaseUnavailableError, RunnerManagerUnavailableError
 from poddispatchd.imports import blocked_imports, queue
 from poddispatchd.imports.blocked_imports import BlockedImports
 from poddispatchd.imports.importer import Importer
-from poddispatchd.imports.refused_values import RefusedValues
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.runtime.standstill import Standstill
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind, Mode
@@ -169,16 +164,20 @@ async def test_a_result_that_is_refused_while_others_are_taken_fails(here: Bench
     assert [await here.status(task) for task in tasks] == ["failed"] * 2
 
 
-def test_where_all_are_refused_and_few_come_only_the_first_fails() -> None:
-    refused, error = RefusedValues(), ValuesRefusedError(sqlstate="23514")
-    assert not refused.are_of_all(TaskType.ENCODING, ImportId(1), error)
-    # Of another type, or over something else.
-    assert not refused.are_of_all(TaskType.TRANSCRIPTION, ImportId(2), error)
-    assert not refused.are_of_all(TaskType.ENCODING, ImportId(3), ValuesRefusedError(sqlstate="22001"))
-    assert refused.are_of_all(TaskType.ENCODING, ImportId(4), error)
-    refused.written(TaskType.ENCODING)
-    assert not refused.are_of_all(TaskType.ENCODING, ImportId(4), error)
-    assert not refused.are_of_all(TaskType.ENCODING, ImportId(5), error)
+async def test_where_all_are_refused_and_few_come_only_the_first_fails(here: Bench) -> None:
+    """Also over restarts: each daemon here is a new one, as a pass of the CRON is."""
+    await _refuse_all(here)
+
+    async def tried(task: TaskPk) -> str:
+        for _ in range(6):
+            await here.execute("UPDATE poddispatchd.import SET next_attempt_at = now() WHERE state = 'open'")
+            async with here.another() as elsewhere:
+                await elsewhere.import_due()
+        return await here.status(task)
+
+    assert [await tried(await here.ready()) for _ in range(3)] == ["failed", "running", "running"]
+    # Another type has other tables.
+    assert await tried(await here.ready(TaskType.TRANSCRIPTION)) == "completed"
 
 
 def test_what_is_remembered_of_imports_that_end_elsewhere_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
