@@ -39,6 +39,11 @@ async def add(connection: Connection, task: TaskPk, run: Run) -> None:
     )
 
 
+async def add_let_go(connection: Connection) -> None:
+    """Runs that tasks have let go of are to be stopped: of restarts and deletions in Pod nobody is told."""
+    await connection.execute(*_QUERIES["add_let_go"]())
+
+
 async def settle(connection: Connection, run: Run) -> None:
     """It is stopped, or never will be."""
     await connection.execute(*_QUERIES["settle"](runner_manager=run.runner_manager_id, task_id=run.task_id))

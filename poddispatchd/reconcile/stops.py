@@ -1,6 +1,7 @@
 """Runs that nobody wants any more are asked to stop until they are: a runner works on each of them in vain.
 
-A run cannot be stopped while its source is fetched, nor while its manager or its runner is away.
+A run cannot be stopped while its source is fetched, nor while its manager or its runner is away. And nobody
+is told when its task is restarted in Pod's administration, or deleted.
 """
 
 import asyncio
@@ -68,6 +69,7 @@ class Stops:
         if not self._schedules():
             return _IDLE
         async with self._database.connection() as connection:
+            await unwanted_runs.add_let_go(connection)
             given_up = await unwanted_runs.forget_old(connection, ours=self._clock.now())
             # Their next requests are set with that: whatever comes of these, nobody is asked again at once.
             due = await unwanted_runs.take_due(connection, limit=_AT_ONCE)

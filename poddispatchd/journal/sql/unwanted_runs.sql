@@ -5,6 +5,26 @@ VALUES (:runner_manager, :task_id, :task, now() + make_interval(secs => :seconds
 -- It waits already for its next request, which comes when it was to come.
 ON CONFLICT DO NOTHING
 
+-- name: add_let_go
+-- The runs of ours that their tasks have let go of, as when these were restarted in Pod's administration or their rows deleted: of
+-- those that were seen to run or were taken lately; what is in Pod is over. Each once: its submission counts no more.
+WITH let_go AS (
+    UPDATE poddispatchd.submission AS run
+       SET state = 'orphaned', reason = 'Its task was restarted or deleted in Pod.', settled_at = now()
+     WHERE run.id IN (SELECT id FROM poddispatchd.submission JOIN poddispatchd.sighting USING (task_pk, task_id)
+                       UNION ALL
+                      SELECT id FROM poddispatchd.submission WHERE state <> 'open' AND settled_at > now() - interval '10 minutes')
+       AND run.state = 'accepted' AND run.task_id IS NOT NULL
+       AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
+       AND NOT EXISTS (SELECT FROM poddispatchd.import
+                        WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
+                          AND import.state = 'done')
+    RETURNING run.runner_manager_id, run.task_id, run.task_pk
+)
+INSERT INTO poddispatchd.unwanted_run (runner_manager_id, task_id, task_pk, next_request_at)
+SELECT runner_manager_id, task_id, task_pk, now() FROM let_go
+ON CONFLICT DO NOTHING
+
 -- name: settle
 -- A run has been stopped, or cannot be.
 DELETE FROM poddispatchd.unwanted_run WHERE runner_manager_id = :runner_manager AND task_id = :task_id

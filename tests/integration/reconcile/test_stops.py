@@ -445,3 +445,60 @@ async def test_a_run_that_another_task_shares_goes_on_where_our_schema_is_not_ye
     assert await _cancel(daemon, first) == f"It is cancelled. Its run goes on: task {second} shares it."
     assert await _cancel(daemon, second) == "It is cancelled. Runner manager first stops it."
     await _is_stopped(record)
+
+
+_RESTART = (
+    "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL,"
+    " rank = NULL, script_output = NULL, date_added = now() WHERE id = $1"
+)
+_DELETE = "DELETE FROM runner_manager_task WHERE id = $1"
+
+
+@pytest.mark.parametrize("change", [_RESTART, _DELETE], ids=["restarted", "deleted"])
+@pytest.mark.parametrize("was_seen", [True, False], ids=["seen", "taken just now"])
+async def test_a_run_whose_task_is_restarted_or_deleted_in_pod_is_stopped(
+    pod: Scene, change: str, was_seen: bool
+) -> None:
+    """Nobody is told of that: one runner worked for nobody, or two on one task."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    [record] = pod.fakes["first"].tasks.values()
+    if was_seen:
+        watcher = features.reconciler(daemon.parts)
+        await watcher.step()
+        await watcher.until_idle()
+        await pod.connection.execute(
+            "UPDATE poddispatchd.submission SET settled_at = now() - interval '1 hour'"
+        )
+    await pod.connection.execute(change, pk)
+
+    await features.stops(daemon.parts).step()
+
+    await _is_stopped(record)
+    assert await _unwanted(pod) == 0
+    await features.stops(daemon.parts).step()
+    assert _stops(pod) == 1
+    daemon.clock.advance(15)
+    await daemon.settle()
+    assert len(await pod.journal(pk)) == (2 if change == _RESTART else 1)
+
+
+async def test_what_a_task_goes_on_with_or_has_brought_in_is_not_stopped(pod: Scene) -> None:
+    goes_on, done = await pod.encodings(2)
+    daemon = await pod.daemon()
+    for _ in range(2):
+        await daemon.settle()
+    await pod.connection.execute(
+        "UPDATE runner_manager_task SET runner_manager_id = NULL WHERE id = $1", goes_on
+    )
+    await pod.connection.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " SELECT id, runner_manager_id, task_id, 'done', now() FROM runner_manager_task WHERE id = $1",
+        done,
+    )
+    await pod.connection.execute(_DELETE, done)
+
+    await features.stops(daemon.parts).step()
+
+    assert (_stops(pod), await _unwanted(pod)) == (0, 0)
