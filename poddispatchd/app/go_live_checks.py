@@ -186,9 +186,11 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
     url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
     listen = settings.webhook.listen
     try:
-        connector = TrustingConnector(TrustedAuthorities(None), limit_per_host=1, keepalive_timeout=15.0)
+        connector = bound(
+            TrustingConnector(TrustedAuthorities(None), limit_per_host=1, keepalive_timeout=15.0)
+        )
         async with aiohttp.ClientSession(
-            connector=bound(connector), timeout=_URL_TIMEOUT, trust_env=False
+            connector=connector, timeout=_URL_TIMEOUT, trust_env=False
         ) as session:
             async with session.get(url, allow_redirects=False) as answer:
                 status = answer.status

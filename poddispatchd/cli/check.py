@@ -22,9 +22,10 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.endings import exit_status
 from poddispatchd.cli.situation import daemon_state
 from poddispatchd.cli.tables import say
-from poddispatchd.cli.unit import Unit, real_path, run_as
+from poddispatchd.cli.unit import Unit, run_as
 from poddispatchd.config.model import PodSettings, Settings
 from poddispatchd.errors import MediaSlowError
+from poddispatchd.pod.media.directory import real_path
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from poddispatchd.cli.environment_files import variables
 from poddispatchd.config.loading import DEFAULT_PATH, NOT_SETTINGS, PREFIX
+from poddispatchd.pod.media.directory import real_path
 
 _ANSWERED_WITHIN = 5.0
 """Seconds that systemctl may take."""
@@ -54,11 +55,6 @@ class Unit(Struct, frozen=True):
             return pwd.getpwnam(self.user)
         except KeyError:
             return None
-
-
-def real_path(path: Path) -> Path:
-    """Where a path leads; links that lead to each other, over which ``resolve`` fails, lead nowhere."""
-    return Path(os.path.realpath(path))
 
 
 def unit_of(config: Path | None) -> Unit | None:

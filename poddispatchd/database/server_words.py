@@ -1,4 +1,4 @@
-"""What a PostgreSQL server names in its messages, in whatever language it speaks (``lc_messages``)."""
+"""What a PostgreSQL server names in its messages, in whatever language it speaks."""
 
 import re
 from collections.abc import Mapping

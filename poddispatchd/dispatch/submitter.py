@@ -1,7 +1,6 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
 from collections.abc import Collection
-from math import inf
 from typing import NamedTuple
 
 import structlog
@@ -12,6 +11,7 @@ from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.intents import NOT_SCHEDULING, IntentLog, IntentRequest
 from poddispatchd.dispatch.manager_turns import ManagerTurn
 from poddispatchd.dispatch.payloads import Payloads, Preparations
+from poddispatchd.dispatch.posts import Posts
 from poddispatchd.dispatch.waiting_tasks import Waiting
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
@@ -93,9 +93,7 @@ class Submitter:
         self._answers: dict[SubmissionId, _Answer] = {}
         """What managers answered, until it is known to be stored: a database that is away must not let us
         post again, nor one that took it without an answer let us forget what is to follow from it."""
-        self._posted: dict[SubmissionId, tuple[int, float]] = {}
-        """The last post by this daemon of each intent, by its number, and when it began: until the intent is
-        known to be settled."""
+        self._posts = Posts()
         self._unposted: set[SubmissionId] = set()
         """Intents that were not posted, until they are withdrawn: a database that is away must not let us
         ask a manager that has no room for them, or is paused."""
@@ -156,19 +154,17 @@ class Submitter:
 
     def posted_at(self, intent: Submission) -> float | None:
         """When an open intent was posted last; None: by another daemon; -inf: that was surely not taken."""
-        number, begun = self._posted.get(intent.id, (0, 0.0))
-        return begun if number == intent.posts else None
+        return self._posts.last_at(intent)
 
     @property
     def remembered(self) -> frozenset[SubmissionId]:
         """Intents of which something is remembered: that they were posted, or that they were not."""
-        return frozenset(self._unposted | self._posted.keys())
+        return self._posts.intents | self._unposted
 
     def forget(self, settled: Collection[SubmissionId]) -> None:
         """These are not open any more: whoever scheduled meanwhile, or a callback, has settled them."""
         self._unposted.difference_update(settled)
-        for intent in settled:
-            self._posted.pop(intent, None)
+        self._posts.forget(settled)
 
     @property
     def answered(self) -> tuple[AcceptedRun, ...]:
@@ -233,14 +229,12 @@ class Submitter:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
         turn.is_posted = True
-        number, before = self._posted.get(intent.id, (0, -inf))
-        self._posted[intent.id] = intent.posts, begun
+        self._posts.add(intent, begun)
         try:
             accepted = await self._client.execute(manager, intent.body)
         except RunnerManagerError as error:
             if not isinstance(error, AnswerLostError):
-                # It is not at work on this post. On the one before it may be.
-                self._posted[intent.id] = intent.posts, before if number == intent.posts - 1 else -inf
+                self._posts.refused(intent)
             result = await self._not_accepted(task, manager, intent, error)
         else:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
@@ -260,7 +254,7 @@ class Submitter:
         run, status = self._answers[intent]
         result = await self._acceptance.store(run, status, alone=alone)
         self._answers.pop(intent, None)
-        self._posted.pop(intent, None)
+        self._posts.forget([intent])
         self._metrics.submissions.labels(run.manager.name, run.task.type, result.outcome).inc()
         return result
 
@@ -278,7 +272,7 @@ class Submitter:
             return SubmissionResult(outcome, str(error))
         # Only now that the manager surely has not taken it: without an intent nobody would look for its run.
         await self._intents.discard(intent, str(error))
-        self._posted.pop(intent.id, None)
+        self._posts.forget([intent.id])
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:

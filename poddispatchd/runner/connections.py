@@ -5,7 +5,7 @@ Whatever else is asked by HTTP, push services and receivers of events, is asked 
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import ClientPayloadError, StreamReader, TCPConnector, client_reqrep
@@ -118,7 +118,10 @@ class BoundedHandler(ResponseHandler, asyncio.BufferedProtocol):
             self.transport.abort()
 
 
-def bound(connector: TCPConnector) -> TCPConnector:
+_Connector = TypeVar("_Connector", bound=TCPConnector)
+
+
+def bound(connector: _Connector) -> _Connector:
     """The same connector, whose connections are bounded; called once, in the running loop."""
     space = memoryview(bytearray(_LARGE_SLICE))
     make = partial(BoundedHandler, space, asyncio.get_running_loop())

@@ -271,7 +271,10 @@ def close_lock(descriptor: int) -> None:
 
 
 def real_path(path: Path) -> Path:
-    """Where a path leads, links in it followed: for MEDIA_ROOT and its first level, at the start."""
+    """Where a path leads; links that lead to each other, over which ``resolve`` fails, lead nowhere.
+
+    For MEDIA_ROOT and its first level, at the start.
+    """
     return Path(os.path.realpath(path))
 
 
