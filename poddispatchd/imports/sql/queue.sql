@@ -60,10 +60,10 @@ SELECT pg_advisory_xact_lock(hashtext('poddispatchd.import_file')) FROM held
 -- name: record_files
 -- What an import is about to put in place, and which of these are there (:there); what an earlier attempt found stays.
 -- Nothing, when another open import has recorded one of the names :stored, which were chosen because they are free
--- (is_chosen), or when somebody is at another one that brings one of these files, too (is_at_work).
+-- (is_chosen), or when somebody puts another one in place that brings one of these files, too (is_at_work).
 WITH other AS MATERIALIZED (
     SELECT coalesce(bool_or(file.path = ANY(:stored::text[])), false) AS is_chosen,
-           coalesce(bool_or(import.lease_expires_at > now()), false) AS is_at_work
+           coalesce(bool_or(import.is_placing AND import.lease_expires_at > now()), false) AS is_at_work
     FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
     WHERE import.state = 'open' AND import.id <> :import_id AND file.path = ANY(:brought::text[])
 ), recorded AS (
@@ -75,6 +75,9 @@ WITH other AS MATERIALIZED (
     FROM unnest(:brought::text[]) AS brought (path), other
     WHERE NOT other.is_chosen AND NOT other.is_at_work
     ON CONFLICT DO NOTHING
+), marked AS (
+    UPDATE poddispatchd.import SET is_placing = true
+    WHERE id = :import_id AND NOT (SELECT is_chosen OR is_at_work FROM other)
 )
 SELECT is_chosen, is_at_work FROM other
 
