@@ -64,7 +64,7 @@ IMPORTS = LeaseQueue(
         backoff=Backoff(shortest=1.0, base=10.0, cap=900.0),
         # What keeps an import waiting may last: ``domain.import_failures``.
         longest_uncounted=LONGEST_DELAY,
-        on_claim=_while_tried("obstructed_since"),
+        on_claim=f"is_placing = false, {_while_tried('obstructed_since')}",
         settled_at="finished_at",
         dismissed="dropped",
     )

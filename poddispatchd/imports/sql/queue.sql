@@ -71,15 +71,15 @@ SELECT pg_advisory_xact_lock(hashtext('poddispatchd.import_file')) FROM held
 -- name: record_files
 -- What an import is about to put in place, and which of these are there (:there); what an earlier attempt found stays.
 -- Nothing, when another open import has recorded one of the names :stored, which were chosen because they are free
--- (is_chosen), when somebody is at another one that brings one of these files, too (is_at_work), or when a later task has done its
--- source (later).
+-- (is_chosen), when somebody puts another one in place that brings one of these files, too (is_at_work), or when a later task has done
+-- its source (later).
 WITH later AS MATERIALIZED (
     SELECT {done_later} AS id
       FROM poddispatchd.import JOIN runner_manager_task AS task ON task.id = import.task_pk
      WHERE import.id = :import_id
 ), other AS MATERIALIZED (
     SELECT coalesce(bool_or(file.path = ANY(:stored::text[])), false) AS is_chosen,
-           coalesce(bool_or(import.lease_expires_at > now()), false) AS is_at_work
+           coalesce(bool_or(import.is_placing AND import.lease_expires_at > now()), false) AS is_at_work
     FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
     WHERE import.state = 'open' AND import.id <> :import_id AND file.path = ANY(:brought::text[])
 ), recorded AS (
@@ -91,6 +91,9 @@ WITH later AS MATERIALIZED (
     FROM unnest(:brought::text[]) AS brought (path), other
     WHERE NOT other.is_chosen AND NOT other.is_at_work AND NOT EXISTS (SELECT FROM later WHERE id IS NOT NULL)
     ON CONFLICT DO NOTHING
+), marked AS (
+    UPDATE poddispatchd.import SET is_placing = true
+    WHERE id = :import_id AND NOT (SELECT is_chosen OR is_at_work FROM other) AND NOT EXISTS (SELECT FROM later WHERE id IS NOT NULL)
 )
 SELECT is_chosen, is_at_work, (SELECT id FROM later) AS later FROM other
 

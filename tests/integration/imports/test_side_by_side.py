@@ -216,6 +216,27 @@ async def test_a_daemon_that_was_frozen_while_it_put_files_in_place_leaves_those
     assert await here.status(frozen) == "completed"
 
 
+async def test_a_result_that_is_fetched_once_more_keeps_no_other_one_of_its_video_waiting(
+    here: Bench,
+) -> None:
+    """A crash amid the first attempt had left its files recorded: the other one was put off all the time."""
+    video = await here.video()
+    again, other = [await here.ready(video=video) for _ in range(2)]
+    name = f"{video.output_directory}/360p_{Path(video.path).stem}.ts"
+    await here.execute(
+        "INSERT INTO poddispatchd.import_file (import_id, path, is_new)"
+        " SELECT id, $2, true FROM poddispatchd.import WHERE task_pk = $1",
+        *(again, name),
+    )
+    await here.execute(
+        "UPDATE poddispatchd.import SET lease_owner = 'another',"
+        " lease_expires_at = now() + interval '10 minutes' WHERE task_pk = $1",
+        again,
+    )
+    await here.import_due()
+    assert [await here.status(task) for task in (again, other)] == ["running", "completed"]
+
+
 async def test_what_another_import_has_put_in_place_since_an_import_looked_is_not_its_own_to_withdraw(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
