@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from poddispatchd.cli.unit import Unit
     from poddispatchd.config.model import Settings
     from poddispatchd.database.pool import Database
+    from poddispatchd.errors import PoddispatchdError
 
 _NO_ADDRESS = (
     "No configuration says where it is (database.dsn is the default): name the file with -c, or make one "
@@ -113,18 +114,14 @@ async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
     Raises:
         SchemaError: the command wants something that our schema, made by an older release, does not have.
     """
-    from poddispatchd.config.model import DatabaseSettings
     from poddispatchd.database.pool import Database
-    from poddispatchd.errors import ConfigurationError, PoddispatchdError, SchemaChangedError, SchemaError
+    from poddispatchd.errors import PoddispatchdError, SchemaChangedError, SchemaError
 
     database = Database(settings.database.dsn, pool_size=2)
     try:
         await database.open()
     except PoddispatchdError as error:
-        if settings.database.dsn != DatabaseSettings().dsn:
-            raise
-        kind = ConfigurationError if isinstance(error, ConfigurationError) else PoddispatchdError
-        raise kind(f"{error} {_NO_ADDRESS}") from error
+        raise of_its_address(error, settings) from error
     try:
         async with commits_told(database):
             yield database
@@ -134,6 +131,17 @@ async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
         raise SchemaError(OLDER_SCHEMA) from None
     finally:
         await database.close()
+
+
+def of_its_address(error: "PoddispatchdError", settings: "Settings") -> "PoddispatchdError":
+    """The same error of a connection, which says so where nobody has given an address."""
+    from poddispatchd.config.model import DatabaseSettings
+    from poddispatchd.errors import ConfigurationError, PoddispatchdError
+
+    if settings.database.dsn != DatabaseSettings().dsn:
+        return error
+    kind = ConfigurationError if isinstance(error, ConfigurationError) else PoddispatchdError
+    return kind(f"{error} {_NO_ADDRESS}")
 
 
 @asynccontextmanager

@@ -18,11 +18,13 @@ from poddispatchd.cli.common import (
     Context,
     asynchronous,
     config_option,
+    of_its_address,
     pass_context,
 )
+from poddispatchd.cli.unit import work_as_its_user
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
-from poddispatchd.errors import ConfigurationError
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, log_only_tracebacks
 from poddispatchd.runtime.descriptors import raise_limit
@@ -44,7 +46,8 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads the configuration.
 
     With --dry-run it needs no more than to read Pod's tables. Runner managers are asked about running tasks
-    and for their runners, which changes nothing there; the webhook stays closed.
+    and for their runners, which changes nothing there; the webhook stays closed. Root works as the user of
+    the unit.
     """
     import structlog
 
@@ -52,6 +55,7 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
     forbid_dumps()
     keep_heap_small()
     settings = context.settings(config_path)
+    _leave_root(context, settings)
     try:
         raise_limit()
         await Daemon(settings, config_path=context.config_path, is_shadow=dry_run).run()
@@ -90,17 +94,21 @@ async def once(
     """Make one full pass and exit: reconcile, submit, import what is ready, ranks, purge.
 
     A drop-in for the CRON line of `manage.py process_tasks`: it prints one line with the time and the counts
-    of each site. While a daemon schedules, it does nothing.
+    of each site. While a daemon schedules, it does nothing. Root works as the user of the unit.
     """
     forbid_dumps()
     settings = context.settings(config_path)
+    _leave_root(context, settings)
     if sites:
         settings = _with_sites(settings, sites)
     _log_as_asked(settings, max(verbosity, 2) if verbose else verbosity)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    result = await run_once(settings, max_tasks=max_tasks, stop=stop)
+    try:
+        result = await run_once(settings, max_tasks=max_tasks, stop=stop)
+    except DatabaseUnavailableError as error:
+        raise of_its_address(error, settings) from error
     now = Clock().now().astimezone()
     if result.stopped:
         click.echo(f"{now:{_TIME}} The pass was stopped; the next one goes on.", err=True)
@@ -111,6 +119,11 @@ async def once(
         click.echo(summary_line(now, result.sites))
     else:
         click.echo(f"{now:{_TIME}} Another poddispatchd schedules; there is nothing to do.")
+
+
+def _leave_root(context: Context, settings: Settings) -> None:
+    if (words := work_as_its_user(context.unit, settings.pod.media_root)) is not None:
+        click.echo(f"poddispatchd: {words}", err=True)
 
 
 _TIME = "%Y-%m-%d %H:%M:%S %Z"

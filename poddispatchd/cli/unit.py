@@ -166,6 +166,45 @@ def run_as(account: "pwd.struct_passwd", function: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
+def work_as_its_user(unit: Unit | None, media_root: Path) -> str | None:
+    """Become the user of the unit for good, where this is root: what root writes under MEDIA_ROOT is root's.
+
+    Neither the daemon nor Pod could write beside it any more.
+
+    Args:
+        unit: the one with this configuration; None when there is none.
+        media_root: MEDIA_ROOT.
+
+    Returns:
+        What root should know, where there is nobody to become; None where all is well.
+    """
+    if os.geteuid() != 0:
+        return None
+    account = None if unit is None else unit.account
+    if account is not None:
+        if account.pw_uid != 0:
+            _take_over(account)
+        return None
+    try:
+        owner = media_root.stat().st_uid
+    except OSError:
+        return None
+    if owner == 0:
+        return None
+    return (
+        f"This is root, and {media_root} is not root's: what is imported will be, and Pod cannot write "
+        "beside it. Run this as the user of Pod: runuser -u pod -- poddispatchd …"
+    )
+
+
+def _take_over(account: "pwd.struct_passwd") -> None:
+    # Groups first: who is not root any more may not change them.
+    os.initgroups(account.pw_name, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+
+
 def _become(
     account: "pwd.struct_passwd", function: Callable[[], int]
 ) -> None:  # pragma: no cover - see above
@@ -174,11 +213,7 @@ def _become(
 
     status = 1
     try:
-        # Groups first: who is not root any more may not change them.
-        os.initgroups(account.pw_name, account.pw_gid)
-        os.setgid(account.pw_gid)
-        os.setuid(account.pw_uid)
-        os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+        _take_over(account)
         status = function()
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else 1

@@ -79,7 +79,11 @@ def _to_be_changed_here(error: BaseException, dsn: SecretStr) -> str | None:
     if isinstance(error, _REFUSED):
         words = first_line(error)
         if isinstance(error, asyncpg.InvalidPasswordError):
-            return f"{words}: write the right one there, or give the role this one (ALTER ROLE … PASSWORD)"
+            # PostgreSQL says so of a role that it does not have, too.
+            return (
+                f"{words}: write the right one there, or give the role this one (ALTER ROLE … PASSWORD); "
+                "where there is no such role yet, 'poddispatchd db setup' makes it"
+            )
         # The driver's words for this have the inner life of Python in them.
         return _ATTRIBUTES if words.startswith("target_session_attrs") else words
     if isinstance(error, _UNKNOWN_PARAMETERS):

@@ -2,12 +2,14 @@
 
 import os
 import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from poddispatchd.cli.check import _unit_findings
-from poddispatchd.cli.unit import parsed, run_as, unit_of
+from poddispatchd.cli.unit import Unit, parsed, run_as, unit_of, work_as_its_user
 from poddispatchd.config.model import Settings
 
 _SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
@@ -179,3 +181,38 @@ def test_another_user_looks_with_its_own_rights_and_the_status_comes_back(tmp_pa
 
     assert run_as(nobody, look) == 3
     assert os.geteuid() == 0
+
+
+_AS_WHOM = """
+import os, sys
+from pathlib import Path
+from poddispatchd.cli.unit import Unit, work_as_its_user
+unit = Unit("poddispatchd.service", user=sys.argv[1]) if sys.argv[1] else None
+words = work_as_its_user(unit, Path(sys.argv[2]))
+print(os.geteuid(), os.getegid(), os.environ["HOME"], words)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_root_imports_as_the_user_of_the_unit(tmp_path: Path) -> None:
+    """One pass that root typed left directories of root's, into which the daemon could not write any more."""
+
+    def told(user: str, media_root: Path) -> str:
+        command = [sys.executable, "-c", _AS_WHOM, user, str(media_root)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    nobody = pwd.getpwnam("nobody")
+    assert told("nobody", tmp_path) == f"{nobody.pw_uid} {nobody.pw_gid} {nobody.pw_dir} None"
+    assert told("root", tmp_path).startswith("0 0 ")
+    # Without a unit nobody knows whom to become.
+    assert told("", tmp_path).endswith(" None")
+    os.chown(tmp_path, nobody.pw_uid, nobody.pw_gid)
+    words = told("", tmp_path)
+    assert words.startswith("0 0 ")
+    assert "what is imported will be, and Pod cannot write" in words
+
+
+def test_who_is_not_root_stays_who_he_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    assert work_as_its_user(Unit("poddispatchd.service", user="nobody"), tmp_path) is None
