@@ -24,6 +24,9 @@ _READ = (".m3u8", ".vtt", ".srt")
 _MOST_TEXT = 32 * 2**20
 """Bytes of all texts of a result that are read to their end: a long lecture has some megabytes."""
 
+_MOST_CAPTION_LINES = 1_000_000
+"""Of all captions of a result together: short ones take far longer than long ones of as many bytes."""
+
 _MOST_LINES = 500_000
 """Of subtitles whose lines are looked at one by one: a list of more would take many times their memory."""
 
@@ -61,6 +64,7 @@ def screen(staging: MediaPath) -> Screened:
     left_out: dict[str, str] = {}
     cut: set[str] = set()
     warnings: list[str] = []
+    lines = 0
     files = list_files(staging)
     if sum(size for name, size in files.items() if name.lower().endswith(_READ)) > _MOST_TEXT:
         raise ResultRefusedError(
@@ -69,6 +73,11 @@ def screen(staging: MediaPath) -> Screened:
     for name, size in files.items():
         reason = name_problem(name)
         if reason is None and size:
+            lines += _caption_lines(staging / name)
+            if lines > _MOST_CAPTION_LINES:
+                raise ResultRefusedError(
+                    f"The captions of the result have more than {_MOST_CAPTION_LINES} lines together."
+                )
             reason = _content_problem(staging / name, warnings)
             if reason is not None and _is_cut(staging / name):
                 cut.add(name)
@@ -102,6 +111,13 @@ def _is_cut(path: MediaPath) -> bool:
     if ending in IMAGE_ENDINGS:
         return is_cut_image(read_part(path, HEAD))
     return ending == "m3u8" and is_cut(path.name, read_text(path).decode("utf-8", "replace"))
+
+
+def _caption_lines(path: MediaPath) -> int:
+    if ending_of(path.name) != "vtt":
+        return 0
+    content = read_text(path, most=LARGEST_CAPTIONS)
+    return content.count(b"\n") + content.count(b"\r")
 
 
 def _captions_problem(path: MediaPath, warnings: list[str]) -> str | None:
