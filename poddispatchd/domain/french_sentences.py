@@ -116,6 +116,7 @@ SENTENCES: Mapping[str, str] = {
     "A rendition is named {name}, as the master playlist must be.": "Une définition est nommée {name}, comme doit l'être la liste de lecture principale.",
     "The subtitles in {file} hold no caption: nothing was understood in the sound.": "Les sous-titres de {file} sont vides : rien n'a été compris dans le son.",
     "The captions and playlists of the result have more than {size} MiB together.": "Les sous-titres et listes de lecture du résultat dépassent {size} Mio au total.",
+    "The captions of the result have more than {count} lines together.": "Les sous-titres du résultat dépassent {count} lignes au total.",
     "The subtitles in {file} have more than {count} lines.": "Les sous-titres de {file} ont plus de {count} lignes.",
     "A caption in {file} has more than {count} characters.": "Un sous-titre de {file} a plus de {count} caractères.",
     "The subtitles in {file} are not text in UTF-8.": "Les sous-titres de {file} ne sont pas du texte en UTF-8.",
