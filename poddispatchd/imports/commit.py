@@ -19,11 +19,12 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     RowLockedError,
 )
-from poddispatchd.imports import queue
+from poddispatchd.imports import queue, recorded_files
 from poddispatchd.imports.blocked_imports import ImportObstacles
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.preparation import Preparation
-from poddispatchd.imports.queue import ImportJob, Recorded
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.imports.recorded_files import Recorded
 from poddispatchd.journal import notices
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome, Metrics
@@ -112,7 +113,7 @@ class ImportCommit:
             # Whoever waits for a row that another session holds keeps all others of this daemon waiting.
             hurried, is_again = is_again, True
             async with self._choosing, self._database.transaction(hurried=hurried) as connection:
-                return await queue.record_files(connection, job, brought, there=there, stored=stored)
+                return await recorded_files.record_files(connection, job, brought, there=there, stored=stored)
 
         for _ in range(_OTHERS_WITHIN):
             # Anew each time: whoever was waited for has put files there.
@@ -131,12 +132,12 @@ class ImportCommit:
         found = await tree.run(existing_files, tree, brought) - earlier
         if appeared := found - there:
             async with self._database.connection() as connection:
-                await queue.keep_appeared(connection, job, appeared)
+                await recorded_files.keep_appeared(connection, job, appeared)
         if taken := found.intersection(stored):
             raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
         for _ in range(_OTHERS_WITHIN):
             async with self._database.connection() as connection:
-                if await queue.reclaim_files(connection, brought):
+                if await recorded_files.reclaim_files(connection, brought):
                     return
             # A deletion under way has a lease of the file, and is waited for: it would take the new one.
             if self._is_stopping:
@@ -160,7 +161,7 @@ class ImportCommit:
         except NameTakenError as error:
             # What is there is somebody else's: it must not be deleted with what this import has brought.
             async with self._database.connection() as connection:
-                await queue.forget_recorded(connection, job, error.paths)
+                await recorded_files.forget_recorded(connection, job, error.paths)
             raise
         except ResultIncompleteError:
             # What was staged has gone: with the whole tree, or the result is to blame.

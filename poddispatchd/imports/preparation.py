@@ -10,7 +10,7 @@ from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import Task, TaskType, VideoId, no_import_words
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, RowLockedError
-from poddispatchd.imports import queue
+from poddispatchd.imports import queue, recorded_files
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.imports import encoding, studio, transcription
@@ -86,7 +86,7 @@ class Preparation:
         if wanted is None or not job.is_wanted_by(wanted.task):
             raise RaceLostError("The row was completed, restarted or deleted by someone else.")
         if wanted.later is not None:
-            raise queue.later_error(wanted.later)
+            raise recorded_files.later_error(wanted.later)
         return wanted
 
     async def check_tree(self, tree: MediaTree, wanted: WantedTask) -> None:
@@ -155,7 +155,7 @@ class Preparation:
             # A campaign of encodings is none of transcriptions: captions that somebody corrected stay.
             pod = replace(pod, use_transcription=False)
         async with self._database.connection() as connection:
-            known = await queue.known(connection, job)
+            known = await recorded_files.known(connection, job)
         result = StagedResult(
             self._database,
             pod,

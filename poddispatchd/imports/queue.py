@@ -1,14 +1,7 @@
-"""The queue of results to import, as an importer sees it: leased jobs, their files, and how they end (I7).
+"""The queue of results to import, as an importer sees it: leased jobs, and how they end (I7)."""
 
-What an import is about to put under MEDIA_ROOT is recorded before its first rename.
-"""
-
-import json
 from collections.abc import Collection
-from contextlib import suppress
 from datetime import datetime
-from enum import Enum
-from typing import Any
 
 from msgspec import Struct
 
@@ -16,16 +9,13 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.database.sqlstates import taken_id_words
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, VideoId
-from poddispatchd.errors import ImportBusyError, RaceLostError, SchemaChangedError
+from poddispatchd.errors import RaceLostError, SchemaChangedError
 from poddispatchd.journal.ages import with_ages
 from poddispatchd.journal.imports import ImportId, ImportState
-from poddispatchd.pod.duplicates import DONE_LATER
 from poddispatchd.runtime.lease_queue import Lease, Leased
 from poddispatchd.runtime.queue_tables import IMPORTS
 
-_QUERIES = {
-    name: query.fill(done_later=DONE_LATER) for name, query in load_queries(__package__, "queue.sql").items()
-}
+_QUERIES = load_queries(__package__, "queue.sql")
 _OBSTRUCTED_FOR = with_ages(_QUERIES["obstructed_for"], obstructed_for="obstructed_since")
 
 
@@ -154,117 +144,6 @@ async def retry(
 async def bring_forward(connection: Connection, imports: Collection[ImportId]) -> None:
     """What kept these imports waiting is over: they are due soon, unless somebody is at them."""
     await connection.execute(*_QUERIES["bring_forward"](import_ids=list(imports)))
-
-
-# --- the files of an import -------------------------------------------------------------------------------
-
-
-class Known(Struct, frozen=True):
-    """What the journal knows of an import before it is prepared.
-
-    ``ours``: files that it has put in place so far, or was about to. ``taken``: those of other open imports:
-    no new name may be one of them. ``source_url``: what its runner was to fetch; None where Pod submitted it.
-    ``source_size``: how large that was then; None where nobody looked. ``language``: of the subtitles that
-    were asked for; None for other tasks, and where Pod submitted it.
-    """
-
-    ours: frozenset[str]
-    taken: frozenset[str]
-    source_url: str | None
-    source_size: int | None
-    language: str | None
-
-
-async def known(connection: Connection, job: ImportJob) -> Known:
-    """What the journal knows of an import."""
-    row = await connection.fetchrow(
-        *_QUERIES["known"](import_id=job.id, runner_manager=job.runner_manager_id, task_id=job.task_id)
-    )
-    assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
-    body: dict[str, Any] = {}
-    with suppress(ValueError):  # of a submission of Pod's nothing is known
-        body = json.loads(row["body"] or b"{}")
-    return Known(
-        frozenset(row["ours"] or ()),
-        frozenset(row["taken"] or ()),
-        body.get("source_url"),
-        row["source_size"],
-        body.get("parameters", {}).get("language"),
-    )
-
-
-async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:
-    """What is at these paths is not this import's after all: it must not be deleted with what is."""
-    await connection.execute(*_QUERIES["forget_recorded"](import_id=job.id, paths=list(paths)))
-
-
-class Recorded(Enum):
-    """What became of the wish to put files in place."""
-
-    DONE = "done"
-    WAITS = "waits"
-    """Another import is putting one of them in place just now."""
-    LOST = "lost"
-    """The lease is lost."""
-
-
-async def record_files(
-    connection: Connection,
-    job: ImportJob,
-    brought: Collection[str],
-    *,
-    there: Collection[str],
-    stored: Collection[str] = (),
-) -> Recorded:
-    """Remember what an import is about to put in place: part of a transaction.
-
-    From its commit on, nobody begins to delete one of these files, nor to put another one there. What is
-    there already is not new, unless it is obsolete.
-
-    Args:
-        connection: in the transaction.
-        job: the import.
-        brought: the files.
-        there: those of them at whose paths there is something.
-        stored: those of them whose names were chosen because they are free: no other import may have them.
-
-    Raises:
-        ImportBusyError: another open import has chosen one of the names meanwhile.
-        RaceLostError: a later task has brought the result of the same source meanwhile.
-    """
-    hold = _QUERIES["hold"](import_id=job.id, owner=job.owner)
-    if not await connection.fetch(*hold):
-        return Recorded.LOST
-    other = await connection.fetchrow(
-        *_QUERIES["record_files"](
-            import_id=job.id, brought=list(brought), there=list(there), stored=list(stored)
-        )
-    )
-    assert other is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
-    if other["later"] is not None:
-        raise later_error(other["later"])
-    if other["is_chosen"]:
-        raise ImportBusyError("Another import has chosen the name of one of these files meanwhile.")
-    return Recorded.WAITS if other["is_at_work"] else Recorded.DONE
-
-
-def later_error(task: TaskPk) -> RaceLostError:
-    """Why a result that comes too late is not wanted: its task follows that one when it is asked about."""
-    return RaceLostError(f"Task {task}, which was added later, did the same source meanwhile.")
-
-
-async def keep_appeared(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:
-    """These recorded files were put there by somebody else: they stay when this import does not end well."""
-    await connection.execute(*_QUERIES["keep_appeared"](import_id=job.id, paths=list(paths)))
-
-
-async def reclaim_files(connection: Connection, brought: Collection[str]) -> bool:
-    """These files, which have been recorded, are not obsolete any more.
-
-    Returns:
-        False while one of them is being deleted: ask again before putting it in place.
-    """
-    return not await connection.fetchval(*_QUERIES["reclaim_files"](brought=list(brought)))
 
 
 async def settle(

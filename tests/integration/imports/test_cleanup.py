@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from poddispatchd.app import features
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.imports import commit, deletion, queue
+from poddispatchd.imports import commit, deletion, recorded_files
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import Undeleted
 from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
@@ -96,7 +96,7 @@ async def test_an_import_waits_for_the_deletion_of_a_file_that_it_brings_again(
 ) -> None:
     """Otherwise the new file would be deleted in place of the old one."""
     waited = asyncio.Event()
-    reclaim = queue.reclaim_files
+    reclaim = recorded_files.reclaim_files
 
     async def watched(*arguments: object) -> bool:
         is_free = await reclaim(*arguments)  # type: ignore[arg-type] # as it was called
@@ -104,7 +104,7 @@ async def test_an_import_waits_for_the_deletion_of_a_file_that_it_brings_again(
             waited.set()
         return is_free
 
-    monkeypatch.setattr(queue, "reclaim_files", watched)
+    monkeypatch.setattr(recorded_files, "reclaim_files", watched)
     monkeypatch.setattr(commit, "_OTHERS_WITHIN", 10**6)
     video = await here.video()
     task = await here.ready(video=video)

@@ -111,7 +111,6 @@ _ALLOWED = {
     "cli/config.py": "writes the configuration that is imported from Pod",
     "cli/db_setup.py": "looks whether another user can read the program",
     "cli/environment_files.py": "reads the files of variables that the unit names",
-    "cli/unit.py": "sees where links lead that an administrator made, to tell where the unit may write",
     "cli/terminal.py": "opens standard streams that were closed, or that nobody reads any more",
     "config/loading.py": "reads the configuration",
     "database/connect_errors.py": "looks which certificate or key of the address cannot be read",
