@@ -53,8 +53,8 @@ _SESSION, _STATUS = "database session", "status for systemd"
 _SECOND_TRY = 2.0
 """Seconds after the database was lost in the middle of the start."""
 
-_UP_AFTER = 30.0
-"""Seconds of a start that waits after which the unit is up for systemd, well below ``TimeoutStartSec=``."""
+_NEXT_TRY_WITHIN = 300.0
+"""Seconds within which a start that waits says so again: several silent servers are tried in that time."""
 
 
 class Daemon:
@@ -66,7 +66,6 @@ class Daemon:
         self._resources: Resources = create_resources(settings, is_shadow=is_shadow)
         self._notifier = ServiceNotifier()
         self._pulse = Pulse(self._resources.clock)
-        self._started_at = self._resources.clock.monotonic()
         self._stop = asyncio.Event()
         self._hung_up = asyncio.Event()
         reload = ConfigurationReload(
@@ -181,10 +180,8 @@ class Daemon:
     def _wait_for(self, words: str) -> None:
         self._waiting = " ".join((words, *self._settings.words()))
         self._notifier.status(self._waiting)
-        waits = self._resources.clock.monotonic() - self._started_at
-        if waits >= _UP_AFTER and not self._notifier.is_up:
-            log.warning(Event.DAEMON_WAITS, reason=words)
-            self._notifier.ready()
+        if not self._notifier.is_up:
+            self._notifier.extend_start(_NEXT_TRY_WITHIN)
 
     async def _serve(self, parts: Parts, work: DaemonJobs) -> None:
         self._supervisor.start(_SESSION, parts.session.run)

@@ -1,4 +1,4 @@
-"""What systemd is told: READY, STATUS, WATCHDOG, RELOADING and STOPPING."""
+"""What systemd is told: READY, EXTEND_TIMEOUT_USEC, STATUS, WATCHDOG, RELOADING and STOPPING."""
 
 import os
 import time
@@ -38,6 +38,10 @@ class ServiceNotifier:
         """Started, or done with reloading."""
         self.is_up = True
         return self._send("READY=1")
+
+    def extend_start(self, seconds: float) -> bool:
+        """The start goes on: whatever ``TimeoutStartSec=`` says, it may take this long from now on."""
+        return self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; sent only when it changed."""
