@@ -46,8 +46,6 @@ from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task
 
 log = structlog.get_logger(__name__)
 
-_NOT_WANTED = "The row was completed, restarted or deleted by someone else."
-
 
 class FailedAttempt(Struct, frozen=True):
     """An attempt that did not end in an import.
@@ -125,7 +123,7 @@ class FailureHandling:
                 submitted = await submissions.attempts(connection, task)
             obstructed_for = await queue.obstructed_for(connection, job, ours=self._clock.now())
         if task is None or not job.is_wanted_by(task):
-            await self.drop(attempt, _NOT_WANTED)
+            await self.drop(attempt, queue.NOT_WANTED)
             return
         settings = self._settings()
         now = Circumstances(
@@ -263,7 +261,7 @@ class FailureHandling:
                     return
                 await self._give_up(connection, current, action, reason)
         if not is_wanted:
-            await self.drop(attempt, _NOT_WANTED)
+            await self.drop(attempt, queue.NOT_WANTED)
             return
         log.error(Event.IMPORT_FAILED, task=task.pk, reason=reason, outcome=outcome.value)
         self._metrics.imports.labels(task.type, outcome).inc()

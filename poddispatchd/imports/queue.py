@@ -26,6 +26,8 @@ from poddispatchd.runtime.queue_tables import IMPORTS
 _QUERIES = {
     name: query.fill(done_later=DONE_LATER) for name, query in load_queries(__package__, "queue.sql").items()
 }
+NOT_WANTED = "The row was completed, restarted or deleted by someone else."
+
 _OBSTRUCTED_FOR = with_ages(_QUERIES["obstructed_for"], obstructed_for="obstructed_since")
 
 
@@ -221,7 +223,7 @@ async def record_files(
 
     Raises:
         ImportBusyError: another open import has chosen one of the names meanwhile.
-        RaceLostError: a later task has brought the result of the same source meanwhile.
+        RaceLostError: its row does not wait for it any more, or a later task has done the same source.
     """
     hold = _QUERIES["hold"](import_id=job.id, owner=job.owner)
     if not await connection.fetch(*hold):
@@ -232,6 +234,8 @@ async def record_files(
         )
     )
     assert other is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+    if not other["is_wanted"]:
+        raise RaceLostError(NOT_WANTED)
     if other["later"] is not None:
         raise later_error(other["later"])
     if other["is_chosen"]:
