@@ -47,8 +47,6 @@ from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task
 
 log = structlog.get_logger(__name__)
 
-_NOT_WANTED = "The row was completed, restarted or deleted by someone else."
-
 
 class FailedAttempt(Struct, frozen=True):
     """An attempt that did not end in an import.
@@ -129,7 +127,7 @@ class FailureHandling:
                 connection, job, attempt.words
             )
         if task is None or not job.is_wanted_by(task):
-            await self.drop(attempt, _NOT_WANTED)
+            await self.drop(attempt, queue.NOT_WANTED)
             return
         settings = self._settings()
         now = Circumstances(
@@ -268,7 +266,7 @@ class FailureHandling:
                     return
                 await self._give_up(connection, current, action, reason)
         if not is_wanted:
-            await self.drop(attempt, _NOT_WANTED)
+            await self.drop(attempt, queue.NOT_WANTED)
             return
         log.error(Event.IMPORT_FAILED, task=task.pk, reason=reason, outcome=outcome.value)
         self._metrics.imports.labels(task.type, outcome).inc()

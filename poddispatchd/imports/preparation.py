@@ -84,7 +84,7 @@ class Preparation:
             # What somebody holds is about to be changed: nothing is fetched for it now.
             wanted = await read_wanted_task(connection, job.task_pk)
         if wanted is None or not job.is_wanted_by(wanted.task):
-            raise RaceLostError("The row was completed, restarted or deleted by someone else.")
+            raise RaceLostError(queue.NOT_WANTED)
         if wanted.later is not None:
             raise recorded_files.later_error(wanted.later)
         return wanted

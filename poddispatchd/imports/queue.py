@@ -15,6 +15,8 @@ from poddispatchd.journal.imports import ImportId, ImportState
 from poddispatchd.runtime.lease_queue import Lease, Leased
 from poddispatchd.runtime.queue_tables import IMPORTS
 
+NOT_WANTED = "The row was completed, restarted or deleted by someone else."
+
 _QUERIES = load_queries(__package__, "queue.sql")
 _OBSTRUCTED_FOR = with_ages(_QUERIES["obstructed_for"], obstructed_for="obstructed_since")
 

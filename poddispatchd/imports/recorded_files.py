@@ -12,7 +12,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ImportBusyError, RaceLostError
-from poddispatchd.imports.queue import ImportJob
+from poddispatchd.imports.queue import NOT_WANTED, ImportJob
 from poddispatchd.pod.duplicates import DONE_LATER
 
 _QUERIES = {
@@ -92,7 +92,7 @@ async def record_files(
 
     Raises:
         ImportBusyError: another open import has chosen one of the names meanwhile.
-        RaceLostError: a later task has brought the result of the same source meanwhile.
+        RaceLostError: its row does not wait for it any more, or a later task has done the same source.
     """
     hold = _QUERIES["hold"](import_id=job.id, owner=job.owner)
     if not await connection.fetch(*hold):
@@ -103,6 +103,8 @@ async def record_files(
         )
     )
     assert other is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+    if not other["is_wanted"]:
+        raise RaceLostError(NOT_WANTED)
     if other["later"] is not None:
         raise later_error(other["later"])
     if other["is_chosen"]:

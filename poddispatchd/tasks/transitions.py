@@ -203,11 +203,11 @@ def ring_for(decision: Decision, wakeups: Wakeups) -> None:
 async def _import(connection: Connection, task: Task, report: RunReport, language: str) -> bool:
     if task.run is None:
         return False
+    if await _is_done(connection, task, report, language):
+        return False
     # Each row that shares the run shows its output; the result is imported once, for the oldest.
     await _write_output(connection, task, report)
     if await duplicates.leader(connection, task) is not None:
-        return False
-    if await _is_done(connection, task, report, language):
         return False
     if not await imports.open_import(connection, task.pk, task.run):
         return False
@@ -220,20 +220,22 @@ async def _import(connection: Connection, task: Task, report: RunReport, languag
 
 
 async def _is_done(connection: Connection, task: Task, report: RunReport, language: str) -> bool:
-    """Whether Pod needs no result of this run any more; then a task that has not ended is completed.
+    """Whether Pod needs no result of this run any more; then its task is completed.
 
     A runner that is started again works on what it had failed, and its result comes after that of whoever
     asked again meanwhile. And a person may have written another status into a row that was completed.
     """
-    words = None
     if (later := await duplicates.done_later(connection, task.pk)) is not None:
         done = f"Task {later} did the same source meanwhile and ended as {TaskStatus.COMPLETED}."
         words = _with_words(report.merged(task.script_output), in_language(done, language))
-    elif task.run is None or not await imports.is_done(connection, task.pk, task.run):
-        return False
-    if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING):
         await tasks.finish(connection, task, TaskStatus.COMPLETED, words)
-        await imports.drop_open(connection, task.pk, "Its source was done for a later task.")
+        await imports.drop_open(connection, task.pk, done)
+        return True
+    if task.run is None or not await imports.is_done(connection, task.pk, task.run):
+        return False
+    # Whoever says that it failed is not contradicted.
+    if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING):
+        await tasks.finish(connection, task, TaskStatus.COMPLETED)
     return True
 
 

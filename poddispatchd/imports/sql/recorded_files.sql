@@ -24,12 +24,13 @@ SELECT pg_advisory_xact_lock(hashtext('poddispatchd.import_file')) FROM held
 -- name: record_files
 -- What an import is about to put in place, and which of these are there (:there); what an earlier attempt found stays.
 -- Nothing, when another open import has recorded one of the names :stored, which were chosen because they are free
--- (is_chosen), when somebody puts another one in place that brings one of these files, too (is_at_work), or when a later task has done
--- its source (later).
-WITH later AS MATERIALIZED (
-    SELECT {done_later} AS id
-      FROM poddispatchd.import JOIN runner_manager_task AS task ON task.id = import.task_pk
-     WHERE import.id = :import_id
+-- (is_chosen), when somebody puts another one in place that brings one of these files, too (is_at_work), when a later task has done
+-- its source (later), or when its row does not wait for it any more (is_wanted).
+WITH task AS MATERIALIZED (
+    SELECT {done_later} AS later
+      FROM poddispatchd.import
+      JOIN runner_manager_task AS task ON (task.id, task.runner_manager_id, task.task_id) = (task_pk, import.runner_manager_id, import.task_id)
+     WHERE import.id = :import_id AND task.status <> 'completed'
 ), other AS MATERIALIZED (
     SELECT coalesce(bool_or(file.path = ANY(:stored::text[])), false) AS is_chosen,
            coalesce(bool_or(import.is_placing AND import.lease_expires_at > now()), false) AS is_at_work
@@ -42,13 +43,13 @@ WITH later AS MATERIALIZED (
            OR EXISTS (SELECT FROM poddispatchd.obsolete_file AS file WHERE file.path = brought.path),
            brought.path = ANY(:stored::text[])
     FROM unnest(:brought::text[]) AS brought (path), other
-    WHERE NOT other.is_chosen AND NOT other.is_at_work AND NOT EXISTS (SELECT FROM later WHERE id IS NOT NULL)
+    WHERE NOT other.is_chosen AND NOT other.is_at_work AND EXISTS (SELECT FROM task WHERE later IS NULL)
     ON CONFLICT DO NOTHING
 ), marked AS (
     UPDATE poddispatchd.import SET is_placing = true
-    WHERE id = :import_id AND NOT (SELECT is_chosen OR is_at_work FROM other) AND NOT EXISTS (SELECT FROM later WHERE id IS NOT NULL)
+    WHERE id = :import_id AND NOT (SELECT is_chosen OR is_at_work FROM other) AND EXISTS (SELECT FROM task WHERE later IS NULL)
 )
-SELECT is_chosen, is_at_work, (SELECT id FROM later) AS later FROM other
+SELECT is_chosen, is_at_work, (SELECT later FROM task) AS later, EXISTS (SELECT FROM task) AS is_wanted FROM other
 
 -- name: keep_appeared
 -- These files, which an import has recorded, have come from somebody else since it looked; what is obsolete goes all the same.

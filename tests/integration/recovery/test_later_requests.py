@@ -58,12 +58,13 @@ async def test_a_failure_that_its_runner_mends_after_a_later_request_was_done_is
     here: Bench,
 ) -> None:
     """A runner that is started again works on what it had failed: the old result replaced the new one."""
-    old, _ = await _two_of_one_source(here)
+    old, new = await _two_of_one_source(here)
     await _set(here, old, "failed")
     files = here.files()
     await _called(here, old)
     await here.import_due()
-    assert (await here.status(old), await here.imports_of(old)) == ("failed", [])
+    assert (await here.status(old), await here.imports_of(old)) == ("completed", [])
+    assert f"Task {new} did the same source meanwhile" in await here.words(old)
     assert here.files() == files
 
 
@@ -78,7 +79,7 @@ async def test_a_recording_whose_later_task_made_its_video_makes_no_second_one(h
     await _called(here, old)
     await here.import_due()
     assert await here.value("SELECT count(*) FROM video_video") == videos
-    assert await here.status(old) == "timeout"
+    assert await here.status(old) == "completed"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,28 @@ async def test_a_result_that_was_fetched_while_a_later_one_came_in_replaces_none
     files = here.files()
     await here.import_due()
     assert [state for state, *_ in await here.imports_of(old)] == ["dropped"]
+    assert here.files() == files
+
+
+async def test_a_result_whose_task_is_restarted_while_it_is_fetched_replaces_no_file(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was put in place before anybody looked whether it was still wanted."""
+    task = await here.ready(video=await here.video(encoded=True))
+    record = ImportCommit.record
+
+    async def restarted(commits: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
+        await here.execute(
+            "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL,"
+            " date_added = now() WHERE id = $1",
+            task,
+        )
+        await record(commits, job, plan)
+
+    monkeypatch.setattr(ImportCommit, "record", restarted)
+    files = here.files()
+    await here.import_due()
+    assert [state for state, *_ in await here.imports_of(task)] == ["dropped"]
     assert here.files() == files
 
 
