@@ -3,7 +3,6 @@
 import os
 import secrets
 import stat
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -147,25 +146,25 @@ def proxy_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def time_zone_findings(
-    settings: Settings, now: datetime, here: Callable[[float], int] = lambda at: time.localtime(at).tm_gmtoff
+    settings: Settings, now: datetime, here: Callable[[datetime], datetime] = datetime.astimezone
 ) -> Iterator[Finding]:
     """By which hours windows open and mail is dated; Pod's database does not have its TIME_ZONE.
 
     Args:
         settings: what is in effect.
         now: the moment.
-        here: how many seconds the clocks of this machine are ahead of UTC at a Unix time.
+        here: gives a moment as the clocks of this machine show it.
     """
     name = settings.pod.time_zone
     there = now.astimezone(ZoneInfo(name))
     words = f"pod.time_zone is {name}, where it is {there:%H:%M} now"
     moments = (now, now + _HALF_A_YEAR)
-    ahead = [here(at.timestamp()) for at in moments]
+    ahead = [_ahead(here(at)) for at in moments]
     # A server that keeps UTC says nothing of where its people are.
     if any(ahead) and ahead != [_ahead(at.astimezone(ZoneInfo(name))) for at in moments]:
         yield _found(
             Severity.NOTICE,
-            f"{words}, and on this machine {(now + timedelta(seconds=ahead[0])):%H:%M}: time windows open by "
+            f"{words}, and on this machine {here(now):%H:%M}: time windows open by "
             "the former, and dates in mail and reports are of it.",
             "Set it to Pod's TIME_ZONE, if that is another one.",
         )
@@ -227,7 +226,10 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
     )
 
 
-def _end_of(connector: TrustingConnector, url: str) -> datetime | None:
+def _end_of(connector: aiohttp.TCPConnector, url: str) -> datetime | None:
+    """When the certificate ends that was seen at an address."""
+    if not isinstance(connector, TrustingConnector):
+        return None
     place = URL(url)
     return connector.certificate_end(place.host or "", place.port)
 

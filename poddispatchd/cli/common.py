@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from poddispatchd.errors import PoddispatchdError
 
 _NO_ADDRESS = (
-    "No configuration says where it is (database.dsn is the default): name the file with -c, or make one "
-    "with 'poddispatchd config import'."
+    "No address of it is given here (database.dsn is the default): name the file with -c, or make one with "
+    "'poddispatchd config import'. One that the unit gets by LoadCredential= is found by root alone."
 )
 
 OLDER_SCHEMA = "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."

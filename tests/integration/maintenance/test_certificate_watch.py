@@ -89,7 +89,7 @@ async def test_metrics_have_their_ends_and_the_log_tells_the_near_ones_once_a_da
             # A single pass makes no connection for it, and tells nothing every three minutes.
             assert (_days_left(metrics), lines) == ({"rm1": 0, "client": 0, "server": 0}, [])
             clock.advance(60.0)
-            for _ in range(25):
+            for _ in range(26):
                 await watch.look(_NOTHING)
                 clock.advance(_HOUR)
     assert _days_left(metrics) == {"rm1": 40, "client": 3, "server": 10}

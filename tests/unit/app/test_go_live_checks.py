@@ -131,13 +131,8 @@ def test_a_time_zone_that_is_not_the_one_of_this_machine_is_told(
 ) -> None:
     """Windows of a Pod on La Réunion opened by the hours of Paris, the default, and nothing said so."""
     now = datetime(2026, 1, 15, 12, tzinfo=UTC)
-
-    def ahead(at: float) -> int:
-        offset = datetime.fromtimestamp(at, ZoneInfo(here)).utcoffset()
-        assert offset is not None
-        return int(offset.total_seconds())
-
-    [found] = time_zone_findings(Settings(pod=PodSettings(time_zone=zone)), now, ahead)
+    settings = Settings(pod=PodSettings(time_zone=zone))
+    [found] = time_zone_findings(settings, now, lambda at: at.astimezone(ZoneInfo(here)))
     assert (found.severity, words in found.sentence) == (severity, True)
 
 
