@@ -118,7 +118,6 @@ _ALLOWED = {
     "database/services.py": "finds the services of libpq in the user's directory",
     "database/migration.py": "reads the statements that come with the package",
     "database/queries.py": "reads the statements that come with the package",
-    "database/services.py": "finds the file of services, as the driver does",
     "observability/log_stream.py": "opens the daemon's own standard error once more",
     "notify/checks.py": "looks for the command after an import",
     "runtime/instances.py": "looks for other processes under /proc",
