@@ -110,7 +110,6 @@ _ALLOWED = {
     "cli/campaigns.py": "reads the query that an administrator names",
     "cli/config.py": "writes the configuration that is imported from Pod",
     "cli/db_setup.py": "looks whether another user can read the program",
-    "app/authority_checks.py": "reads the certificates of authorities that the settings name",
     "cli/environment_files.py": "reads the files of variables that the unit names",
     "cli/terminal.py": "opens standard streams that were closed, or that nobody reads any more",
     "config/loading.py": "reads the configuration",
