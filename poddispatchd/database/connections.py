@@ -86,13 +86,16 @@ class GuardedConnection:
         self.met_read_only = False
         """Whether a statement was refused because nothing can be written: the session may stay so."""
 
-    async def execute(self, query: str, *arguments: object) -> str:
-        """Carry out a statement; its command tag, such as ``UPDATE 1``."""
+    async def execute(self, query: str, *arguments: object, within: float | None = None) -> str:
+        """Carry out a statement; its command tag, such as ``UPDATE 1``.
+
+        ``within``: so many seconds, where it may take longer than others.
+        """
         if self._wants_limits(query):
             async with self._limited():
-                return await self.execute(query, *arguments)
+                return await self.execute(query, *arguments, within=within)
         try:
-            return str(await self._raw.execute(query, *arguments))
+            return str(await self._raw.execute(query, *arguments, timeout=within))
         except _FAILURES as error:
             raise self._translated(error) from None
 

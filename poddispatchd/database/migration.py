@@ -38,6 +38,9 @@ SELECT EXISTS (
 
 _LOCK = f"SELECT pg_advisory_xact_lock(hashtextextended('{SCHEMA}.migrations', 0))"
 
+_LONGEST_STEP = 3600.0
+"""Seconds that a step may take: one that is cut off begins anew, and is cut off again."""
+
 _ANNOUNCE = f"SELECT pg_notify('{SCHEMA}_task', 'schema upgraded')"
 """Daemons of an older release look at the version, and stop."""
 
@@ -136,7 +139,7 @@ async def upgrade_within(connection: Connection) -> tuple[Migration, ...]:
             await connection.execute(f"CREATE SCHEMA {SCHEMA}")
         await connection.execute(_MAKE_VERSIONS)
     for step in steps:
-        await connection.execute(step.script())
+        await connection.execute(step.script(), within=_LONGEST_STEP)
     if steps:
         # Within the transaction: PostgreSQL tells it at the commit, or never.
         await connection.execute(_ANNOUNCE)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from poddispatchd.database import migration
+from poddispatchd.database import migration, pool
 from poddispatchd.database.migration import LATEST, MIGRATIONS, Migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.secret import SecretStr
@@ -81,6 +81,18 @@ async def test_an_older_schema_is_brought_up_to_date_by_either_way(
             else:
                 assert await migration.upgrade(database) == MIGRATIONS[len(older) :]
             assert await _schema(connection) == latest
+
+
+async def test_a_step_may_take_longer_than_other_statements(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a large journal it was cut off after a minute, and began anew for ever."""
+    monkeypatch.setattr(pool, "_COMMAND_TIMEOUT", 0.5)
+    slow = Migration(LATEST + 1, "slow", "SELECT pg_sleep(1);")
+    monkeypatch.setattr(migration, "MIGRATIONS", (*MIGRATIONS, slow))
+    monkeypatch.setattr(migration, "LATEST", LATEST + 1)
+    async with opened(pod_database) as database:
+        assert slow in await migration.upgrade(database)
 
 
 async def test_a_step_that_fails_leaves_nothing_behind(
