@@ -86,16 +86,21 @@ class GuardedConnection:
         self.met_read_only = False
         """Whether a statement was refused because nothing can be written: the session may stay so."""
 
-    async def execute(self, query: str, *arguments: object, within: float | None = None) -> str:
+    async def execute(
+        self,
+        query: str,
+        *arguments: object,
+        timeout: float | None = None,  # noqa: ASYNC109 - asyncpg's name
+    ) -> str:
         """Carry out a statement; its command tag, such as ``UPDATE 1``.
 
-        ``within``: so many seconds, where it may take longer than others.
+        ``timeout``: the seconds that it may take, where that is not what all others may.
         """
         if self._wants_limits(query):
             async with self._limited():
-                return await self.execute(query, *arguments, within=within)
+                return await self.execute(query, *arguments, timeout=timeout)
         try:
-            return str(await self._raw.execute(query, *arguments, timeout=within))
+            return str(await self._raw.execute(query, *arguments, timeout=timeout))
         except _FAILURES as error:
             raise self._translated(error) from None
 

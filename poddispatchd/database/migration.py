@@ -139,7 +139,7 @@ async def upgrade_within(connection: Connection) -> tuple[Migration, ...]:
             await connection.execute(f"CREATE SCHEMA {SCHEMA}")
         await connection.execute(_MAKE_VERSIONS)
     for step in steps:
-        await connection.execute(step.script(), within=_LONGEST_STEP)
+        await connection.execute(step.script(), timeout=_LONGEST_STEP)
     if steps:
         # Within the transaction: PostgreSQL tells it at the commit, or never.
         await connection.execute(_ANNOUNCE)

@@ -84,7 +84,7 @@ async def test_halving_ends_with_the_time_of_a_purge_and_the_next_one_goes_on_th
     """Two hundred halves of a minute each took hours, for which the watchdog had the daemon killed."""
     made = await _old_tasks(here, 40)
     await here.execute(_CANCEL.format(most=5))
-    monkeypatch.setattr(completed_purge, "_LONGEST", 0.0)
+    monkeypatch.setattr(completed_purge, "LONG_ENOUGH", 0.0)
     maintenance = features.maintenance(here.parts)
 
     await maintenance.purge()
