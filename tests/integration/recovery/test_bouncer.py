@@ -109,7 +109,7 @@ class _Unlucky:
             await self._rival.execute("SELECT 1")
             return await self._connection.fetchval(query)
 
-    async def execute(self, query: str, *arguments: object) -> str:
+    async def execute(self, query: str, *arguments: object, **_: object) -> str:
         return await self._connection.execute(query, *arguments)
 
 
