@@ -19,8 +19,9 @@ ten minutes (server_idle_timeout)."""
 _TRIED_FOR = 120.0
 """Seconds in which the attempts to import a result follow each other, at most."""
 
-_SESSION_ENDED = SessionEndedError().args[0]
-"""What is told when sessions end time and again."""
+_LOST = (SessionEndedError().args[0], "The database cannot be reached: ")
+"""What is told of an item over which sessions end, or the database is away, time and again: when faults come so
+often that it meets some of them, nobody can tell that from an item at fault."""
 
 _SPOILT = (Scenario.PARTIAL, Scenario.UNFINISHED, Scenario.FORGOTTEN)
 
@@ -53,14 +54,14 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
         case "media.missing":
             return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.MEDIA_EMPTY))
         case "service.failed" | "service.crashed":
-            # At the third moment at which all sessions end, nobody can tell that from a row at fault.
-            is_of_its_statement = _SESSION_ENDED in line.text
+            if line.facts.get("job") == "question about a running task":
+                return _were_spoilt(evidence, line, "status", within=_AFTER)
             return any(
                 f"({one.detail})" in line.text
                 and one.covers(line.at, after=_KEPT if one.kind is Kind.READ_ONLY else _AFTER)
                 for one in timeline.of(*OF_STATEMENTS)
             ) or (
-                is_of_its_statement
+                any(words in line.text for words in _LOST)
                 and any(one.covers(line.at, after=_AFTER) for one in timeline.of(*OF_THE_DATABASE))
             )
         case "schema.changed":
@@ -82,11 +83,16 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
 
 def _was_spoilt(evidence: Evidence, line: Line) -> bool:
     """Whether a download met a fault, or a manager was gone, in the time that an import tries again."""
+    return _were_spoilt(evidence, line, "file", "result", within=_TRIED_FOR) or any(
+        one.covers(line.at, after=_TRIED_FOR) for one in evidence.timeline.of(Kind.MANAGER_KILL)
+    )
+
+
+def _were_spoilt(evidence: Evidence, line: Line, *endpoints: str, within: float) -> bool:
+    """Whether answers of some endpoints met a fault in so many seconds before a line."""
     met = (
         float(str(entry["at"]))
         for entry in evidence.noted
-        if entry["what"] == "met" and entry["endpoint"] in ("file", "result")
+        if entry["what"] == "met" and entry["endpoint"] in endpoints
     )
-    return any(at <= line.at <= at + _TRIED_FOR for at in met) or any(
-        one.covers(line.at, after=_TRIED_FOR) for one in evidence.timeline.of(Kind.MANAGER_KILL)
-    )
+    return any(at <= line.at <= at + within for at in met)

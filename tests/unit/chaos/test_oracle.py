@@ -277,13 +277,32 @@ def test_a_session_that_a_pooler_keeps_is_met_long_after_it_could_only_read(
     assert (not judge(evidence)) is is_explained
 
 
-def test_sessions_that_end_again_and_again_are_explained_by_a_fault_of_the_database(tmp_path: Path) -> None:
-    told = line("service.failed", 1020.0, level="error", reason=str(SessionEndedError()))
+@pytest.mark.parametrize(
+    "reason", [str(SessionEndedError()), "The database cannot be reached: no answer in time."]
+)
+def test_an_item_that_meets_several_faults_of_the_database_is_explained_by_them(
+    tmp_path: Path, reason: str
+) -> None:
+    told = line("service.failed", 1020.0, level="error", reason=reason)
     evidence = _logged(told)(good_end(tmp_path))
     cause = Incident(OF_THE_DATABASE[0], "database", 1010.0, 1019.0, "")
     assert _rules(evidence) == {("log", None)}
     assert not judge(replace(evidence, timeline=Timeline([cause])))
     assert judge(replace(evidence, timeline=Timeline([replace(cause, begin=1.0, end=2.0)])))
+
+
+def test_a_question_that_is_answered_badly_again_and_again_is_explained_by_answers_that_were_spoilt(
+    tmp_path: Path,
+) -> None:
+    told = line(
+        "service.failed", 1020.0, level="error", job="question about a running task", reason="A web page."
+    )
+    evidence = _logged(told)(good_end(tmp_path))
+    met = {"what": "met", "at": 1010.0, "endpoint": "status", "kind": "html", "status": None}
+    assert _rules(evidence) == {("log", None)}
+    assert not judge(replace(evidence, noted=[met]))
+    assert judge(replace(evidence, noted=[met | {"endpoint": "file"}]))
+    assert judge(replace(evidence, noted=[met | {"at": 1.0}]))
 
 
 @pytest.mark.parametrize(
