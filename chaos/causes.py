@@ -20,8 +20,8 @@ _TRIED_FOR = 120.0
 """Seconds in which the attempts to import a result follow each other, at most."""
 
 _LOST = (SessionEndedError().args[0], "The database cannot be reached: ")
-"""What is told of an item over which sessions end, or the database is away, time and again: when faults come so
-often that it meets some of them, nobody can tell that from an item at fault."""
+"""What is told of an item over which sessions end, or the database is away, time and again: when faults come
+so often that it meets several of them, nobody can tell that from an item at fault."""
 
 _SPOILT = (Scenario.PARTIAL, Scenario.UNFINISHED, Scenario.FORGOTTEN)
 

@@ -104,8 +104,14 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
 
 
 @asynccontextmanager
-async def assembled(resources: Resources) -> AsyncIterator[Parts]:
+async def assembled(
+    resources: Resources, tell: Callable[[str, float], None] = lambda _words, _seconds: None
+) -> AsyncIterator[Parts]:
     """The shared parts, on an open database whose schema fits.
+
+    Args:
+        resources: what they are made of.
+        tell: is given a line about what takes long, and how many seconds that may be.
 
     Raises:
         ConfigurationError: something that only a person can change.
@@ -120,7 +126,7 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         # Before our schema is made: nothing is written into a database that is not Pod's.
         capabilities = await _examined(settings, database, resources.media, is_shadow=resources.is_shadow)
         if not resources.is_shadow:
-            await _own_schema(database)
+            await _own_schema(database, tell)
         http = open_session(settings.runners)
         stack.push_async_callback(http.close)
         parts = Parts(
@@ -212,9 +218,12 @@ async def _media_trouble(tree: MediaTree) -> str | None:
     return None if trouble is None else trouble.words
 
 
-async def _own_schema(database: Database) -> None:
+async def _own_schema(database: Database, tell: Callable[[str, float], None]) -> None:
+    def begins(step: migration.Migration) -> None:
+        tell(f"Upgrading our schema: {step.version:04d} {step.name}", migration.LONGEST_STEP)
+
     try:
-        for step in await migration.upgrade(database):
+        for step in await migration.upgrade(database, begins):
             log.info(Event.SCHEMA_UPGRADED, version=step.version, name=step.name)
     except (*MAY_PASS, RowLockedError):
         raise

@@ -158,7 +158,7 @@ class Daemon:
             await open_when_it_answers(ground, self._wait_for)
             try:
                 async with waits_told(ground.database, self._commits_wait), AsyncExitStack() as attempt:
-                    parts = await attempt.enter_async_context(assembled(ground))
+                    parts = await attempt.enter_async_context(assembled(ground, self._wait_for))
                     work: DaemonJobs = features.shadow_jobs(parts) if ground.is_shadow else Jobs.of(parts)
                     await work.begin()
                     await self._settings.attach(parts)
@@ -177,11 +177,11 @@ class Daemon:
         log.warning(Event.DATABASE_COMMITS_NOTHING, reason=words)
         self._wait_for(f"Waiting for the database: {words}")
 
-    def _wait_for(self, words: str) -> None:
+    def _wait_for(self, words: str, within: float = _NEXT_TRY_WITHIN) -> None:
         self._waiting = " ".join((words, *self._settings.words()))
         self._notifier.status(self._waiting)
         if not self._notifier.is_up:
-            self._notifier.extend_start(_NEXT_TRY_WITHIN)
+            self._notifier.extend_start(within)
 
     async def _serve(self, parts: Parts, work: DaemonJobs) -> None:
         self._supervisor.start(_SESSION, parts.session.run)

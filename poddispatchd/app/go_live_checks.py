@@ -239,14 +239,14 @@ def _well(words: str, end: datetime | None) -> Finding:
     now = Clock().now()
     if end is None:
         return _found(Severity.NORMAL, words)
-    until = f"its TLS certificate {certificate_ends.words_of(end, now)}"
+    ends = certificate_ends.words_of(end, now)
     if certificate_ends.is_near(end, now):
         return _found(
             Severity.NOTICE,
-            f"{words} But {until}, and no runner manager reaches it then.",
+            f"{words} But its TLS certificate {ends}, and no runner manager reaches it then.",
             "See why it has not been renewed.",
         )
-    return _found(Severity.NORMAL, f"{words} I{until[1:]}.")
+    return _found(Severity.NORMAL, f"{words} Its TLS certificate {ends}.")
 
 
 async def _posted(session: aiohttp.ClientSession, url: str) -> int:

@@ -38,10 +38,11 @@ async def _manager(client: RunnerClient, manager: RunnerManager) -> CheckResult:
     end, now = client.certificate_end(manager), Clock().now()
     if end is None:
         return fine(subject, health.words)
-    words = f"its TLS certificate {certificate_ends.words_of(end, now)}"
+    ends = certificate_ends.words_of(end, now)
     if certificate_ends.is_near(end, now):
         return note(
             subject,
-            f"{health.words} But {words}, and it can be given nothing then: see why it has not been renewed.",
+            f"{health.words} But its TLS certificate {ends}, and it can be given nothing then: "
+            "see why it has not been renewed.",
         )
-    return fine(subject, f"{health.words} I{words[1:]}.")
+    return fine(subject, f"{health.words} Its TLS certificate {ends}.")

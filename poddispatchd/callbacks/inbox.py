@@ -17,6 +17,9 @@ from poddispatchd.runtime.lease_queue import Lease, Leased
 _NEWEST = 1000
 """Tasks of Pod's among which an id is looked for at once: those that it submitted itself a moment ago."""
 
+_SHORTEST_DELAY = 2.0
+_LONGEST_DELAY = 60.0
+
 _QUERIES = {
     name: query.fill(newest=str(_NEWEST)) for name, query in load_queries(__package__, "inbox.sql").items()
 }
@@ -74,6 +77,13 @@ class RecordedCallback(Struct, frozen=True):
             ),
             age=leased.age,
         )
+
+    def delay(self, random: float) -> float:
+        """Seconds until a silent manager is asked about it again: longer for an older one. Not counted.
+
+        ``random``: from 0 to 1.
+        """
+        return min(_LONGEST_DELAY, max(_SHORTEST_DELAY, self.age / 4)) * (0.75 + random / 2)
 
 
 def text_bytes(leased: Leased) -> int:

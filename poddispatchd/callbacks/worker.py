@@ -41,7 +41,6 @@ _IDLE = 120.0
 _BETWEEN = 0.02
 """Seconds between the beginnings of two looks: what has come meanwhile is applied together."""
 
-_RETRY, _LONGEST_RETRY = 2.0, 60.0
 _HELD = 2.0
 """Seconds after which a callback is tried again whose task's row another session holds."""
 
@@ -51,7 +50,8 @@ _LONGEST_ITEM = 60.0
 _AT_ONE_MANAGER = 4
 """Questions about unknown tasks that one manager is asked at once."""
 
-_UNKNOWN_AT_ONCE, _UNKNOWN_OF_A_MANAGER = 200, 20
+_UNKNOWN_AT_ONCE = 200
+_UNKNOWN_OF_A_MANAGER = 20
 """Callbacks with unknown ids that are held at once, of all managers and of one."""
 
 _MOST_IN_VAIN = 50
@@ -235,7 +235,8 @@ class CallbackWorker:
         of_it = sum(1 for each in self._asking.values() if each == managers)
         if len(self._asking) >= _UNKNOWN_AT_ONCE or of_it >= _UNKNOWN_OF_A_MANAGER:
             async with self._database.connection() as connection:
-                await CALLBACKS.postpone(connection, recorded.lease, self._wait(recorded))
+                delay = recorded.delay(self._clock.random())
+                await CALLBACKS.postpone(connection, recorded.lease, delay)
             return
         self._leases.hold(recorded.lease)
         asking = asyncio.create_task(self._ask(recorded), name=f"adoption of {recorded.callback.task_id}")
@@ -244,7 +245,8 @@ class CallbackWorker:
         self._incidents.watch(asking, _QUESTIONS)
 
     def _asked(self, asking: "asyncio.Task[None]") -> None:
-        if (managers := self._asking.pop(asking)) not in self._asking.values():
+        managers = self._asking.pop(asking)
+        if managers not in self._asking.values():
             self._turns.pop(managers, None)
 
     async def _ask(self, recorded: RecordedCallback) -> None:
@@ -274,19 +276,16 @@ class CallbackWorker:
                 if await self._forget(recorded, reason, is_ours=found is Found.FORMER_RUN):
                     return
             case Found.TASK:
-                pass  # The row carries the id now: the callback is applied at the next look.
+                # The row carries the id now: the callback is applied at the next look.
+                pass
             case Found.LATER:
-                delay = self._wait(recorded)
+                delay = recorded.delay(self._clock.random())
             case _:
                 assert_never(found)
         async with self._database.connection() as connection:
             await CALLBACKS.postpone(connection, recorded.lease, delay)
         # Whoever looked last may not know of it.
         self._wakeups.inbox.ring()
-
-    def _wait(self, recorded: RecordedCallback) -> float:
-        """Seconds until a silent manager is asked again: longer for an older callback. Not counted."""
-        return min(_LONGEST_RETRY, max(_RETRY, recorded.age / 4)) * (0.75 + self._clock.random() / 2)
 
     async def _forget(self, recorded: RecordedCallback, reason: str, *, is_ours: bool) -> bool:
         """Close a callback whose id no row carries; False when one has got the id meanwhile."""

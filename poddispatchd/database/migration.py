@@ -1,7 +1,7 @@
 """Versions of poddispatchd's own schema and the way from one to the next."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ SELECT EXISTS (
 
 _LOCK = f"SELECT pg_advisory_xact_lock(hashtextextended('{SCHEMA}.migrations', 0))"
 
-_LONGEST_STEP = 3600.0
+LONGEST_STEP = 3600.0
 """Seconds that a step may take: one that is cut off begins anew, and is cut off again."""
 
 _ANNOUNCE = f"SELECT pg_notify('{SCHEMA}_task', 'schema upgraded')"
@@ -106,11 +106,17 @@ def statements_from(version: int) -> str:
     return "\n".join([_MAKE_SCHEMA + _MAKE_VERSIONS, *(step.script() for step in steps)])
 
 
-async def upgrade(database: Database) -> tuple[Migration, ...]:
+async def upgrade(
+    database: Database, begins: Callable[[Migration], object] = lambda _: None
+) -> tuple[Migration, ...]:
     """Bring the schema to the latest version and return the steps taken; none when it is there already.
 
     Safe when several daemons start at once: one migrates, the others wait and find nothing to do. All steps
     are one transaction.
+
+    Args:
+        database: Pod's.
+        begins: is told of each step before it, which may take ``LONGEST_STEP``.
 
     Raises:
         SchemaError: the schema is newer than this program, or the role may not create it.
@@ -125,10 +131,12 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
     ):
         # Whoever is at it may take longer than a second; it is waited for.
         async with database.transaction(impatient=False) as connection:
-            return await upgrade_within(connection)
+            return await upgrade_within(connection, begins)
 
 
-async def upgrade_within(connection: Connection) -> tuple[Migration, ...]:
+async def upgrade_within(
+    connection: Connection, begins: Callable[[Migration], object] = lambda _: None
+) -> tuple[Migration, ...]:
     """The same as a part of somebody's transaction, as the role that is in effect there."""
     await connection.execute(_LOCK)
     # Under the lock the version is read anew: another daemon may have done it meanwhile.
@@ -139,7 +147,8 @@ async def upgrade_within(connection: Connection) -> tuple[Migration, ...]:
             await connection.execute(f"CREATE SCHEMA {SCHEMA}")
         await connection.execute(_MAKE_VERSIONS)
     for step in steps:
-        await connection.execute(step.script(), timeout=_LONGEST_STEP)
+        begins(step)
+        await connection.execute(step.script(), timeout=LONGEST_STEP)
     if steps:
         # Within the transaction: PostgreSQL tells it at the commit, or never.
         await connection.execute(_ANNOUNCE)

@@ -35,8 +35,9 @@ class Posts:
 
     def refused(self, intent: Submission) -> None:
         """Its manager has surely not taken the last post. With the one before it may still be at work."""
-        post = self._last[intent.id]
-        self._last[intent.id] = post._replace(at=post.before)
+        # A callback, or a restart of its task, may have settled it before its manager answered.
+        if (post := self._last.get(intent.id)) is not None:
+            self._last[intent.id] = post._replace(at=post.before)
 
     def last_at(self, intent: Submission) -> float | None:
         """When an open intent was posted last; None: by another daemon; -inf: that was surely not taken."""

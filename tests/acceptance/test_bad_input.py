@@ -264,6 +264,17 @@ async def test_a_start_that_waits_asks_systemd_for_more_time_and_is_ready_when_i
     assert "failed" not in daemon.text
 
 
+async def test_an_upgrade_of_our_schema_may_take_longer_than_a_start_may(
+    rig: Rig, notifications: Notifications
+) -> None:
+    """A step may take an hour, and systemd would kill the daemon after two minutes, each time."""
+    daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+    await notifications.until(lambda text: text == "EXTEND_TIMEOUT_USEC=3600000000")
+    await notifications.until(lambda text: text == "READY=1")
+    assert "STATUS=Upgrading our schema: 0001 journal" in notifications.received
+    await rig.is_ready(daemon)
+
+
 async def test_a_table_that_somebody_alters_at_the_start_is_waited_for(
     rig: Rig, notifications: Notifications
 ) -> None:

@@ -241,12 +241,35 @@ async def test_a_result_that_is_fetched_once_more_keeps_no_other_one_of_its_vide
         *(again, name),
     )
     await here.execute(
-        "UPDATE poddispatchd.import SET lease_owner = 'another',"
+        "UPDATE poddispatchd.import SET is_placing = false, lease_owner = 'another',"
         " lease_expires_at = now() + interval '10 minutes' WHERE task_pk = $1",
         again,
     )
     await here.import_due()
     assert [await here.status(task) for task in (again, other)] == ["running", "completed"]
+
+
+async def test_what_a_daemon_of_the_release_before_is_at_is_waited_for(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says to nobody that it puts files in place, and may do so until it has ended."""
+    monkeypatch.setattr(commit, "_OTHERS_WITHIN", 1)
+    video = await here.video()
+    older, other = [await here.ready(video=video) for _ in range(2)]
+    name = f"{video.output_directory}/360p_{Path(video.path).stem}.ts"
+    await here.execute(
+        "INSERT INTO poddispatchd.import_file (import_id, path, is_new)"
+        " SELECT id, $2, true FROM poddispatchd.import WHERE task_pk = $1",
+        *(older, name),
+    )
+    await here.execute(
+        "UPDATE poddispatchd.import SET lease_owner = 'another',"
+        " lease_expires_at = now() + interval '10 minutes' WHERE task_pk = $1",
+        older,
+    )
+    await here.import_due()
+    assert [await here.status(task) for task in (older, other)] == ["running", "running"]
+    assert name not in here.files()
 
 
 async def test_what_another_import_has_put_in_place_since_an_import_looked_is_not_its_own_to_withdraw(

@@ -20,7 +20,7 @@ _FILL = f"""
     SELECT n, now() - interval '1 hour' FROM generate_series(1, {_SETTLED}) AS n;
     INSERT INTO poddispatchd.submission
         (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, created_at, settled_at)
-    SELECT n, 'encoding', n % 3, 1, 'x', 'accepted', 'task-' || n, now(), now()
+    SELECT n, 'encoding', n % 3, 1, 'x', 'accepted', 'task-' || n, now(), now() - interval '1 minute' * n
       FROM generate_series(1, {_SETTLED}) AS n;
     INSERT INTO poddispatchd.callback
         (runner_manager_ids, task_id, status, digest, state, attempts, handled_at)
@@ -45,6 +45,8 @@ _FILL = f"""
     INSERT INTO poddispatchd.notice (event, task_pk, task_type)
     SELECT 'failed', n, 'encoding' FROM generate_series(1, 20) AS n;
     INSERT INTO poddispatchd.obsolete_file (path, task_pk) SELECT n::text, n FROM generate_series(1, 20) AS n;
+    INSERT INTO poddispatchd.sighting (task_pk, task_id)
+    SELECT n, 'task-' || n FROM generate_series(101, 120) AS n;
     INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, priority, ran, ended_at)
     SELECT n, 'encoding', 'completed', 1, 60, now() - make_interval(secs => n)
       FROM generate_series(1, {_SETTLED}) AS n;
@@ -81,6 +83,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         "settle",
         {"submission": "7", "state": "'accepted'", "task_id": "'t'", "reason": "NULL"},
     ),
+    ("submissions.sql", "abandon_restarted", {}),
     ("submissions.sql", "forget_waiting", {"task": "7"}),
     ("submissions.sql", "open_ones", {"ours": "now()"}),
     ("submissions.sql", "unidentified", {"managers": "'{1}'"}),
@@ -122,6 +125,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         {"tasks": "'{7}'", "runner_managers": "'{1}'", "task_ids": "'{task-7}'"},
     ),
     ("imports.sql", "is_open", {"task": "7", "runner_manager": "1", "task_id": "'task-7'"}),
+    ("imports.sql", "is_done", {"task": "7", "runner_manager": "1", "task_id": "'task-7'"}),
     ("imports.sql", "drop_open", {"task": "7", "reason": "''"}),
     (
         "failures.sql",
@@ -173,6 +177,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
             "words": "''",
         },
     ),
+    ("unwanted_runs.sql", "add_let_go", {}),
     ("observations.sql", "see", {"tasks": "'{7,8}'", "task_ids": "'{task-7,NULL}'"}),
     ("observations.sql", "of_tasks", {"tasks": "'{7,8}'", "ours": "now()"}),
     ("observations.sql", "note_runner", {"task": "7", "task_id": "'task-7'", "runner": "'runner'"}),

@@ -109,8 +109,8 @@ class _Unlucky:
             await self._rival.execute("SELECT 1")
             return await self._connection.fetchval(query)
 
-    async def execute(self, query: str, *arguments: object, **_: object) -> str:
-        return await self._connection.execute(query, *arguments)
+    async def execute(self, query: str, *arguments: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's name
+        return await self._connection.execute(query, *arguments, timeout=timeout)
 
 
 async def test_a_pooler_is_not_trusted_with_sessions_because_of_a_coincidence(

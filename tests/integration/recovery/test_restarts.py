@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
+from poddispatchd.errors import RunnerManagerFullError
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.records import StopOutcome
+from poddispatchd.runner.records import Accepted, StopOutcome
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.sandbox.pod.world import add_video
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
@@ -166,6 +169,31 @@ async def test_a_restart_while_the_answer_is_on_its_way_makes_that_run_nobodys(p
     assert [request.path for request in fake.requests if "stop" in request.path] == [
         f"/task/stop/{stopped.task_id}"
     ]
+
+
+async def test_a_restart_while_a_manager_looks_in_vain_for_a_runner_is_met_as_any_other_moment(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at the open intents had forgotten the post that was refused: it ended as a bug."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+
+    async def full(_client: RunnerClient, _manager: RunnerManager, _body: bytes) -> Accepted:
+        monkeypatch.undo()
+        await _restart_in_pod(pod, pk)
+        term = daemon.parts.session.term
+        assert term is not None
+        await daemon.dispatcher.unanswered.settle({pk}, lambda *_: None, term=term)
+        raise RunnerManagerFullError
+
+    monkeypatch.setattr(RunnerClient, "execute", full)
+    with capture_logs() as logs:
+        await daemon.settle()
+        await _submitted(daemon)
+    assert [entry for entry in logs if entry["event"] == Event.SERVICE_CRASHED] == []
+    first, second = await pod.journal(pk)
+    assert (first.state, second.state) == (SubmissionState.ORPHANED, SubmissionState.ACCEPTED)
+    assert (await pod.row(pk))["task_id"] == second.task_id
 
 
 async def test_one_that_waited_behind_a_cancelled_task_does_not_get_its_run_that_is_being_stopped(
