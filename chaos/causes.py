@@ -54,8 +54,9 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
         case "media.missing":
             return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.MEDIA_EMPTY))
         case "service.failed" | "service.crashed":
-            if line.facts.get("job") == "question about a running task":
-                return _were_spoilt(evidence, line, "status", within=_AFTER)
+            is_question = line.facts.get("job") == "question about a running task"
+            if is_question and _were_spoilt(evidence, line, "status", within=_AFTER):
+                return True
             return any(
                 f"({one.detail})" in line.text
                 and one.covers(line.at, after=_KEPT if one.kind is Kind.READ_ONLY else _AFTER)

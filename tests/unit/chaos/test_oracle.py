@@ -13,7 +13,7 @@ from chaos.logs import read
 from chaos.oracle import judge
 from chaos.pod_rows import ImportRow, OpenRow, Row
 from chaos.scenarios import Scenario
-from chaos.timeline import OF_THE_DATABASE, Incident, Kind, Timeline
+from chaos.timeline import OF_STATEMENTS, OF_THE_DATABASE, Incident, Kind, Timeline
 from poddispatchd.errors import SessionEndedError
 from tests.unit.chaos.good_end import (
     BEGIN,
@@ -303,6 +303,11 @@ def test_a_question_that_is_answered_badly_again_and_again_is_explained_by_answe
     assert not judge(replace(evidence, noted=[met]))
     assert judge(replace(evidence, noted=[met | {"endpoint": "file"}]))
     assert judge(replace(evidence, noted=[met | {"at": 1.0}]))
+    refused = line(
+        "service.crashed", 1020.0, level="error", job="question about a running task", reason="(P0001)."
+    )
+    cause = Incident(OF_STATEMENTS[0], "database", 1010.0, 1019.0, "P0001")
+    assert not judge(replace(_logged(refused)(good_end(tmp_path)), timeline=Timeline([cause])))
 
 
 @pytest.mark.parametrize(
