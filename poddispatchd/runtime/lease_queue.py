@@ -89,7 +89,6 @@ class QueueTable(Struct, frozen=True):
             "size": self.size,
             "condition": f"({self.condition})",
             "on_claim": self.on_claim,
-            "longest_uncounted": str(self.longest_uncounted),
             "longest_wait": longest_wait(self.lease_seconds, self.longest_uncounted, self.backoff),
             "forgotten": "".join(f"{self._quoted(column)} = NULL, " for column in self.content),
         }
@@ -243,10 +242,10 @@ class LeaseQueue:
         await connection.execute(*self._sql["release_owner"](owner=owner))
 
     async def release_dead(self, connection: Connection, is_dead: Callable[[str], bool]) -> None:
-        """Give back the leases of owners that ended without a word; what ends each of them waits longer."""
+        """Give back the leases of owners that have ended without a word."""
         for row in await connection.fetch(*self._sql["owners"]()):
             if is_dead(row["owner"]):
-                await connection.execute(*self._sql["release_dead"](owner=row["owner"]))
+                await self.release_owner(connection, row["owner"])
 
     async def next_due(
         self, connection: Connection, *, only: Collection[str] | None = None, held: Collection[object] = ()

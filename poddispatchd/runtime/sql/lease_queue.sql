@@ -61,7 +61,7 @@ SELECT true FROM poddispatchd.{table} WHERE {key} = :key AND state = 'open' AND 
 -- Give a lease back: due after :seconds seconds; an attempt that was none of the item's (:counts) does not count.
 UPDATE poddispatchd.{table}
 SET {lease_owner} = NULL, {lease_expires_at} = NULL, next_attempt_at = now() + make_interval(secs => :seconds),
-    last_error = coalesce(:words, last_error), crashes = 0,
+    last_error = coalesce(:words, last_error),
     attempts = CASE WHEN :counts::boolean THEN attempts ELSE greatest(attempts - 1, 0) END
 WHERE {key} = :key AND state = 'open' AND {lease_owner} = :owner
 
@@ -83,26 +83,9 @@ WHERE {key} IN (
 )
 
 -- name: release_owner
--- Give back every lease of an owner that ends: what it was at is due at once, and was not tried. As above.
+-- Give back every lease of an owner that has ended: what it was at is due at once, and was not tried. As above.
 UPDATE poddispatchd.{table}
 SET {lease_owner} = NULL, {lease_expires_at} = NULL, next_attempt_at = now(), attempts = greatest(attempts - 1, 0)
-WHERE {key} IN (
-    SELECT item.{key} FROM poddispatchd.{table} AS item
-    WHERE item.state = 'open' AND item.{lease_owner} = :owner
-    ORDER BY item.{key} FOR UPDATE SKIP LOCKED
-)
-
--- name: release_dead
--- Give back every lease of an owner that ended without a word. What it was at is due at once, the first time: most daemons end over
--- something else. From the second time in a row on it waits, longer each time, while the others are done; each for a time of its
--- own, so that what kills its daemon comes alone one day. The attempt does not count: it may have been any of them.
-UPDATE poddispatchd.{table}
-SET {lease_owner} = NULL, {lease_expires_at} = NULL, attempts = greatest(attempts - 1, 0),
-    crashes = least(crashes + 1, 1000),
-    next_attempt_at = now() + make_interval(secs => CASE WHEN crashes = 0 THEN 0
-        ELSE least({longest_uncounted}, 15 * power(4, least(crashes, 10))) * (0.5 + random() / 2) END),
-    last_error = CASE WHEN crashes = 0 THEN last_error
-        ELSE format('The daemon was ended without a word %s times in a row while it was at this.', crashes + 1) END
 WHERE {key} IN (
     SELECT item.{key} FROM poddispatchd.{table} AS item
     WHERE item.state = 'open' AND item.{lease_owner} = :owner
@@ -140,7 +123,7 @@ FROM poddispatchd.{table} WHERE state = 'set_aside' ORDER BY {settled_at} DESC, 
 -- Try an item again that was set aside, as if it were new. It has been due since it was set aside: so a claim knows for how
 -- long nobody tried it.
 UPDATE poddispatchd.{table}
-SET state = 'open', attempts = 0, crashes = 0, next_attempt_at = least(next_attempt_at, now()), {settled_at} = NULL
+SET state = 'open', attempts = 0, next_attempt_at = least(next_attempt_at, now()), {settled_at} = NULL
 WHERE {key}::text = :key AND state = 'set_aside'
 
 -- name: dismiss

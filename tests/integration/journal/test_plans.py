@@ -210,7 +210,6 @@ _OF_A_QUEUE: Mapping[str, Mapping[str, str]] = {
     "set_aside": {"key": "'100007'", "owner": "'a'", "words": "''"},
     "release": {"owner": "'a'", "keys": "'{100007}'"},
     "release_owner": {"owner": "'a'"},
-    "release_dead": {"owner": "'a'"},
     "owners": {},
     "next_due": {"partitions": "NULL", "at_work": "'{}'"},
     "figures": {},

@@ -199,36 +199,6 @@ async def test_leases_are_given_back_although_a_session_of_a_dead_link_still_hol
 
 
 @every_queue
-async def test_what_ends_each_daemon_that_is_at_it_waits_while_the_others_are_done(
-    pod_database: PodDatabase, queue: LeaseQueue
-) -> None:
-    """It was due at once with each start, and after five of them systemd started no other daemon."""
-    wait = f"SELECT extract(epoch FROM next_attempt_at - now())::float8 FROM poddispatchd.{queue.table.name}"
-    async with _sessions(pod_database) as (one, two):
-        await _add(one, queue, 1)
-        waits = []
-        for name in "abcdef":
-            [item] = await queue.claim(one, name, 5)
-            assert item.lease.attempts == 1
-            await queue.release_dead(one, name.__eq__)
-            waits.append(await one.fetchval(wait))
-            assert (await queue.claim(two, "idle", 5) == []) is (name != "a")
-            await queue.release_owner(two, "idle")
-            await _later(one, queue)
-        longest = queue.table.longest_uncounted
-        wanted = [0, *(min(longest, 15 * 4**number) for number in range(1, 6))]
-        assert all(most / 2 - 1 <= seconds <= most for seconds, most in zip(waits, wanted, strict=True))
-        words = await one.fetchval(f"SELECT last_error FROM poddispatchd.{queue.table.name}")
-        assert words == "The daemon was ended without a word 6 times in a row while it was at this."
-        # One attempt that ends in whatever way, and all that is forgotten.
-        [item] = await queue.claim(one, "lives", 5)
-        assert await queue.postpone(one, item.lease, 0)
-        await queue.claim(one, "g", 5)
-        await queue.release_dead(one, "g".__eq__)
-        assert len(await queue.claim(one, "h", 5)) == 1
-
-
-@every_queue
 async def test_what_was_not_tried_is_given_back_uncounted(
     pod_database: PodDatabase, queue: LeaseQueue
 ) -> None:
