@@ -27,7 +27,7 @@ test: $(STAMP) pgbouncer nginx axe ## every test
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 unit: $(STAMP) ## the tests that need no server
-	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n auto -q tests/unit $(PYTEST_OPTIONS)
+	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(shell expr $$(nproc) + 1) --dist worksteal -q tests/unit $(PYTEST_OPTIONS)
 
 test-thorough: $(STAMP) ## the properties of the domain with a thousand examples each, plans over a million tasks, every recorded queue, every statement failing, every obstacle in every table: before a release
 	$(BIN)/pytest -n auto -q --hypothesis-profile thorough tests/unit $(PYTEST_OPTIONS)

@@ -130,6 +130,7 @@ async def unkillable(monkeypatch: pytest.MonkeyPatch, written: Path) -> AsyncIte
         patch.setattr(os, "kill", refuse)
         patch.setattr(os, "killpg", refuse)
         patch.setattr(command, "_DIES_WITHIN", 0.1)
+        patch.setattr(command, "_LINGER", 0.1)
         yield
     os.kill(pid(), signal.SIGKILL)
     await until(lambda: not Path(f"/proc/{pid()}").exists())
