@@ -27,6 +27,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, log_only_tracebacks
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.descriptors import raise_limit
 from poddispatchd.runtime.hardening import forbid_dumps
 from poddispatchd.runtime.memory import keep_heap_small
@@ -55,7 +56,7 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
     forbid_dumps()
     keep_heap_small()
     settings = context.settings(config_path)
-    _leave_root(context, settings)
+    await _leave_root(context, settings)
     try:
         raise_limit()
         await Daemon(settings, config_path=context.config_path, is_shadow=dry_run).run()
@@ -98,7 +99,7 @@ async def once(
     """
     forbid_dumps()
     settings = context.settings(config_path)
-    _leave_root(context, settings)
+    await _leave_root(context, settings)
     if sites:
         settings = _with_sites(settings, sites)
     _log_as_asked(settings, max(verbosity, 2) if verbose else verbosity)
@@ -121,8 +122,8 @@ async def once(
         click.echo(f"{now:{_TIME}} Another poddispatchd schedules; there is nothing to do.")
 
 
-def _leave_root(context: Context, settings: Settings) -> None:
-    if (words := work_as_its_user(context.unit, settings.pod.media_root)) is not None:
+async def _leave_root(context: Context, settings: Settings) -> None:
+    if (words := await work_as_its_user(context.unit, MediaTree(settings.pod.media_root))) is not None:
         click.echo(f"poddispatchd: {words}", err=True)
 
 

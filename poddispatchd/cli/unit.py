@@ -17,7 +17,11 @@ from msgspec.structs import replace
 
 from poddispatchd.cli.environment_files import variables
 from poddispatchd.config.loading import DEFAULT_PATH, NOT_SETTINGS, PREFIX
+from poddispatchd.errors import MediaSlowError
+from poddispatchd.pod.media.access import owner_of
 from poddispatchd.pod.media.directory import real_path
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 
 _ANSWERED_WITHIN = 5.0
 """Seconds that systemctl may take."""
@@ -166,14 +170,14 @@ def run_as(account: "pwd.struct_passwd", function: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def work_as_its_user(unit: Unit | None, media_root: Path) -> str | None:
+async def work_as_its_user(unit: Unit | None, tree: MediaTree) -> str | None:
     """Become the user of the unit for good, where this is root: what root writes under MEDIA_ROOT is root's.
 
     Neither the daemon nor Pod could write beside it any more.
 
     Args:
         unit: the one with this configuration; None when there is none.
-        media_root: MEDIA_ROOT.
+        tree: MEDIA_ROOT. One that does not answer is told by whoever works in it.
 
     Returns:
         What root should know, where there is nobody to become; None where all is well.
@@ -186,13 +190,13 @@ def work_as_its_user(unit: Unit | None, media_root: Path) -> str | None:
             _take_over(account)
         return None
     try:
-        owner = media_root.stat().st_uid
-    except OSError:
+        owner = await tree.look(Look.ACCESS, owner_of, tree.top)
+    except (OSError, MediaSlowError):
         return None
     if owner == 0:
         return None
     return (
-        f"This is root, and {media_root} is not root's: what is imported will be, and Pod cannot write "
+        f"This is root, and {tree.root} is not root's: what is imported will be, and Pod cannot write "
         "beside it. Run this as the user of Pod: runuser -u pod -- poddispatchd …"
     )
 

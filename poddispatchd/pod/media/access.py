@@ -31,6 +31,16 @@ class Trouble(Struct, frozen=True):
     may_pass: bool = False
 
 
+def owner_of(directory: MediaPath) -> int:
+    """The id of the user whom a directory belongs to.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    with directory.opened() as opened:
+        return opened.owner
+
+
 def trouble_with(directory: MediaPath) -> Trouble | None:
     """What keeps this process from reading and writing in a directory; None when nothing does."""
     try:

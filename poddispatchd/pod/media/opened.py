@@ -70,6 +70,11 @@ class Opened:
         found = self._found()
         return found.st_dev, found.st_ino
 
+    @property
+    def owner(self) -> int:
+        """The id of the user whom it belongs to."""
+        return self._found().st_uid
+
     def _found(self) -> os.stat_result:
         return os.fstat(self._descriptor)
 

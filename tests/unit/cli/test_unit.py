@@ -4,6 +4,7 @@ import os
 import pwd
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from poddispatchd.cli.check import _unit_findings
 from poddispatchd.cli.unit import Unit, parsed, run_as, unit_of, work_as_its_user
 from poddispatchd.config.model import Settings
+from poddispatchd.pod.media.tree import FileTimeouts, MediaPath, MediaTree
 
 _SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
 
@@ -184,11 +186,12 @@ def test_another_user_looks_with_its_own_rights_and_the_status_comes_back(tmp_pa
 
 
 _AS_WHOM = """
-import os, sys
+import asyncio, os, sys
 from pathlib import Path
 from poddispatchd.cli.unit import Unit, work_as_its_user
+from poddispatchd.pod.media.tree import MediaTree
 unit = Unit("poddispatchd.service", user=sys.argv[1]) if sys.argv[1] else None
-words = work_as_its_user(unit, Path(sys.argv[2]))
+words = asyncio.run(work_as_its_user(unit, MediaTree(Path(sys.argv[2]))))
 print(os.geteuid(), os.getegid(), os.environ["HOME"], words)
 """
 
@@ -212,7 +215,20 @@ def test_root_imports_as_the_user_of_the_unit(tmp_path: Path) -> None:
     assert "what is imported will be, and Pod cannot write" in words
 
 
-def test_who_is_not_root_stays_who_he_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_is_not_root_stays_who_he_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    assert work_as_its_user(Unit("poddispatchd.service", user="nobody"), tmp_path) is None
+    assert await work_as_its_user(Unit("poddispatchd.service", user="nobody"), MediaTree(tmp_path)) is None
+
+
+async def test_a_file_server_that_does_not_answer_keeps_nobody_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passes that CRON starts as root would have piled up."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    answers = threading.Event()
+    monkeypatch.setattr(MediaPath, "opened", lambda _: answers.wait(60))
+    try:
+        assert await work_as_its_user(None, MediaTree(tmp_path, limits=FileTimeouts(look=0.05))) is None
+    finally:
+        answers.set()
