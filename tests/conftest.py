@@ -35,11 +35,12 @@ _WAITING = tuple(
 """Where tests wait more than they compute: for daemons, and for the ends of time limits."""
 
 LONGEST = (
-    *(f"acceptance/test_{name}.py" for name in ("chaos_short", "fuzz_short", "why_waiting")),
+    *(f"acceptance/test_{name}.py" for name in ("chaos_short", "suspend", "losses", "pooled", "restart")),
+    *(f"acceptance/test_{name}.py" for name in ("fuzz_short", "why_waiting")),
     *(f"integration/recovery/test_{name}.py" for name in ("bouncer", "links", "failing_statements")),
-    *(f"acceptance/test_{name}.py" for name in ("refused_statements", "poor_role", "secrets", "pooled")),
-    *(f"acceptance/test_{name}.py" for name in ("outgoing_events", "losses", "signals", "ended_sessions")),
-    *(f"acceptance/test_{name}.py" for name in ("handed_sockets", "suspend", "restart", "campaigns")),
+    *(f"acceptance/test_{name}.py" for name in ("refused_statements", "poor_role", "secrets")),
+    *(f"acceptance/test_{name}.py" for name in ("outgoing_events", "signals", "ended_sessions")),
+    *(f"acceptance/test_{name}.py" for name in ("handed_sockets", "campaigns")),
 )
 """Those of them that hold a test of more than six seconds, the longest first."""
 
