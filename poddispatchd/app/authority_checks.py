@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from poddispatchd.config.certificate_files import ends_in_file
 from poddispatchd.config.model import Settings
 from poddispatchd.database.connect_errors import files_of
 from poddispatchd.domain import certificate_ends
@@ -21,7 +22,7 @@ def authority_findings(settings: Settings, now: datetime) -> Iterator[Finding]:
     """
     for name, path in _files(settings):
         try:
-            ends = certificate_ends.ends_in(path.read_text(encoding="ascii", errors="replace"))
+            ends = ends_in_file(path)
         except OSError:
             continue
         if not ends:

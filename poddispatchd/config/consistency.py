@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from poddispatchd.config.certificate_files import trust
 from poddispatchd.config.keys import KeyPath
 from poddispatchd.config.model import Settings
 from poddispatchd.config.notification import EventsSettings, MailSettings, PushSettings
@@ -169,7 +170,7 @@ def _clash(one: Address, other: Address) -> bool:
 
 def _unusable(file: Path) -> str:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+        trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), file)
     except ssl.SSLError:
         return "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
     except OSError as error:

@@ -1,5 +1,6 @@
 """When the certificates end by which a connection to PostgreSQL is made."""
 
+import errno
 import ssl
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -8,13 +9,20 @@ from pathlib import Path
 import asyncpg
 from msgspec import Struct
 
-from poddispatchd.database.connect_errors import files_of
-from poddispatchd.domain.certificate_ends import ends_in
+from poddispatchd.config.certificate_files import ends_in_file, require_file
+from poddispatchd.database.connect_errors import UnusableFileError, files_of
+from poddispatchd.database.services import asked
 
-_USUAL = Path(".postgresql") / "postgresql.crt"
-"""Where libpq, and the driver, look for a certificate that no address names; under the home directory."""
+_USUAL = {
+    "sslrootcert": "root.crt",
+    "sslcrl": "root.crl",
+    "sslcert": "postgresql.crt",
+    "sslkey": "postgresql.key",
+}
+"""Where libpq, and the driver, look for what no address names; in ``~/.postgresql``."""
 
-_LARGEST = 1_000_000
+_WITHOUT_TLS = ("disable", "allow")
+"""Values of ``sslmode`` with which the driver reads no file."""
 
 
 class CertificateEnds(Struct, frozen=True):
@@ -40,13 +48,36 @@ def ends_of(connection: "asyncpg.Connection[asyncpg.Record]", dsn: str) -> Certi
     return CertificateEnds(server, _client_end(files_of(dsn).get("sslcert", "")))
 
 
+def require_files(dsn: str) -> None:
+    """See whether the files of an address can be read at once: the driver reads them in the event loop.
+
+    Those that are not there are its business.
+
+    Raises:
+        UnusableFileError: one would be waited for, or read, without an end.
+    """
+    if asked(dsn, "sslmode", "PGSSLMODE") in _WITHOUT_TLS:
+        return
+    for name, path in {**_usual_files(), **files_of(dsn)}.items():
+        try:
+            require_file(path)
+        except IsADirectoryError:
+            continue
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EFBIG):
+                raise UnusableFileError(name, path, str(error.strerror)) from None
+
+
+def _usual_files() -> dict[str, str]:
+    with suppress(RuntimeError):  # nobody knows the home directory
+        return {name: str(Path.home() / ".postgresql" / file) for name, file in _USUAL.items()}
+    return {}
+
+
 def _client_end(file: str) -> datetime | None:
     """When the certificate in a file ends, or in the one that is looked for without any."""
     try:
-        with (Path(file) if file else Path.home() / _USUAL).open(
-            encoding="ascii", errors="replace"
-        ) as opened:
-            # The first one is ours, those behind it are of who signed it.
-            return next(iter(ends_in(opened.read(_LARGEST))), None)
-    except (OSError, RuntimeError):
+        # The first one is ours, those behind it are of who signed it.
+        return next(iter(ends_in_file(Path(file or _usual_files()["sslcert"]))), None)
+    except (OSError, KeyError):
         return None

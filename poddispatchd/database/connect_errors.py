@@ -49,6 +49,14 @@ _REMEDIES = Remedies(
     name="put a name that it holds into database.dsn", authority="set sslrootcert in database.dsn to"
 )
 
+
+class UnusableFileError(OSError):
+    """A certificate or a key that would be waited for, or read, without an end."""
+
+    def __init__(self, name: str, path: str, why: str) -> None:
+        super().__init__(f"{name}: {printable(path)} cannot be used ({why[:1].lower()}{why[1:]})")
+
+
 _OLD_TLS = ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL")
 
 _ATTRIBUTES = "target_session_attrs must be any, primary, read-write, standby, prefer-standby or read-only"
@@ -95,6 +103,8 @@ def _to_be_changed_here(error: BaseException, dsn: SecretStr) -> str | None:
             f"the client's certificate {error.filename} cannot be read by this user: set HOME to a directory "
             "that it can read, or none"
         )
+    if isinstance(error, UnusableFileError):
+        return str(error)
     if isinstance(error, OSError):
         return _about_files(error, dsn) or _unknown_service(dsn.get_secret_value())
     return _NOT_AN_ADDRESS if isinstance(error, ValueError) else None
@@ -152,6 +162,8 @@ def _where(error: BaseException, dsn: str) -> str | None:
 def _to_be_changed_there(error: BaseException) -> str | None:
     """What somebody must change at the server, as far as it is TLS or what its address asks for."""
     match error:
+        case UnusableFileError():
+            return str(error)
         case NotWritableError():
             return (
                 "its server cannot be written to, as target_session_attrs asks: wait for the switch-over, or "

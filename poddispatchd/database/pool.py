@@ -8,7 +8,7 @@ from typing import ClassVar
 import asyncpg
 
 from poddispatchd.database import moments, poolers
-from poddispatchd.database.certificates import CertificateEnds, ends_of
+from poddispatchd.database.certificates import CertificateEnds, ends_of, require_files
 from poddispatchd.database.connect_errors import CONNECT_ERRORS, at_the_start, while_running
 from poddispatchd.database.connection_pool import ConnectionPool
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
@@ -253,6 +253,7 @@ class Database:
 
         Prepared statements are not kept behind a pooler: the next transaction may not find them.
         """
+        require_files(self._dsn.get_secret_value())
         was_pooled = self._is_pooled
         connect = partial(
             asyncpg.connect,

@@ -16,6 +16,7 @@ import aiohttp
 from msgspec import Struct
 
 from poddispatchd import __version__
+from poddispatchd.config.certificate_files import trust
 from poddispatchd.config.notification import EventsSettings
 from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.outgoing_events import OutgoingEvent
@@ -152,7 +153,7 @@ def _tls(settings: EventsSettings) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if settings.ca_file is not None:
         try:
-            context.load_verify_locations(cafile=settings.ca_file)
+            trust(context, settings.ca_file)
         except (OSError, ssl.SSLError):
             raise DeliveryError(f"events.ca_file: {settings.ca_file} cannot be used.") from None
     return context

@@ -22,6 +22,7 @@ from aiosmtplib.errors import (
 from msgspec import Struct
 from msgspec.structs import replace
 
+from poddispatchd.config.certificate_files import trust
 from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.display import escaped
@@ -255,7 +256,7 @@ async def _own_name() -> str:
 def _tls(settings: MailSettings) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if settings.ca_file is not None:
-        context.load_verify_locations(cafile=settings.ca_file)
+        trust(context, settings.ca_file)
     return context
 
 

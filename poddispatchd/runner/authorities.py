@@ -18,6 +18,7 @@ from weakref import WeakSet
 import aiohttp
 import structlog
 
+from poddispatchd.config.certificate_files import trust
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 
@@ -74,7 +75,7 @@ class TrustedAuthorities:
         context = ssl.create_default_context()
         if self._ca_file is not None:
             try:
-                context.load_verify_locations(cafile=self._ca_file)
+                trust(context, self._ca_file)
             except (OSError, ssl.SSLError) as error:
                 reason = getattr(error, "strerror", None) or "it holds no certificate in PEM form"
                 raise ConfigurationError(

@@ -153,6 +153,7 @@ async def test_a_server_that_does_not_take_our_certificate_is_told_as_such(
         ("sslmode=verify-full&sslrootcert=system", "name a file"),
         ("sslmode=require&sslcert=/no/client.crt", "sslcert: /no/client.crt cannot be read"),
         ("sslmode=verify-full&sslrootcert=/dev/null", "sslrootcert holds no certificate"),
+        ("sslmode=require&sslcert=/dev/zero", "sslcert: /dev/zero cannot be used (it is not a regular file)"),
         ("sslmode=verify-fool", "`sslmode` parameter must be one of"),
         ("target_session_attrs=writable", "target_session_attrs must be any, primary, read-write"),
     ],

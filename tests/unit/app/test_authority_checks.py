@@ -1,5 +1,6 @@
 """Files of authorities: when the last of their certificates ends, nothing of theirs is trusted."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,7 +45,9 @@ def test_the_end_of_the_last_certificate_of_each_file_that_is_used_is_told(
 
 
 def test_a_file_that_is_gone_or_holds_none_is_told_by_whoever_needs_it(tmp_path: Path) -> None:
+    """A FIFO was waited for, for ever."""
     (tmp_path / "empty.pem").touch()
-    for name in ("gone.pem", "empty.pem"):
+    os.mkfifo(tmp_path / "fifo.pem")
+    for name in ("gone.pem", "empty.pem", "fifo.pem"):
         settings = Settings(runners=RunnersSettings(ca_file=tmp_path / name))
         assert list(authority_findings(settings, datetime.now(UTC))) == []
