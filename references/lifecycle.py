@@ -21,6 +21,7 @@ _MEANINGS: Mapping[Decision, str] = {
     Decision.RETRY: "It waits in the queue to be submitted again, which can cure it; some attempts are left.",
     Decision.FAIL: "It is failed, in the runner's words, or in ours where the runner has none.",
     Decision.TIME_OUT: "It is timed out: its script ran too long.",
+    Decision.COMPLETE: "In place of *import*: its result, or that of a later request, is in Pod.",
     Decision.WAIT: "Its runner is at it: it is asked about again.",
     Decision.IGNORE: "Nothing changes.",
 }
@@ -109,6 +110,8 @@ def _target(decision: Decision, row: TaskStatus, report: RunnerStatus) -> TaskSt
             return TaskStatus.FAILED
         case Decision.TIME_OUT:
             return TaskStatus.TIMEOUT
+        case Decision.COMPLETE:
+            return TaskStatus.COMPLETED
         case Decision.WAIT:
             # One that waits with an id runs after all.
             is_begun = report is RunnerStatus.RUNNING and row is TaskStatus.PENDING
@@ -153,3 +156,4 @@ def _legend() -> Iterator[str]:
     yield "\nA report counts only while the row carries the id it is about.\n"
     yield "A completed row is never reopened by a report, only by a person.\n"
     yield "A task that waits while its source is worked on for another one ends as that one does.\n"
+    yield "One that a person completes by hand, before there is a result, ends no other one.\n"

@@ -8,30 +8,61 @@ import structlog
 from msgspec import Struct
 
 from poddispatchd.callbacks.inbox import RecordedCallback
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import Decision
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import RunnerStatus, Task, TaskPk, TaskStatus
 from poddispatchd.observability.events import Event
+from poddispatchd.pod import duplicates
 
 log = structlog.get_logger(__name__)
 
+_BY_HAND = (
+    "Its row was completed by hand before there was a result: this one is not imported. 'poddispatchd tasks "
+    "restart {}' runs the task again."
+)
+
 
 class AppliedCallback(Struct, frozen=True):
-    """A callback that was applied, and what it did."""
+    """A callback that was applied, and what it did; ``by_hand``: see ``log_applied``."""
 
     recorded: RecordedCallback
     task: TaskPk
     decision: Decision
+    by_hand: bool = False
 
 
-def log_applied(recorded: RecordedCallback, task: TaskPk, decisions: Sequence[Decision]) -> None:
-    """Log a callback that was applied."""
+async def completed_by_hand(
+    connection: Connection, told: Iterable[tuple[RecordedCallback, Task, Decision]]
+) -> set[TaskPk]:
+    """The tasks whose result is there and ignored, because their rows were completed without it.
+
+    Args:
+        connection: in the transaction that applies them.
+        told: callbacks, each with the row as it was read, and what it did.
+    """
+    asked = [
+        task.pk
+        for recorded, task, decision in told
+        if decision is Decision.IGNORE
+        and task.status == TaskStatus.COMPLETED
+        and recorded.callback.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING)
+    ]
+    return await duplicates.completed_by_hand(connection, asked) if asked else set()
+
+
+def log_applied(
+    recorded: RecordedCallback, task: TaskPk, decisions: Sequence[Decision], *, by_hand: bool
+) -> None:
+    """Log a callback that was applied; ``by_hand``: its result is not imported, for a person decided so."""
     changed = any(decision is not Decision.IGNORE for decision in decisions)
-    log.info(
+    words = {"reason": _BY_HAND.format(task)} if by_hand else {}
+    (log.warning if by_hand else log.info)(
         Event.CALLBACK_APPLIED if changed else Event.CALLBACK_IGNORED,
         task=task,
         task_id=recorded.callback.task_id,
         status=recorded.callback.status.value,
         decision=", ".join(decisions),
+        **words,
     )
 
 
@@ -48,4 +79,4 @@ async def log_all(applied: Iterable[AppliedCallback]) -> None:
 
 
 def _log(applied: AppliedCallback) -> None:
-    log_applied(applied.recorded, applied.task, [applied.decision])
+    log_applied(applied.recorded, applied.task, [applied.decision], by_hand=applied.by_hand)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from msgspec.structs import replace
 
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.applied import AppliedCallback
+from poddispatchd.callbacks.applied import AppliedCallback, completed_by_hand
 from poddispatchd.callbacks.inbox import CallbackEnd, CallbackState, RecordedCallback
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.callback import Callback
@@ -105,6 +105,9 @@ class _Batch:
                 else each
                 for each in self.applied
             ]
+        told = [(each.recorded, self._read[each.task], each.decision) for each in self.applied]
+        if by_hand := await completed_by_hand(connection, told):
+            self.applied = [replace(each, by_hand=each.task in by_hand) for each in self.applied]
         if self.applied:
             await inbox.close_callbacks(connection, [_end_of(each) for each in self.applied])
 

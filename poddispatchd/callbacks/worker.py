@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import repeat
 from typing import assert_never
 
 import structlog
 
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.adoption import Adoption, Found
-from poddispatchd.callbacks.applied import log_all, log_applied
+from poddispatchd.callbacks.applied import completed_by_hand, log_all, log_applied
 from poddispatchd.callbacks.inbox import CallbackEnd, CallbackState, RecordedCallback, Turn
 from poddispatchd.callbacks.plain import apply_plain
 from poddispatchd.clock import Clock
@@ -209,18 +210,18 @@ class CallbackWorker:
             if any(task.pk in locked for task in known):
                 await CALLBACKS.postpone(connection, leased.lease, _HELD)
                 return
+            rows, retries = concerned(known), self._retries()
             decisions = [
-                await apply_report(
-                    connection, task, report, retries=self._retries(), language=self._language()
-                )
-                for task in concerned(known)
+                await apply_report(connection, task, report, retries=retries, language=self._language())
+                for task in rows
             ]
+            by_hand = await completed_by_hand(connection, zip(repeat(recorded), rows, decisions))
             changed = any(decision is not Decision.IGNORE for decision in decisions)
             state = CallbackState.APPLIED if changed else CallbackState.IGNORED
             await inbox.close_callbacks(connection, [CallbackEnd(recorded, state, ", ".join(decisions))])
         for decision in decisions:
             ring_for(decision, self._wakeups)
-        log_applied(recorded, known[0].pk, decisions)
+        log_applied(recorded, known[0].pk, decisions, by_hand=bool(by_hand))
 
     # --- callbacks of unknown runs -----------------------------------------------------------------------
 

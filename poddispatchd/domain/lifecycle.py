@@ -25,6 +25,8 @@ class Decision(StrEnum):
     """It failed for good."""
     TIME_OUT = "time out"
     """Its script ran too long: final."""
+    COMPLETE = "complete"
+    """Its result is in Pod, or that of a later request: none is imported. Found out when one is to be."""
     WAIT = "wait"
     """It is still being worked on."""
     IGNORE = "ignore"

@@ -142,7 +142,7 @@ def intention_of(decision: Decision) -> Intention | None:
             return Intention.FAIL
         case Decision.TIME_OUT:
             return Intention.TIME_OUT
-        case Decision.WAIT | Decision.IGNORE:
+        case Decision.COMPLETE | Decision.WAIT | Decision.IGNORE:
             return None
         case _:
             assert_never(decision)

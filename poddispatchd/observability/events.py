@@ -138,7 +138,8 @@ class Event(StrEnum):
     CALLBACK_APPLIED = "callback.applied"
     """A callback changed its task."""
     CALLBACK_IGNORED = "callback.ignored"
-    """A callback that changes nothing: applied before, or of a task that nobody knows."""
+    """A callback that changes nothing: applied before, or of a task that nobody knows, or that somebody has
+    completed by hand."""
     CALLBACK_REFUSED = "callback.refused"
     """A callback answered with an error; the status and the words say why."""
 
@@ -159,7 +160,8 @@ class Event(StrEnum):
     IMPORT_FAILED = "import.failed"
     """The result cannot be imported, for good."""
     IMPORT_DROPPED = "import.dropped"
-    """An import is not needed any more: the row was completed, restarted or deleted by someone else."""
+    """A result is not needed any more: the row was completed, restarted or deleted, or a later task has done
+    the same source; the words say which."""
     IMPORT_WARNED = "import.warned"
     """Something that a person should know about an import that succeeded."""
     IMPORT_RETRIED = "import.retried"

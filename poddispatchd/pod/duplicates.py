@@ -27,15 +27,18 @@ SAME_SOURCE = _TEXTS["same_source"]
 OTHERS = _TEXTS["others"]
 """The tasks of the type and source of ``task``, for all statements that join them."""
 
-DONE_LATER = _TEXTS["done_later"].fill(others=OTHERS)
+UNIMPORTED = _TEXTS["unimported"].fill(others=OTHERS)
+"""The condition that ``past``, a completed task of the source of ``task``, is so without a result."""
+
+DONE_LATER = _TEXTS["done_later"].fill(others=OTHERS, unimported=UNIMPORTED)
 """The task of the source of ``task`` that was asked for later, and whose own result is in Pod, or NULL.
 
 A result of ``task`` would put what was asked for before in its place."""
 
 _QUERIES = {
-    name: query.fill(done_later=DONE_LATER, wanted=_TEXTS["wanted"], others=OTHERS).fill(
-        same_source=SAME_SOURCE
-    )
+    name: query.fill(
+        done_later=DONE_LATER, unimported=UNIMPORTED, wanted=_TEXTS["wanted"], others=OTHERS
+    ).fill(same_source=SAME_SOURCE)
     for name, query in _TEXTS.items()
 }
 
@@ -163,6 +166,12 @@ async def done_later(connection: Connection, task: TaskPk) -> TaskPk | None:
     """The task of the source of this one that was asked for later and is completed; None without one."""
     found: TaskPk | None = await connection.fetchval(*_QUERIES["of_later"](task=task))
     return found
+
+
+async def completed_by_hand(connection: Connection, tasks: Collection[TaskPk]) -> set[TaskPk]:
+    """Those of these tasks that are completed though we submitted them, and have imported no result."""
+    records = await connection.fetch(*_QUERIES["by_hand"](tasks=list(tasks)))
+    return {TaskPk(record["id"]) for record in records}
 
 
 async def complete(connection: Connection, task: Task) -> bool:

@@ -52,7 +52,7 @@ async def apply_report(
     decision = await _decided(connection, current, report, max_attempts=retries.max_attempts)
     match decision:
         case Decision.IMPORT:
-            return decision if await _import(connection, current, report, language) else Decision.IGNORE
+            return await _import(connection, current, report, language)
         case Decision.RETRY:
             output = report.merged(current.script_output)
             # What a person could do is for a failure that stays.
@@ -72,7 +72,7 @@ async def apply_report(
             await _end(connection, current, TaskStatus.TIMEOUT, report, language)
         case Decision.WAIT:
             await _go_on(connection, current, report)
-        case Decision.IGNORE:
+        case Decision.COMPLETE | Decision.IGNORE:
             pass
         case _:
             assert_never(decision)
@@ -192,6 +192,8 @@ def ring_for(decision: Decision, wakeups: Wakeups) -> None:
             wakeups.dispatcher.ring_within(_GATHERED)
         case Decision.RETRY:
             wakeups.dispatcher.ring()
+        case Decision.COMPLETE:
+            wakeups.dispatcher.ring()
         case Decision.FAIL | Decision.TIME_OUT:
             wakeups.notifier.ring()
             wakeups.dispatcher.ring()
@@ -200,27 +202,27 @@ def ring_for(decision: Decision, wakeups: Wakeups) -> None:
     wakeups.maintenance.ring()
 
 
-async def _import(connection: Connection, task: Task, report: RunReport, language: str) -> bool:
+async def _import(connection: Connection, task: Task, report: RunReport, language: str) -> Decision:
     if task.run is None:
-        return False
-    if await _is_done(connection, task, report, language):
-        return False
+        return Decision.IGNORE
+    if (done := await _completed(connection, task, report, language)) is not None:
+        return done
     # Each row that shares the run shows its output; the result is imported once, for the oldest.
     await _write_output(connection, task, report)
     if await duplicates.leader(connection, task) is not None:
-        return False
+        return Decision.IGNORE
     if not await imports.open_import(connection, task.pk, task.run):
-        return False
+        return Decision.IGNORE
     if task.type is TaskType.TRANSCRIPTION:
         await scheduling.note_accepted_parameters(connection, task.run)
     # As Pod: a task that had ended in another way is running again while its result is fetched.
     if task.status != TaskStatus.RUNNING:
         await tasks.run_on(connection, task)
-    return True
+    return Decision.IMPORT
 
 
-async def _is_done(connection: Connection, task: Task, report: RunReport, language: str) -> bool:
-    """Whether Pod needs no result of this run any more; then its task is completed.
+async def _completed(connection: Connection, task: Task, report: RunReport, language: str) -> Decision | None:
+    """Complete a task of whose run Pod needs no result any more; None where it needs one.
 
     A runner that is started again works on what it had failed, and its result comes after that of whoever
     asked again meanwhile. And a person may have written another status into a row that was completed.
@@ -230,13 +232,15 @@ async def _is_done(connection: Connection, task: Task, report: RunReport, langua
         words = _with_words(report.merged(task.script_output), in_language(done, language))
         await tasks.finish(connection, task, TaskStatus.COMPLETED, words)
         await imports.drop_open(connection, task.pk, done)
-        return True
+        log.info(Event.IMPORT_DROPPED, task=task.pk, task_id=task.task_id, reason=done)
+        return Decision.COMPLETE
     if task.run is None or not await imports.is_done(connection, task.pk, task.run):
-        return False
+        return None
     # Whoever says that it failed is not contradicted.
-    if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING):
-        await tasks.finish(connection, task, TaskStatus.COMPLETED)
-    return True
+    if row_status(task.status) not in (TaskStatus.PENDING, TaskStatus.RUNNING):
+        return Decision.IGNORE
+    await tasks.finish(connection, task, TaskStatus.COMPLETED)
+    return Decision.COMPLETE
 
 
 async def _go_on(connection: Connection, task: Task, report: RunReport) -> None:

@@ -18,14 +18,26 @@ other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recordin
    FROM runner_manager_task AS film
   WHERE task.type <> 'studio' AND film.type = task.type AND film.video_id = task.video_id)
 
+-- name: unimported
+-- Whether the result of `past`, a task of the source of `task`, is not in Pod though it is completed, as when a person wrote that: we
+-- submitted its run, and imported none, for whichever task. Of runs that Pod submitted only Pod knows what it did. What is forgotten
+-- of a run is first that it was submitted.
+(past.status = 'completed'
+ AND EXISTS (SELECT FROM poddispatchd.submission AS posted
+              WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id))
+ AND NOT EXISTS (SELECT FROM poddispatchd.import AS brought
+                  WHERE brought.state = 'done' AND brought.task_pk IN (SELECT id FROM {others} AS alike)
+                    AND (brought.runner_manager_id, brought.task_id) = (past.runner_manager_id, past.task_id)))
+
 -- name: done_later
--- The newest task of the source of `task` that was added after it and is completed, by a run of its own; NULL without one.
-(SELECT later.id
-   FROM {others} AS later
-  WHERE later.id <> task.id AND later.status = 'completed' AND later.date_added > task.date_added
-    AND later.runner_manager_id IS NOT NULL AND later.task_id <> ''
-    AND (later.runner_manager_id, later.task_id) IS DISTINCT FROM (task.runner_manager_id, task.task_id)
-  ORDER BY later.date_added DESC, later.id DESC
+-- The newest task of the source of `task` that was added after it and whose result, of a run of its own, is in Pod; NULL without one.
+(SELECT past.id
+   FROM {others} AS past
+  WHERE past.id <> task.id AND past.status = 'completed' AND past.date_added > task.date_added
+    AND past.runner_manager_id IS NOT NULL AND past.task_id <> ''
+    AND (past.runner_manager_id, past.task_id) IS DISTINCT FROM (task.runner_manager_id, task.task_id)
+    AND NOT {unimported}
+  ORDER BY past.date_added DESC, past.id DESC
   LIMIT 1)
 
 -- name: waiting
@@ -36,15 +48,16 @@ SELECT other.id, other.date_added
  WHERE other.status = 'pending' AND coalesce(other.task_id, '') = ''
 
 -- name: ended
--- The runs of those that have ended, the newest first, then those that ended without one.
-SELECT min(other.id) AS id, other.status, max(other.date_added) AS date_added,
-       other.runner_manager_id, nullif(other.task_id, '') AS task_id
+-- The runs of those that have ended, the newest first, then those that ended without one; not one whose result was never fetched.
+SELECT min(past.id) AS id, past.status, max(past.date_added) AS date_added,
+       past.runner_manager_id, nullif(past.task_id, '') AS task_id
   FROM {wanted}
-  JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
- WHERE other.status IN ('completed', 'failed', 'timeout')
- GROUP BY other.status, other.runner_manager_id, nullif(other.task_id, ''),
-          CASE WHEN coalesce(other.task_id, '') = '' THEN other.id END
- ORDER BY nullif(other.task_id, '') IS NULL, min(other.id) DESC
+ CROSS JOIN LATERAL (SELECT wanted.*) AS task
+ CROSS JOIN LATERAL {others} AS past
+ WHERE past.id <> task.id AND past.status IN ('completed', 'failed', 'timeout') AND NOT {unimported}
+ GROUP BY past.status, past.runner_manager_id, nullif(past.task_id, ''),
+          CASE WHEN coalesce(past.task_id, '') = '' THEN past.id END
+ ORDER BY nullif(past.task_id, '') IS NULL, min(past.id) DESC
  LIMIT 100
 
 -- name: follow
@@ -76,6 +89,13 @@ SELECT other.id
    AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id
    AND other.status IN ('pending', 'running', 'warning')
  ORDER BY other.id LIMIT 1
+
+-- name: by_hand
+-- Those of the tasks :tasks that are completed without the result of their run.
+SELECT past.id
+  FROM runner_manager_task AS task
+ CROSS JOIN LATERAL (SELECT task.*) AS past
+ WHERE task.id = ANY (:tasks::bigint[]) AND {unimported}
 
 -- name: of_later
 -- The task that did the source of the task :task later.

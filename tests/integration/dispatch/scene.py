@@ -16,6 +16,7 @@ from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.app.parts import Parts
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.database.pool import Connection
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
@@ -234,7 +235,13 @@ class Scene:
         )
 
     async def end(self, pk: TaskPk, status: TaskStatus = TaskStatus.COMPLETED) -> None:
-        """A task is over in Pod."""
+        """A task is over in Pod, with its result if it is completed."""
+        if status is TaskStatus.COMPLETED:
+            await bring_in(self.connection, pk)
+        await self.complete_by_hand(pk, status)
+
+    async def complete_by_hand(self, pk: TaskPk, status: TaskStatus = TaskStatus.COMPLETED) -> None:
+        """Somebody writes a status into a row."""
         await self.connection.execute(
             "UPDATE runner_manager_task SET status = $2 WHERE id = $1", pk, status.value
         )
@@ -242,6 +249,16 @@ class Scene:
     def posts(self, name: str) -> int:
         """How often a manager was asked to take a task."""
         return sum(request.path.endswith("/task/execute") for request in self.fakes[name].requests)
+
+
+async def bring_in(connection: Connection, *tasks: TaskPk) -> None:
+    """The journal knows that the results of these tasks' runs, or of all that run, are in Pod."""
+    await connection.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " SELECT id, runner_manager_id, task_id, 'done', now() FROM runner_manager_task"
+        " WHERE (id = ANY ($1) OR ($1 = '{}' AND status = 'running')) AND task_id <> ''",
+        list(tasks),
+    )
 
 
 @asynccontextmanager

@@ -65,6 +65,22 @@ async def test_one_source_is_submitted_once_and_its_duplicates_follow(
         assert pod.posts("first") == 2
 
 
+async def test_a_task_that_waits_for_one_that_is_completed_by_hand_runs_itself(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """It was completed too, as if the source were done: there was no result of either."""
+    async with scene(pod_database, media_root) as pod:
+        video = await _video(pod)
+        first, second = [await _add(pod, video) for _ in range(2)]
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.complete_by_hand(first)
+        [task_id] = pod.fakes["first"].tasks
+        await pod.fakes["first"].finish(task_id)
+        await daemon.settle()
+        assert await _statuses(pod, first, second) == ["completed", "running"]
+
+
 @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
 async def test_duplicates_are_told_from_new_requests_whatever_pods_clock_says(
     pod_database: PodDatabase, media_root: Path, ahead: timedelta

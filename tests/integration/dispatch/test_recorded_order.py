@@ -21,7 +21,7 @@ from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.dispatch.rewinding import RewindingWorld
-from tests.integration.dispatch.scene import running
+from tests.integration.dispatch.scene import bring_in, running
 from tests.plugins.shared_world import SharedWorld, copied_world
 from tests.shared import SHARED
 
@@ -138,6 +138,7 @@ async def test_what_is_never_submitted_is_closed(world: RewindingWorld) -> None:
             )
             async with running(_settings(world.world)) as daemon:
                 await daemon.settle()
+                await bring_in(connection)
                 await connection.execute(
                     "UPDATE runner_manager_task SET status = 'completed' WHERE status = 'running'"
                 )

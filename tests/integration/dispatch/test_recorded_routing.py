@@ -17,6 +17,7 @@ from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.dispatch.replay import Replay, Step, recorded, replaying
 from tests.integration.dispatch.rewinding import RewindingWorld
+from tests.integration.dispatch.scene import bring_in
 from tests.plugins.shared_world import copied_world
 from tests.shared import SHARED
 
@@ -325,6 +326,7 @@ async def _then(replay: Replay, action: str | float) -> Step:
         case "reconcile":
             return await replay.reconcile()
         case "complete":
+            await bring_in(replay.connection)
             await replay.connection.execute(
                 "UPDATE runner_manager_task SET status = 'completed' WHERE status = 'running'"
             )

@@ -12,7 +12,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.fair_share import FairOrder, FairShare
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.pod.duplicates import DONE_LATER, OTHERS, SAME_SOURCE
+from poddispatchd.pod.duplicates import DONE_LATER, OTHERS, SAME_SOURCE, UNIMPORTED
 from poddispatchd.pod.queue_order import (
     SITE_IDS,
     CandidateQuery,
@@ -67,6 +67,7 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "waiting_behind": {"tasks": [7, 8], "limit": 100},
         "described": {"tasks": [7, 8]},
         "of_later": {"task": 7},
+        "by_hand": {"tasks": [7, 8]},
         "waiting": _DUPLICATE,
         "ended": _DUPLICATE,
         "follow": {
@@ -148,7 +149,7 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 """Statements that read the table, once: its statuses and dates have no index."""
 
 _ELSEWHERE: Mapping[str, frozenset[str]] = {
-    "duplicates.sql": frozenset({"same_source", "wanted", "others", "done_later"}),
+    "duplicates.sql": frozenset({"same_source", "wanted", "others", "unimported", "done_later"}),
     "managers.sql": frozenset({"all", "one", "sites"}),
     "tasks.sql": frozenset({"output"}),
     "queue.sql": frozenset(
@@ -201,7 +202,9 @@ def _query(file: str, name: str) -> Query:
     if file == "workload.sql":
         return filled(load_queries("poddispatchd.pod", file)[name], _PRIORITY_USERS)
     wanted = load_queries("poddispatchd.pod", "duplicates.sql")["wanted"]
-    query = load_queries("poddispatchd.pod", file)[name].fill(done_later=DONE_LATER, wanted=wanted)
+    query = load_queries("poddispatchd.pod", file)[name].fill(
+        done_later=DONE_LATER, unimported=UNIMPORTED, wanted=wanted
+    )
     query = query.fill(others=OTHERS, site_ids=SITE_IDS)
     return query.fill(same_source=SAME_SOURCE, output=OUTPUT)
 

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.app import features
-from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks import inbox, plain
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.imports.commit import ImportCommit
@@ -25,6 +26,16 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 
 async def _set(here: Bench, task: TaskPk, status: str) -> None:
     await here.execute("UPDATE runner_manager_task SET status = $2 WHERE id = $1", task, status)
+
+
+async def _submitted_by_us(here: Bench, *tasks: TaskPk) -> None:
+    await here.execute(
+        "INSERT INTO poddispatchd.submission"
+        " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
+        " SELECT id, type, runner_manager_id, 1, '{}', 'accepted', task_id, now() FROM runner_manager_task"
+        " WHERE id = ANY ($1)",
+        list(tasks),
+    )
 
 
 async def _called(here: Bench, task: TaskPk) -> None:
@@ -66,6 +77,93 @@ async def test_a_failure_that_its_runner_mends_after_a_later_request_was_done_is
     assert (await here.status(old), await here.imports_of(old)) == ("completed", [])
     assert f"Task {new} did the same source meanwhile" in await here.words(old)
     assert here.files() == files
+
+
+async def test_what_becomes_of_a_result_that_comes_too_late_is_logged_and_its_runner_is_free(
+    here: Bench,
+) -> None:
+    """A callback was ignored, said the log; and the manager got the next task only after its back-off."""
+    old, new = await _two_of_one_source(here)
+    manager = here.world.managers[0].id
+    here.parts.registry.refresh(here.world.managers, {}, {})
+    here.parts.registry.full(manager, TaskType.ENCODING)
+    with capture_logs() as lines:
+        await _asked_about(here)
+    assert await here.status(old) == "completed"
+    reason = f"Task {new} did the same source meanwhile and ended as completed."
+    told = [(line["event"], line.get("decision", line.get("reason"))) for line in lines]
+    assert ("import.dropped", reason) in told
+    assert ("reconcile.asked", "complete") in told
+    [lane] = [lane for lane in here.parts.registry.lanes() if lane.manager == manager]
+    assert lane.full_until[TaskType.ENCODING] <= here.clock.monotonic()
+
+
+async def test_a_later_task_that_was_completed_by_hand_keeps_no_earlier_result_out(here: Bench) -> None:
+    """Nobody had imported anything of the later one: the only result that there was got lost."""
+    video = await here.video()
+    old = await here.running(video=video)
+    await here.end(old)
+    new = await here.running(video=video)
+    await _submitted_by_us(here, old, new)
+    await _set(here, new, "completed")
+    await _called(here, old)
+    await here.import_due()
+    assert (await here.status(old), [state for state, *_ in await here.imports_of(old)]) == (
+        "completed",
+        ["done"],
+    )
+
+
+async def test_a_later_result_that_was_imported_for_whoever_shared_its_run_keeps_an_earlier_one_out(
+    here: Bench,
+) -> None:
+    video = await here.video()
+    old = await here.running(video=video)
+    await here.end(old)
+    new = await here.ready(video=video)
+    await here.import_due()
+    run = [await here.of(new, "runner_manager_id"), await here.of(new, "task_id")]
+    sharing = await here.running(video=video)
+    await _set(here, new, "failed")
+    await here.execute(
+        "UPDATE runner_manager_task SET status = 'completed', runner_manager_id = $2, task_id = $3"
+        " WHERE id = $1",
+        sharing,
+        *run,
+    )
+    await _submitted_by_us(here, old, sharing)
+    await _called(here, old)
+    await here.import_due()
+    assert [state for state, *_ in await here.imports_of(old)] == ["dropped"]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_the_result_of_a_task_that_was_completed_by_hand_is_not_imported_and_the_log_says_why(
+    here: Bench, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if alone:
+        monkeypatch.setattr(plain, "LONGEST", -1)
+    task = await here.running()
+    await _submitted_by_us(here, task)
+    await _set(here, task, "completed")
+    await here.end(task)
+    with capture_logs() as lines:
+        await _called(here, task)
+        await here.import_due()
+    assert await here.imports_of(task) == []
+    [told] = [line for line in lines if line["event"] == "callback.ignored"]
+    assert "completed by hand before there was a result" in told["reason"]
+    assert f"tasks restart {task}" in told["reason"]
+    assert told["log_level"] == "warning"
+
+
+async def test_a_result_that_is_told_of_twice_was_not_completed_by_hand(here: Bench) -> None:
+    task = await here.ready()
+    await _submitted_by_us(here, task)
+    await here.import_due()
+    with capture_logs() as lines:
+        await _called(here, task)
+    assert [line.get("reason") for line in lines if line["event"] == "callback.ignored"] == [None]
 
 
 async def test_a_recording_whose_later_task_made_its_video_makes_no_second_one(here: Bench) -> None:
