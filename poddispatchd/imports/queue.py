@@ -17,7 +17,8 @@ from poddispatchd.runtime.queue_tables import IMPORTS
 
 NOT_WANTED = "The row was completed, restarted or deleted by someone else."
 
-_QUERIES = load_queries(__package__, "queue.sql")
+_TEXTS = load_queries(__package__, "queue.sql")
+_QUERIES = {name: query.fill(recent=_TEXTS["recent"]) for name, query in _TEXTS.items()}
 _OBSTRUCTED_FOR = with_ages(_QUERIES["obstructed_for"], obstructed_for="obstructed_since")
 
 

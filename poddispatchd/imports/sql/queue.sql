@@ -3,15 +3,27 @@
 -- have the result given up.
 SELECT {obstructed_for} FROM poddispatchd.import WHERE id = :import_id
 
+-- name: recent
+-- The results that were imported or failed last, the latest first: as many as may be looked at for an attempt that was refused.
+(SELECT task_pk, state, created_at, finished_at, last_error FROM poddispatchd.import
+  WHERE state IN ('done', 'failed') ORDER BY finished_at DESC LIMIT 5000)
+
 -- name: refused_alike
--- Whether another task's result of the type of :task has been refused in the words :words, and none of that type was written since it came.
-WITH alike AS (
-    SELECT import.* FROM poddispatchd.import JOIN runner_manager_task AS task ON task.id = import.task_pk
-    WHERE task.type = (SELECT type FROM runner_manager_task WHERE id = :task)
+-- Whether another task's result of the type of :task has been refused in the words :words, and none of that type was written since it came;
+-- as far as the latest thousands tell. Types are looked up row by row: a join would read both tables.
+WITH kind AS MATERIALIZED (
+    SELECT type FROM runner_manager_task WHERE id = :task
+), written AS MATERIALIZED (
+    SELECT finished_at AS at FROM {recent} AS recent
+     WHERE state = 'done' AND (SELECT type FROM runner_manager_task WHERE id = task_pk) = (SELECT type FROM kind)
+     ORDER BY finished_at DESC LIMIT 1
 )
 SELECT EXISTS (
-    SELECT FROM alike WHERE task_pk <> :task AND state IN ('open', 'failed') AND last_error = :words
-       AND created_at > coalesce((SELECT max(finished_at) FROM alike WHERE state = 'done'), '-infinity')
+    SELECT FROM (SELECT task_pk, created_at, last_error FROM poddispatchd.import WHERE state = 'open'
+                 UNION ALL
+                 SELECT task_pk, created_at, last_error FROM {recent} AS recent WHERE state = 'failed') AS refused
+     WHERE task_pk <> :task AND last_error = :words AND created_at > coalesce((SELECT at FROM written), '-infinity')
+       AND (SELECT type FROM runner_manager_task WHERE id = task_pk) = (SELECT type FROM kind)
 )
 
 -- name: reserve_video
