@@ -108,9 +108,9 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     told = await asyncio.to_thread(run, "dpkg", "--purge", "poddispatchd")
     assert "DROP SCHEMA poddispatchd CASCADE" in told
     # The password of the database stayed for ever, and nothing said so.
-    assert run("find", etc, "-type", "f") == f"{etc}/ca.pem"
-    assert f"may be passwords in them:\n  {etc}/ca.pem\n  {own}\n" in told
-    run("rm", f"{etc}/ca.pem", own)
+    assert sorted(run("find", etc, "-type", "f").split()) == [f"{etc}/ca.pem", f"{etc}/medicine.yaml"]
+    assert f"may be passwords in them:\n  {etc}/ca.pem\n  {etc}/medicine.yaml\n  {own}\n" in told
+    run("rm", f"{etc}/ca.pem", f"{etc}/medicine.yaml", own)
     run("rmdir", etc)
     for path in ("/opt/poddispatchd", "/usr/bin/poddispatchd", _MEDIA):
         left = run("sh", "-c", f"test -e {path} && echo left || echo gone")
