@@ -1,8 +1,9 @@
 """Everything that can be wrong before the daemon runs, found all at once and said in words."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
+from datetime import datetime
 from pathlib import Path
 
 from poddispatchd.app.authority_checks import authority_findings
@@ -38,12 +39,13 @@ from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.config.windows import availability_of
 from poddispatchd.database.pool import Database
-from poddispatchd.domain import situation
+from poddispatchd.domain import certificate_ends, situation
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SiteId
-from poddispatchd.errors import ConfigurationError, DatabaseError, SchemaError
+from poddispatchd.errors import ConfigurationError, DatabaseError, DeliveryError, SchemaError
 from poddispatchd.managers.rows import served_sites
+from poddispatchd.notify.certificates import event_certificate_end, mail_certificate_end
 from poddispatchd.notify.checks import check_establishments, check_events, check_hook, check_mail, check_push
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
@@ -207,6 +209,10 @@ async def _telling(settings: Settings) -> list[CheckResult]:
         ("after imports", bool(hook.after), asyncio.to_thread(check_hook, hook)),
         ("events", settings.events.enabled, check_events(settings.events)),
     )
+    ends = {
+        "mail": lambda: mail_certificate_end(mail),
+        "events": lambda: event_certificate_end(settings.events),
+    }
     findings = []
     for subject, is_enabled, look in looks:
         try:
@@ -215,4 +221,21 @@ async def _telling(settings: Settings) -> list[CheckResult]:
             findings.append(problem(subject, str(error)))
         else:
             findings.append(fine(subject, words) if is_enabled else note(subject, words))
+            if subject in ends:
+                findings.extend(await _certificate(subject, ends[subject]))
     return findings
+
+
+async def _certificate(subject: str, look: Callable[[], Awaitable[datetime | None]]) -> list[CheckResult]:
+    """Until when the server of a channel can be used, as far as its certificate goes."""
+    try:
+        end = await look()
+    except DeliveryError as error:  # since it was found well
+        return [problem(subject, str(error))]
+    if end is None:
+        return []
+    now = Clock().now()
+    words = f"The certificate of its server {certificate_ends.words_of(end, now)}"
+    if certificate_ends.is_near(end, now):
+        return [note(subject, f"{words}, and nobody is told anything then: see why it has not been renewed.")]
+    return [fine(subject, f"{words}.")]

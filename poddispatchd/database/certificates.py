@@ -1,9 +1,8 @@
 """When the certificates end by which a connection to PostgreSQL is made."""
 
 import errno
-import ssl
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +11,7 @@ from msgspec import Struct
 from poddispatchd.config.certificate_files import ends_in_file, require_file
 from poddispatchd.database.connect_errors import UnusableFileError, files_of
 from poddispatchd.database.services import asked
+from poddispatchd.domain.certificate_ends import end_of_peer
 
 _USUAL = {
     "sslrootcert": "root.crt",
@@ -41,11 +41,7 @@ def ends_of(connection: "asyncpg.Connection[asyncpg.Record]", dsn: str) -> Certi
     secured = None if transport is None else transport.get_extra_info("ssl_object")
     if secured is None:
         return CertificateEnds()
-    server = None
-    with suppress(KeyError, ValueError, OverflowError):
-        # Empty where nobody has verified it: it may end then, and nothing changes.
-        server = datetime.fromtimestamp(ssl.cert_time_to_seconds(secured.getpeercert()["notAfter"]), UTC)
-    return CertificateEnds(server, _client_end(files_of(dsn).get("sslcert", "")))
+    return CertificateEnds(end_of_peer(secured), _client_end(files_of(dsn).get("sslcert", "")))
 
 
 def require_files(dsn: str) -> None:

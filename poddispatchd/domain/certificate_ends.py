@@ -1,7 +1,9 @@
 """When certificates end, and what is said of it before they do."""
 
 import re
+import ssl
 from binascii import a2b_base64
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 _RENEWED_BEFORE = timedelta(days=14)
@@ -25,6 +27,17 @@ def words_of(end: datetime, now: datetime) -> str:
     days = (end - now).days
     verb = "ended" if end < now else "ends in a day" if days == 1 else f"ends in {days} days"
     return f"{verb}, at {end:%Y-%m-%d %H:%M} UTC"
+
+
+def end_of_peer(secured: ssl.SSLObject | None) -> datetime | None:
+    """When the certificate of a connection's other side ends; None where nobody has verified it."""
+    if secured is None:
+        return None
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        # It is empty, or None, then: such a certificate may end, and nothing changes.
+        peer = secured.getpeercert() or {}
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(peer["notAfter"])), UTC)
+    return None
 
 
 def ends_in(pem: str) -> list[datetime]:

@@ -1,7 +1,10 @@
 """Certificates that are about to end: shown as metrics, and told once a day."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
+from typing import TypeAlias
 
 import structlog
 
@@ -10,6 +13,7 @@ from poddispatchd.database.certificates import CertificateEnds
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.certificate_ends import is_near, words_of
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.errors import DeliveryError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -27,9 +31,20 @@ certificate."""
 
 _TOLD_EVERY = 86400.0
 
+_OTHERS_WITHIN = 15.0
+"""Seconds that they have, side by side: the job has other things to do."""
+
+OthersEnd: TypeAlias = Callable[[], Awaitable[datetime | None]]
+"""When the certificate of another server ends; None where none is needed. Raises ``DeliveryError``."""
+
+_NAMES = {"mail": "the mail server", "events": "the endpoint of events (events.url)"}
+
 
 class CertificateWatch:
-    """Looks at the certificates of runner managers, of the database, and at ours for the database."""
+    """Looks at the certificates of runner managers, of the database, at ours for it, and at others'.
+
+    ``others``: of servers that are told something, by their channels.
+    """
 
     def __init__(
         self,
@@ -37,16 +52,19 @@ class CertificateWatch:
         database: Database,
         registry: ManagerRegistry,
         client: RunnerClient,
+        others: Mapping[str, OthersEnd],
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._database = database
         self._registry = registry
         self._client = client
+        self._others = others
         self._metrics = metrics
         self._clock = clock
         self._look_at = clock.monotonic() + _FIRST_AFTER
         self._told_at: dict[str, float] = {}
+        self._ends: dict[str, datetime | None] = {}
 
     async def look(self, _: QueueStats) -> None:
         """Look, when it is time.
@@ -61,7 +79,23 @@ class CertificateWatch:
         for name, end in self._of_managers():
             self._metrics.runner_manager_certificate_end.labels(name).set(_shown(end))
             self._tell(f"runner manager {name}", end)
+        await self._look_at_others()
         self._show(await self._database.certificate_ends())
+
+    async def _look_at_others(self) -> None:
+        """Those of other servers; what was known of one stays when it cannot be had."""
+        found = await asyncio.gather(*(self._end_of(channel) for channel in self._others))
+        for channel, end in zip(self._others, found, strict=True):
+            self._ends[channel] = end
+            self._metrics.notification_certificate_end.labels(channel).set(_shown(end))
+            self._tell(_NAMES[channel], end)
+
+    async def _end_of(self, channel: str) -> datetime | None:
+        # Whoever has something to send there tells what is wrong, and so does ``check``.
+        with suppress(DeliveryError, TimeoutError):
+            async with asyncio.timeout(_OTHERS_WITHIN):
+                return await self._others[channel]()
+        return self._ends.get(channel)
 
     def _of_managers(self) -> Iterator[tuple[str, datetime | None]]:
         """The first end of each name, which several may have; of those that are active, if there are any."""

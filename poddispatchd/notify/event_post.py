@@ -18,6 +18,7 @@ from msgspec import Struct
 from poddispatchd import __version__
 from poddispatchd.config.certificate_files import trust
 from poddispatchd.config.notification import EventsSettings
+from poddispatchd.domain.certificate_ends import end_of_peer
 from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.outgoing_events import OutgoingEvent
 from poddispatchd.domain.signature import signature_headers, signing_key
@@ -58,10 +59,13 @@ async def hand_over(settings: EventsSettings, event: OutgoingEvent, *, now: date
     return await _post(settings, event, now)
 
 
-async def reach(settings: EventsSettings) -> None:
+async def reach(settings: EventsSettings) -> datetime | None:
     """Connect to the host of the address as for an event, and send nothing.
 
     Behind a proxy of the environment nothing is tried: it alone knows who can be reached.
+
+    Returns:
+        When the certificate of the host ends; None without one.
 
     Raises:
         ServiceUnreachableError: nobody answers there, or not as who is asked for.
@@ -70,7 +74,7 @@ async def reach(settings: EventsSettings) -> None:
     parts = urlsplit(settings.url.get_secret_value())
     host, is_tls = parts.hostname or "nobody", parts.scheme == "https"
     if parts.scheme in getproxies() and not proxy_bypass(host):
-        return
+        return None
     context = _tls(settings) if is_tls else None
     try:
         async with asyncio.timeout(settings.timeout):
@@ -81,7 +85,9 @@ async def reach(settings: EventsSettings) -> None:
         raise ServiceUnreachableError(f"The certificate of {host} {words_of(error, _REMEDIES)}.") from None
     except (TimeoutError, OSError, ValueError) as error:
         raise ServiceUnreachableError(f"{host} cannot be reached ({_reason(error)}).") from None
+    end = end_of_peer(writer.get_extra_info("ssl_object"))
     writer.transport.abort()
+    return end
 
 
 def _reason(error: Exception) -> str:

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from poddispatchd.config.certificate_files import trust
 from poddispatchd.config.notification import MailSettings
+from poddispatchd.domain.certificate_ends import end_of_peer
 from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.mail_addresses import address_of, domain_of, sender_of
@@ -138,6 +139,12 @@ class MailServer:
         """Whether another mail can be tried on this connection."""
         return self._client.is_connected
 
+    @property
+    def certificate_end(self) -> datetime | None:
+        """When the server's certificate ends; None without TLS."""
+        transport = self._client.transport
+        return None if transport is None else end_of_peer(transport.get_extra_info("ssl_object"))
+
     async def rehearse(self, sender: str, recipients: Sequence[str]) -> None:
         """Find out whether it would take a mail, as far as it says so before it gets one; none is sent.
 
@@ -200,8 +207,8 @@ class MailServer:
 
 
 @asynccontextmanager
-async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
-    """A connection to the configured server, logged in if a user is configured.
+async def mail_server(settings: MailSettings, *, logs_in: bool = True) -> AsyncIterator[MailServer]:
+    """A connection to the configured server, logged in if a user is configured, and ``logs_in``.
 
     Raises:
         DeliveryError: there is none to be had; the words say why, and hold no password.
@@ -211,6 +218,7 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
         context = None if settings.security == "none" else _tls(settings)
     except (OSError, ValueError) as error:
         raise DeliveryError(f"{where}: mail.ca_file {settings.ca_file}: {error_words(error)}") from error
+    has_user = logs_in and bool(settings.username)
     client = aiosmtplib.SMTP(
         hostname=settings.host,
         port=settings.port,
@@ -218,8 +226,8 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
         timeout=settings.timeout,
         use_tls=settings.security == "tls",
         start_tls=settings.security == "starttls",
-        username=settings.username or None,
-        password=settings.password.get_secret_value() if settings.username else None,
+        username=settings.username if has_user else None,
+        password=settings.password.get_secret_value() if has_user else None,
         tls_context=context,
     )
     try:

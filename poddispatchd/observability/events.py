@@ -138,8 +138,7 @@ class Event(StrEnum):
     CALLBACK_APPLIED = "callback.applied"
     """A callback changed its task."""
     CALLBACK_IGNORED = "callback.ignored"
-    """A callback that changes nothing: applied before, or of a task that nobody knows, or that somebody has
-    completed by hand."""
+    """A callback that changes nothing: applied before, of an unknown task, or of one completed by hand."""
     CALLBACK_REFUSED = "callback.refused"
     """A callback answered with an error; the status and the words say why."""
 
@@ -160,8 +159,7 @@ class Event(StrEnum):
     IMPORT_FAILED = "import.failed"
     """The result cannot be imported, for good."""
     IMPORT_DROPPED = "import.dropped"
-    """A result is not needed any more: the row was completed, restarted or deleted, or a later task has done
-    the same source; the words say which."""
+    """A result is not needed any more: someone else changed its row, or a later task did the same source."""
     IMPORT_WARNED = "import.warned"
     """Something that a person should know about an import that succeeded."""
     IMPORT_RETRIED = "import.retried"

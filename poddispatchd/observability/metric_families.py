@@ -196,6 +196,12 @@ class MetricFamilies:
             "(client); 0: there is none, or database.dsn does not ask that it be verified.",
             "certificate",
         )
+        self.notification_certificate_end = self._gauge(
+            "notification_certificate_end_timestamp_seconds",
+            "When the TLS certificate of the mail server, or of the endpoint of events, ends (Unix time); "
+            "0: none is needed, or it has shown none.",
+            "channel",
+        )
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last look.")
         self.set_aside = self._gauge(
             "set_aside",

@@ -107,6 +107,8 @@ class Metrics(MetricFamilies):
             self.events.labels(delivered)
         for certificate in ("server", "client"):
             self.database_certificate_end.labels(certificate)
+        for channel in ("mail", "events"):
+            self.notification_certificate_end.labels(channel)
         for hook in HookOutcome:
             self.import_hooks.labels(hook)
         for queue in ("callbacks", "imports", "notices", "deliveries", "files"):

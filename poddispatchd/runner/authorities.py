@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from threading import Thread
 from typing import TypeAlias
@@ -19,6 +19,7 @@ import aiohttp
 import structlog
 
 from poddispatchd.config.certificate_files import trust
+from poddispatchd.domain.certificate_ends import end_of_peer
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 
@@ -141,9 +142,8 @@ class TrustingConnector(aiohttp.TCPConnector):
         # Once for each connection, not for each request on it.
         if secured is not None and secured not in self._looked_at:
             self._looked_at.add(secured)
-            with suppress(KeyError, ValueError, OverflowError):
-                end = ssl.cert_time_to_seconds(secured.getpeercert()["notAfter"])
-                self._ends[req.url.host or "", req.url.port] = datetime.fromtimestamp(end, UTC)
+            if (end := end_of_peer(secured)) is not None:
+                self._ends[req.url.host or "", req.url.port] = end
         return connection
 
 

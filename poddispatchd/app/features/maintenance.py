@@ -18,6 +18,7 @@ from poddispatchd.maintenance.ranks import Ranks
 from poddispatchd.maintenance.set_aside import SetAsideCounts
 from poddispatchd.maintenance.stalled_queue import StalledQueue
 from poddispatchd.maintenance.task_end_watch import TaskEndWatch
+from poddispatchd.notify.certificates import event_certificate_end, mail_certificate_end
 from poddispatchd.pod.source_sizes import SourceSizes
 
 
@@ -48,6 +49,10 @@ def maintenance(parts: Parts) -> Maintenance:
         database=parts.database,
         registry=parts.registry,
         client=parts.client,
+        others={
+            "mail": lambda: mail_certificate_end(parts.settings.mail),
+            "events": lambda: event_certificate_end(parts.settings.events),
+        },
         metrics=parts.metrics,
         clock=parts.clock,
     )

@@ -1,6 +1,7 @@
 """Certificates that nobody renews are told before they end: of managers, of the database, and ours for it."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from structlog.testing import capture_logs
 from poddispatchd.app.database_checks import certificate_findings
 from poddispatchd.app.findings import CheckLevel
 from poddispatchd.config.model import RunnersSettings
+from poddispatchd.config.notification import EventsSettings, MailSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.maintenance.certificate_watch import CertificateWatch
 from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.notify.certificates import event_certificate_end, mail_certificate_end
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.queue_stats import QueueStats
@@ -21,6 +24,7 @@ from poddispatchd.runner.connections import open_session
 from tests.integration.certificates import Authority
 from tests.integration.database.tls_front import TlsFront
 from tests.integration.dispatch.scene import HandClock
+from tests.integration.notify.bench import mail_settings, postbox
 from tests.integration.runner.raw_server import RawServer, reply
 from tests.plugins.postgres import PodDatabase
 from tests.unit.runner.managers import manager
@@ -82,22 +86,67 @@ async def test_metrics_have_their_ends_and_the_log_tells_the_near_ones_once_a_da
         registry.refresh([manager(server.url)], {}, {})
         await client.health(manager(server.url))
         watch = CertificateWatch(
-            database=database, registry=registry, client=client, metrics=metrics, clock=clock
+            database=database, registry=registry, client=client, others={}, metrics=metrics, clock=clock
         )
         with capture_logs() as lines:
             await watch.look(_NOTHING)
             # A single pass makes no connection for it, and tells nothing every three minutes.
-            assert (_days_left(metrics), lines) == ({"rm1": 0, "client": 0, "server": 0}, [])
+            none_yet = {"rm1": 0, "client": 0, "server": 0, "mail": 0, "events": 0}
+            assert (_days_left(metrics), lines) == (none_yet, [])
             clock.advance(60.0)
             for _ in range(26):
                 await watch.look(_NOTHING)
                 clock.advance(_HOUR)
-    assert _days_left(metrics) == {"rm1": 40, "client": 3, "server": 10}
+    assert _days_left(metrics) == {"rm1": 40, "client": 3, "server": 10, "mail": 0, "events": 0}
     told = [str(line["of"]) for line in lines if line["event"] == Event.CERTIFICATE_ENDS]
     assert (
         sorted(told)
         == ["the database's server"] * 2 + ["this daemon as a client of the database (sslcert)"] * 2
     )
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_those_of_the_mail_server_and_of_the_endpoint_of_events_are_told_too(
+    pod_database: PodDatabase, authority: Authority, tmp_path: Path, security: str
+) -> None:
+    """They ended unseen: nobody was told of failures any more, and nobody was told that."""
+    metrics, clock = Metrics(), HandClock()
+    clock.stop()
+    ca_file = str(tmp_path / "ca.pem")
+    (tmp_path / "mail").mkdir()
+    context = authority.server(tmp_path / "mail", ends=6)
+    box = postbox(starttls=context) if security == "starttls" else postbox(tls=context)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(open_session(RunnersSettings()))
+        server = await stack.enter_async_context(box)
+        endpoint = await stack.enter_async_context(RawServer([], tls=authority.server(tmp_path, ends=40)))
+        login = {"username": "x", "password": "y"}
+        mail = MailSettings.read(
+            mail_settings(server, host="localhost", security=security, ca_file=ca_file, **login)
+        )
+        events = EventsSettings.read({"url": endpoint.url, "ca_file": ca_file})
+        watch = CertificateWatch(
+            database=Database(pod_database.dsn),
+            registry=ManagerRegistry(clock, metrics),
+            client=RunnerClient(session, request_timeout=15.0),
+            others={
+                "mail": lambda: mail_certificate_end(mail),
+                "events": lambda: event_certificate_end(events),
+            },
+            metrics=metrics,
+            clock=clock,
+        )
+        clock.advance(60.0)
+        lines = stack.enter_context(capture_logs())
+        await watch.look(_NOTHING)
+        assert _days_left(metrics) == {"mail": 6, "events": 40, "client": 0, "server": 0}
+    # Neither can be had any more: what was known goes on to be told.
+    clock.advance(_DAY + _HOUR)
+    with capture_logs() as more:
+        await watch.look(_NOTHING)
+    assert _days_left(metrics) == {"mail": 6, "events": 40, "client": 0, "server": 0}
+    told = [str(line["of"]) for line in [*lines, *more] if line["event"] == Event.CERTIFICATE_ENDS]
+    assert (told, server.logins) == (["the mail server"] * 2, 0)
 
 
 async def test_a_certificate_that_nobody_verifies_may_end(front: TlsFront) -> None:
