@@ -26,13 +26,18 @@ def _health_checks(pod: Scene) -> int:
     return sum("health" in request.path for request in pod.fakes["first"].requests)
 
 
+def _questions(pod: Scene) -> int:
+    """How often it was asked about no task."""
+    return sum("status/" in request.path for request in pod.fakes["first"].requests)
+
+
 def _state(daemon: Daemon) -> BreakerState:
     [report] = daemon.parts.registry.reports()
     return report.state
 
 
-async def test_a_manager_that_goes_in_a_night_without_tasks_is_down_after_minutes(pod: Scene) -> None:
-    """It was called up until the first task of the morning."""
+async def test_a_manager_that_goes_in_a_night_without_tasks_is_down_after_a_minute(pod: Scene) -> None:
+    """It was called up until the first task of the morning, and later for five minutes."""
     daemon = await pod.daemon()
     await daemon.settle()
     await pod.fakes["first"].stop()
@@ -40,7 +45,7 @@ async def test_a_manager_that_goes_in_a_night_without_tasks_is_down_after_minute
     with capture_logs() as logged:
         await daemon.probe()
         assert _state(daemon) is BreakerState.CLOSED
-        daemon.clock.advance(301)
+        daemon.clock.advance(61)
         await daemon.probe()
         assert _state(daemon) is BreakerState.CLOSED  # one failure is none
         daemon.clock.advance(5)
@@ -55,16 +60,32 @@ async def test_a_manager_that_goes_in_a_night_without_tasks_is_down_after_minute
     assert told == [Event.RUNNER_MANAGER_DOWN, Event.RUNNER_MANAGER_UP]
 
 
-async def test_a_manager_that_answers_is_asked_every_five_minutes_and_no_sooner(pod: Scene) -> None:
+async def test_a_manager_that_answers_is_asked_every_minute_what_costs_it_next_to_nothing(pod: Scene) -> None:
+    """Its health makes it read every task that it remembers: seconds of its time, with some thousands."""
     daemon = await pod.daemon()
     await daemon.settle()
     asked = []
     for _ in range(7):
-        daemon.clock.advance(100)
+        daemon.clock.advance(20.1)
         await daemon.probe()
-        asked.append(_health_checks(pod))
+        asked.append(_questions(pod))
 
     assert asked == [0, 0, 1, 1, 1, 2, 2]
+    assert len(pod.fakes["first"].requests) == 2
+
+
+async def test_one_that_fails_over_questions_about_tasks_alone_is_not_called_down_over_them(
+    pod: Scene,
+) -> None:
+    pod.fakes["first"].faults.inject("status", AnswerFault(kind=FaultKind.STATUS, status=500), times=None)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    with capture_logs() as logged:
+        for _ in range(4):
+            daemon.clock.advance(61)
+            await daemon.probe()
+    assert (_state(daemon), logged) == (BreakerState.CLOSED, [])
+    assert _health_checks(pod) == 4
 
 
 async def test_a_manager_that_hides_its_health_gets_tasks_after_it_was_away(pod: Scene) -> None:
@@ -152,14 +173,14 @@ async def test_a_manager_that_takes_tasks_is_not_asked(pod: Scene) -> None:
         await daemon.settle()
         await daemon.probe()
 
-    assert _health_checks(pod) == 0
+    assert (_health_checks(pod), _questions(pod)) == (0, 0)
 
 
 async def test_a_daemon_that_stops_gives_its_questions_up(pod: Scene) -> None:
     """They went on while the HTTP session was being closed, and took that for a failure of the manager."""
     daemon = await pod.daemon()
     fake, jobs = pod.fakes["first"], Jobs.of(daemon.parts)
-    fake.faults.inject("root", AnswerFault(kind=FaultKind.HANG), times=None)
+    fake.faults.inject("status", AnswerFault(kind=FaultKind.HANG), times=None)
     asked = len(fake.requests)
     daemon.clock.advance(301)
     await jobs.prober.step()
@@ -183,7 +204,7 @@ async def test_a_question_that_meets_what_nobody_foresaw_is_told_and_asked_again
 
     with capture_logs() as logged:
         with monkeypatch.context() as patched:
-            patched.setattr(RunnerClient, "health", surprising)
+            patched.setattr(RunnerClient, "ping", surprising)
             await daemon.probe()
             [incident] = daemon.parts.incidents.active
             assert (incident.job, incident.times) == ("question about the health of a runner manager", 1)
@@ -193,6 +214,6 @@ async def test_a_question_that_meets_what_nobody_foresaw_is_told_and_asked_again
         await daemon.probe()
 
     assert daemon.parts.incidents.active == ()
-    assert _health_checks(pod) > 0
+    assert _questions(pod) > 0
     told = [entry["event"] for entry in logged if str(entry["event"]).startswith("service.")]
     assert told == [Event.SERVICE_CRASHED, Event.SERVICE_RECOVERED]
