@@ -16,6 +16,7 @@ from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.staging import Staging, staging_directories
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.runtime.last_tried import LastTried
 from poddispatchd.runtime.supervision import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,8 @@ class Sweep:
         self._evidence = evidence
         self._videos_dir = videos_dir
         self._clock = clock
+        self._closed = LastTried(clock)
+        self._staging = LastTried(clock)
 
     async def run(self) -> None:
         """Tidy up after crashes: files of closed imports, staging directories without an open import.
@@ -65,8 +68,10 @@ class Sweep:
         if await self._evidence.check() is not None:
             return
         async with self._database.connection() as connection:
-            closed = await closed_with_files(connection, _CLOSED)
-        for import_id, task_pk in closed:
+            closed = {str(found[0]): found for found in await closed_with_files(connection, _CLOSED)}
+        for name in self._closed.in_turn(list(closed)):
+            import_id, task_pk = closed[name]
+            self._closed.begin([name])
             try:
                 async with task_lock(self._media, task_pk) as tree:
                     await self._deletion.discard_brought(tree, import_id, task_pk)
@@ -90,10 +95,12 @@ class Sweep:
         if not found:
             return
         enough = self._clock.monotonic() + LONG_ENOUGH
-        candidates = await self._stale(found)
-        for staging in candidates:
+        candidates = {str(staging.path): staging for staging in await self._stale(found)}
+        for name in self._staging.in_turn(list(candidates)):
             if self._clock.monotonic() >= enough:
                 return
+            staging = candidates[name]
+            self._staging.begin([name])
             try:
                 async with task_lock(media, staging.task) as tree:
                     # Once more, under the lock: an import may have begun in it since.

@@ -210,8 +210,9 @@ async def _change(
     return found is not None
 
 
-async def purge(connection: Connection, *, days: int, batch: int) -> None:
-    """Forget campaigns that are over for long, ``batch`` videos at a time."""
-    while await connection.execute(*_QUERIES["purge_videos"](days=days, batch=batch)) == f"DELETE {batch}":
-        pass
+async def purge(connection: Connection, *, days: int, batch: int) -> bool:
+    """Forget ``batch`` videos of campaigns that are over for long, or these; whether there may be more."""
+    if await connection.execute(*_QUERIES["purge_videos"](days=days, batch=batch)) == f"DELETE {batch}":
+        return True
     await connection.execute(*_QUERIES["purge"](days=days))
+    return False

@@ -32,7 +32,6 @@ async def failed_at(connection: Connection, tasks: Collection[TaskPk]) -> dict[T
     return {TaskPk(row["task_pk"]): row["at"] for row in rows}
 
 
-async def purge(connection: Connection, *, batch: int) -> None:
-    """Forget what was dismissed long ago, ``batch`` rows at a time."""
-    while await connection.execute(*_QUERIES["purge"](days=_DAYS, batch=batch)) == f"DELETE {batch}":
-        pass
+async def purge(connection: Connection, *, batch: int) -> bool:
+    """Forget ``batch`` rows of what was dismissed long ago; whether there may be more."""
+    return await connection.execute(*_QUERIES["purge"](days=_DAYS, batch=batch)) == f"DELETE {batch}"

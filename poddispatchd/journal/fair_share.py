@@ -78,10 +78,9 @@ async def tidy(connection: Connection) -> None:
     await connection.execute(*_QUERIES["forget"]())
 
 
-async def purge(connection: Connection, *, batch: int) -> None:
-    """Forget what is as good as forgotten, ``batch`` rows at a time: fair share was switched off, perhaps."""
-    while await connection.execute(*_QUERIES["purge"](batch=batch)) == f"DELETE {batch}":
-        pass
+async def purge(connection: Connection, *, batch: int) -> bool:
+    """Forget ``batch`` rows that count no more, as when it was switched off; whether there may be more."""
+    return await connection.execute(*_QUERIES["purge"](batch=batch)) == f"DELETE {batch}"
 
 
 async def overtakings(connection: Connection, lengths: RunLengths) -> list[Overtaking]:

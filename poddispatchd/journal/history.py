@@ -85,10 +85,11 @@ async def recent_runs(connection: Connection, types: Collection[str]) -> list[En
     ]
 
 
-async def purge(connection: Connection, *, batch: int) -> None:
-    """Forget what is beyond the bounds, ``batch`` runs at a time."""
+async def purge(connection: Connection, *, batch: int) -> bool:
+    """Forget ``batch`` runs that are beyond the bounds, and then days; whether there may be more."""
     query = _QUERIES["purge_runs"](days=RUN_DAYS, batch=batch, most=MOST_RUNS)
-    while await connection.execute(*query) == f"DELETE {batch}":
-        pass
+    if await connection.execute(*query) == f"DELETE {batch}":
+        return True
     await connection.execute(*_QUERIES["purge_days"](days=DAYS))
     await connection.execute(*_QUERIES["fold_days"](days=DAY_BY_DAY))
+    return False

@@ -65,6 +65,7 @@ async def untold_campaigns(connection: Connection) -> list[UntoldCampaign]:
     ]
 
 
-async def purge(connection: Connection) -> None:
-    """Forget what is over."""
+async def purge(connection: Connection) -> bool:
+    """Forget what is over, all at once: there is little of it."""
     await connection.execute(*_QUERIES["purge"]())
+    return False

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import TypeAlias
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries, render
@@ -30,21 +31,59 @@ _WALKS: tuple[tuple[Query, Query], ...] = (
 BEFORE_ALL = -(2**63)
 
 
-async def erase(connection: Connection, *, batch: int) -> None:
-    """Forget it.
+Step: TypeAlias = Callable[[], Awaitable[bool]]
+"""Looks at, or deletes, some rows; whether there may be more."""
 
-    Args:
-        connection: in no transaction, so that no row is held for longer than a statement takes.
-        batch: rows that a statement looks at.
 
-    Raises:
-        DatabaseError: something of it is held or refused; what is in other tables is forgotten.
-    """
-    await each_apart(
-        *(partial(_walk, connection, looks, erases, batch=batch) for looks, erases in _WALKS),
-        partial(_erase_callbacks, connection, batch=batch),
-        partial(_forget_owners, connection, batch=batch),
-    )
+class Erasure:
+    """Forgets it, a step after the other; remembers how far it has come in each table."""
+
+    def __init__(self) -> None:
+        self._behind: dict[int, int] = {}
+        self._behind_callback = BEFORE_ALL
+
+    def steps(self, connection: Connection, *, batch: int) -> list[Step]:
+        """What forgets it, each to be repeated until there is no more.
+
+        Args:
+            connection: in no transaction, so that no row is held for longer than a statement takes.
+            batch: rows that a statement looks at.
+        """
+        return [
+            *(partial(self._walk_on, connection, number, batch) for number in range(len(_WALKS))),
+            partial(self._erase_callbacks, connection, batch),
+            partial(_forget_owners, connection, batch),
+        ]
+
+    async def _walk_on(self, connection: Connection, number: int, batch: int) -> bool:
+        looks, erases = _WALKS[number]
+        behind = self._behind.pop(number, BEFORE_ALL)
+        looked = await connection.fetchrow(*looks(after=behind, limit=batch))
+        assert looked is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+        if looked["up_to"] is None:
+            return False
+        # Before anything is erased: what is refused or held is passed over, and is met again the next time.
+        self._behind[number] = looked["up_to"]
+        if looked["gone"]:
+            await connection.execute(*erases(gone=looked["gone"]))
+        return True
+
+    async def _erase_callbacks(self, connection: Connection, batch: int) -> bool:
+        """Forget callbacks that were set aside, of runs that no task has."""
+        behind, self._behind_callback = self._behind_callback, BEFORE_ALL
+        rows = await connection.fetch(*_QUERIES["set_aside_callbacks"](after=behind, limit=batch))
+        if not rows:
+            return False
+        self._behind_callback = rows[-1]["id"]
+        wanted = {row["task_id"] for row in rows}
+        async for after, up_to in windows(lambda row: tasks.next_window(connection, row, limit=batch)):
+            held = _QUERIES["held_ids"](after=after, up_to=up_to, task_ids=sorted(wanted))
+            wanted -= {row["task_id"] for row in await connection.fetch(*held)}
+            if not wanted:
+                break
+        gone = [row["id"] for row in rows if row["task_id"] in wanted]
+        await connection.execute(*_QUERIES["erase_callbacks"](callbacks=gone))
+        return True
 
 
 async def each_apart(*parts: Callable[[], Awaitable[None]]) -> None:
@@ -66,34 +105,8 @@ async def each_apart(*parts: Callable[[], Awaitable[None]]) -> None:
         raise refused
 
 
-async def _walk(connection: Connection, looks: Query, erases: Query, *, batch: int) -> None:
-    after: int | None = BEFORE_ALL
-    while after is not None:
-        looked = await connection.fetchrow(*looks(after=after, limit=batch))
-        assert looked is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
-        if looked["gone"]:
-            await connection.execute(*erases(gone=looked["gone"]))
-        after = looked["up_to"]
-
-
-async def _forget_owners(connection: Connection, *, batch: int) -> None:
-    while await connection.execute(*_QUERIES["forget_owners"](batch=batch)) == f"UPDATE {batch}":
-        pass
-
-
-async def _erase_callbacks(connection: Connection, *, batch: int) -> None:
-    """Forget callbacks that were set aside, of runs that no task has."""
-    after = BEFORE_ALL
-    while rows := await connection.fetch(*_QUERIES["set_aside_callbacks"](after=after, limit=batch)):
-        after = rows[-1]["id"]
-        wanted = {row["task_id"] for row in rows}
-        async for behind, up_to in windows(lambda row: tasks.next_window(connection, row, limit=batch)):
-            held = _QUERIES["held_ids"](after=behind, up_to=up_to, task_ids=sorted(wanted))
-            wanted -= {row["task_id"] for row in await connection.fetch(*held)}
-            if not wanted:
-                break
-        gone = [row["id"] for row in rows if row["task_id"] in wanted]
-        await connection.execute(*_QUERIES["erase_callbacks"](callbacks=gone))
+async def _forget_owners(connection: Connection, batch: int) -> bool:
+    return await connection.execute(*_QUERIES["forget_owners"](batch=batch)) == f"UPDATE {batch}"
 
 
 async def windows(

@@ -62,7 +62,8 @@ async def _fill_runs(database: Database, *, batch: int) -> None:
         async with database.connection() as connection:
             await connection.execute(*_QUERIES["fill_runs"](after=after, up_to=up_to, days=history.RUN_DAYS))
     async with database.connection() as connection:
-        await history.purge(connection, batch=batch)
+        while await history.purge(connection, batch=batch):
+            pass
 
 
 async def _days(database: Database, time_zone: str, *, batch: int) -> tuple[Counter[_Day], Counter[_Day]]:

@@ -11,9 +11,10 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.journal import campaigns, dismissals, fair_share, history, pauses, told_events
 from poddispatchd.maintenance.ages import is_ahead
-from poddispatchd.maintenance.erasure import each_apart, erase
+from poddispatchd.maintenance.erasure import Erasure, Step, each_apart
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.queue_tables import QUEUES
+from poddispatchd.runtime.supervision import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 
@@ -43,20 +44,46 @@ class JournalPurge:
         self._settings = settings
         self._clock = clock
         self._is_told = False
+        self._turns = Turns()
 
     async def purge(self) -> None:
-        """Delete those that have had their time, by the database's clock if that is not far ahead of ours."""
+        """Delete those that have had their time, by the database's clock if that is not far ahead of ours.
+
+        What is left after ``LONG_ENOUGH`` seconds is deleted by the next purge, which goes on from there.
+        """
         if await is_ahead(self._database, self._clock):
             if not self._is_told:
                 log.warning(Event.CLOCKS_DIFFERED, reason=_CLOCKS_DIFFER)
             self._is_told = True
             return
         self._is_told = False
+        enough = self._clock.monotonic() + LONG_ENOUGH
         async with self._database.connection() as connection:
-            await purge(connection, days=self._settings().journal_days, batch=_BATCH)
+            await purge(
+                connection,
+                days=self._settings().journal_days,
+                batch=_BATCH,
+                turns=self._turns,
+                is_over=lambda: self._clock.monotonic() >= enough,
+            )
 
 
-async def purge(connection: Connection, *, days: int, batch: int) -> None:
+class Turns:
+    """What a purge leaves to the next one: who is next, and how far erasure has come."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.erasure = Erasure()
+
+
+async def purge(
+    connection: Connection,
+    *,
+    days: int,
+    batch: int,
+    turns: Turns | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:
     """Delete journal rows settled more than ``days`` ago, ``batch`` rows at a time; open ones stay.
 
     Of tasks that Pod has deleted, with a video or a user, they go a day after they were settled.
@@ -64,11 +91,19 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     So does what was set aside, for as many days after that: then nothing of it can be tried again anyway, for
     its manager has forgotten the run.
 
+    Args:
+        connection: in no transaction.
+        days: how long they are kept.
+        batch: rows that a statement deletes, or looks at.
+        turns: of the purges before.
+        is_over: whether the time for it is; the statement that goes on is ended all the same.
+
     Raises:
         DatabaseError: something of it is held or refused; all else is deleted.
     """
-    await each_apart(
-        partial(erase, connection, batch=batch),
+    turns = turns or Turns()
+    steps: list[Step] = [
+        *turns.erasure.steps(connection, batch=batch),
         partial(_delete, connection, _SUBMISSIONS, days=days, batch=batch),
         partial(_delete, connection, _ACTS, days=days, batch=batch),
         partial(_delete, connection, _FAILURES, days=_FAILURE_DAYS, batch=batch),
@@ -80,9 +115,19 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
         partial(pauses.purge, connection, days=days),
         partial(campaigns.purge, connection, days=days, batch=batch),
         partial(fair_share.purge, connection, batch=batch),
-    )
+    ]
+
+    async def take_turn(number: int) -> None:
+        if is_over():
+            return
+        # The next purge begins with whoever comes next: one that never ends must not keep the others (I12).
+        turns.first = (number + 1) % len(steps)
+        while await steps[number]() and not is_over():
+            pass
+
+    order = [*range(turns.first, len(steps)), *range(turns.first)]
+    await each_apart(*(partial(take_turn, number) for number in order))
 
 
-async def _delete(connection: Connection, query: Query, *, days: int, batch: int) -> None:
-    while await connection.execute(*query(days=days, batch=batch)) == f"DELETE {batch}":
-        pass
+async def _delete(connection: Connection, query: Query, *, days: int, batch: int) -> bool:
+    return await connection.execute(*query(days=days, batch=batch)) == f"DELETE {batch}"

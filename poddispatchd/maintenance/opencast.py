@@ -16,6 +16,7 @@ from poddispatchd.pod.media.opencast import old_entries, remove_entries
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.referenced_files import needed_entries
+from poddispatchd.runtime.last_tried import LastTried
 from poddispatchd.runtime.supervision import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class OpencastFiles:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._tried = LastTried(clock)
 
     async def purge(self) -> None:
         """Delete entries of ``opencast-files`` that are older than ``retention.opencast_files_days``.
@@ -77,13 +79,16 @@ class OpencastFiles:
             names = await tree.look_within(
                 tree.limits.step, Look.OPENCAST, lambda: old_entries(directory, before)
             )
+            names = self._tried.in_turn(names)
             for start in range(0, len(names), _BATCH):
                 batch = names[start : start + _BATCH]
+                self._tried.begin(batch)
                 async with self._database.connection() as connection:
                     # Just before they are deleted: somebody may have restarted a task of theirs since.
                     needed = await needed_entries(connection, batch)
                 free = [name for name in batch if name not in needed]
                 removal = await tree.run(remove_entries, directory, free, before)
+                self._tried.end(batch, failed=removal.problems)
                 for problem in removal.problems.values():
                     log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
                 self._metrics.opencast_entries_purged.inc(len(removal.removed))

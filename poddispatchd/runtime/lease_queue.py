@@ -280,10 +280,9 @@ class LeaseQueue:
         query = self._sql["dismiss"](key=key, state=self.table.dismissed)
         return await connection.execute(*query) == "UPDATE 1"
 
-    async def purge(self, connection: Connection, *, days: int, batch: int) -> None:
-        """Forget what was settled or set aside more than ``days`` ago, ``batch`` items at a time."""
-        while await connection.execute(*self._sql["purge"](days=days, batch=batch)) == f"DELETE {batch}":
-            pass
+    async def purge(self, connection: Connection, *, days: int, batch: int) -> bool:
+        """Forget ``batch`` items settled, or set aside, more than ``days`` ago; whether there may be more."""
+        return await connection.execute(*self._sql["purge"](days=days, batch=batch)) == f"DELETE {batch}"
 
 
 def _storable(words: str) -> str:

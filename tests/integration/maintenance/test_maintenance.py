@@ -15,11 +15,11 @@ from poddispatchd.database import pool
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.errors import DatabaseUnavailableError, MediaSlowError
 from poddispatchd.imports import deletion, sweep
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.sweep import Sweep
-from poddispatchd.maintenance import completed_purge, stalled_queue
+from poddispatchd.maintenance import completed_purge, journal_purge, stalled_queue
 from poddispatchd.maintenance.completed_purge import CompletedPurge
 from poddispatchd.maintenance.journal_purge import JournalPurge
 from poddispatchd.maintenance.opencast import OpencastFiles
@@ -33,7 +33,7 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.jobs import Progress
 from poddispatchd.runtime.supervision import STUCK_AFTER
 from poddispatchd.sandbox.pod.world import add_task
-from tests.integration.imports.bench import Bench, bench, schedule
+from tests.integration.imports.bench import Bench, StillClock, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
 
@@ -331,6 +331,30 @@ async def test_what_a_lost_database_kept_from_being_purged_is_purged_when_it_is_
     assert done == []
     await maintenance.step()
     assert done == ["clean-up after imports"]
+
+
+async def test_the_purge_of_the_journal_ends_when_its_time_is_over_and_the_next_one_goes_on(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_purge, "_BATCH", 1)
+    await here.execute(
+        "INSERT INTO poddispatchd.own_task (task_pk, added_at)"
+        " SELECT n, now() - interval '1000 days' FROM generate_series(1, 20) AS n"
+    )
+    left = "SELECT count(*) FROM poddispatchd.own_task"
+    monotonic = type(here.clock).monotonic
+
+    def slow(clock: StillClock) -> float:
+        clock.ahead += 10.0
+        return monotonic(clock)
+
+    monkeypatch.setattr(type(here.clock), "monotonic", slow)
+    purge = JournalPurge(here.parts.database, lambda: here.parts.settings.retention, here.clock)
+    await purge.purge()
+    assert 0 < await here.value(left) < 20
+    for _ in range(4):
+        await purge.purge()
+    assert await here.value(left) == 0
 
 
 async def test_a_round_in_which_everything_takes_as_long_as_it_may_ends_before_it_is_taken_for_stuck(
@@ -676,3 +700,50 @@ async def test_leftovers_that_take_long_to_delete_are_swept_a_part_at_a_time(
         await maintenance.purge()
         left.append(len(here.staged()))
     assert left == [3, 0]
+
+
+async def test_leftovers_that_hang_keep_no_others_for_ever(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one that did ended each clean-up, and was the first of the next one."""
+    for number in range(4):
+        put(here, f"videos/x/.0000001.poddispatchd-{9990 + number}/a.ts")
+    tried: list[str] = []
+
+    def hanging(path: MediaPath) -> None:
+        tried.append(str(path))
+        if str(path) == tried[0]:
+            raise MediaSlowError("The file system does not answer.")
+        delete_tree(path)
+
+    monkeypatch.setattr(sweep, "delete_tree", hanging)
+    maintenance = features.maintenance(here.parts)
+    for _ in range(2):
+        await maintenance.purge()
+    assert (len(here.staged()), tried[-1]) == (1, tried[0])
+
+
+async def test_files_of_closed_imports_that_hang_keep_no_others_for_ever(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await here.execute(
+            "WITH closed AS ("
+            " INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+            " VALUES ($1, 1, 'x', 'dropped', now()) RETURNING id)"
+            " INSERT INTO poddispatchd.import_file (import_id, path, is_new) SELECT id, $2, true FROM closed",
+            9990 + number,
+            f"videos/{number}.mp4",
+        )
+    tried: list[int] = []
+
+    async def hanging(_: Deletion, tree: object, import_id: int, task: object) -> None:
+        tried.append(import_id)
+        if import_id == tried[0]:
+            raise MediaSlowError("The file system does not answer.")
+
+    monkeypatch.setattr(Deletion, "discard_brought", hanging)
+    maintenance = features.maintenance(here.parts)
+    for _ in range(2):
+        await maintenance.purge()
+    assert len(set(tried)) == 3

@@ -151,6 +151,33 @@ async def test_files_that_take_long_to_delete_are_deleted_a_part_at_a_time(
         assert [entry.exists() for entry in entries].count(True) == left
 
 
+async def test_those_that_were_tried_in_vain_come_behind_those_that_were_not(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow ones that cannot be deleted were tried first, hour by hour, and used up all the time."""
+    monkeypatch.setattr(opencast, "_BATCH", 1)
+    stubborn = [upload(here, name, days=20).name for name in ("first", "second", "third")]
+    others = [upload(here, f"old-{number}") for number in range(3)]
+    tried: list[str] = []
+
+    def removing(directory: MediaPath, names: Collection[str], before: float) -> Removal:
+        here.clock.ahead += 100
+        tried.extend(names)
+        if failed := [name for name in names if name in stubborn]:
+            if failed == ["third"]:
+                raise OSError(5, "Input/output error")
+            return Removal(problems=dict.fromkeys(failed, "It cannot be deleted."))
+        return remove_entries(directory, names, before)
+
+    monkeypatch.setattr(opencast, "remove_entries", removing)
+    purge = features.opencast_files(here.parts).purge
+    for _ in range(3):
+        await purge()
+    assert [entry.exists() for entry in others] == [False] * 3
+    assert tried[:6] == [*stubborn, *(entry.name for entry in others)]
+    assert tried[6:] == stubborn
+
+
 async def test_recordings_are_looked_at_before_their_tasks_are_purged(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

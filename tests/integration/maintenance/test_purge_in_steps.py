@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from poddispatchd.database import migration
+from poddispatchd.journal import history
 from poddispatchd.maintenance import journal_purge
 from tests.integration.pod.rows import opened
 from tests.integration.pod.years import nodes
@@ -58,6 +59,20 @@ _FILL = f"""
     ANALYZE;
 """
 
+_SOME = f"""
+    INSERT INTO poddispatchd.submission
+        (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)
+    SELECT n, 'encoding', 1, 1, 'x', 'accepted', 'task-' || n, now() - interval '2 days'
+      FROM generate_series(1, 60) AS n;
+    INSERT INTO poddispatchd.own_task (task_pk, added_at)
+    SELECT n, {_LONG_AGO} FROM generate_series(1, 60) AS n;
+    INSERT INTO poddispatchd.dismissed_failure (task_pk, date_added, dismissed_at, actor)
+    SELECT n, now(), {_LONG_AGO}, 'x' FROM generate_series(1, 30) AS n;
+    INSERT INTO poddispatchd.overtaking (task_pk, task_type, priority, date_added, share, begun_at)
+    SELECT n, 'encoding', 1, now(), 1, {_LONG_AGO} FROM generate_series(1, 30) AS n;
+"""
+"""Submissions of tasks that Pod has deleted, and what has had its time."""
+
 
 class _Watched:
     """A connection; each of its statements is explained before it is carried out."""
@@ -101,6 +116,61 @@ def _looked_at(plan: Mapping[str, object]) -> Iterator[float]:
         if "Relation Name" in node and node["Node Type"] != "ModifyTable":
             removed = node.get("Rows Removed by Filter", 0)
             yield (float(str(node["Actual Rows"])) + float(str(removed))) * float(str(node["Actual Loops"]))
+
+
+class _Counting:
+    """A connection whose statements are counted."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+        self.statements = 0
+
+    async def execute(self, sql: str, *arguments: object) -> str:
+        self.statements += 1
+        return await self._connection.execute(sql, *arguments)
+
+    async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        self.statements += 1
+        return await self._connection.fetch(sql, *arguments)
+
+    async def fetchrow(self, sql: str, *arguments: object) -> asyncpg.Record | None:
+        self.statements += 1
+        return await self._connection.fetchrow(sql, *arguments)
+
+    async def fetchval(self, sql: str, *arguments: object) -> object:
+        self.statements += 1
+        return await self._connection.fetchval(sql, *arguments)
+
+
+async def test_a_purge_whose_time_is_over_is_gone_on_with_by_the_next_and_nobody_is_kept_from_a_turn(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had no limit: with a slow database it kept ranks and figures waiting, until it was stuck."""
+
+    async def endless(*_: object, **__: object) -> bool:
+        await counting.execute("SELECT")
+        return True
+
+    monkeypatch.setattr(history, "purge", endless)
+    async with opened(pod_database) as database, pod_database.connection() as connection:
+        await migration.upgrade(database)
+        await connection.execute(_SOME)
+        counting = _Counting(connection)
+        turns, purges = journal_purge.Turns(), 0
+        tables = ("submission", "own_task", "dismissed_failure", "overtaking")
+        left = f"SELECT {' + '.join(f'(SELECT count(*) FROM poddispatchd.{table})' for table in tables)}"
+        while await connection.fetchval(left):
+            counting.statements = 0
+            await journal_purge.purge(
+                counting,  # type: ignore[arg-type]  # what it uses
+                days=90,
+                batch=5,
+                turns=turns,
+                is_over=lambda: counting.statements >= 10,
+            )
+            assert counting.statements <= 12
+            purges += 1
+            assert purges < 30
 
 
 @pytest.mark.slow
