@@ -36,7 +36,9 @@ def ends_of(connection: "asyncpg.Connection[asyncpg.Record]", dsn: str) -> Certi
     server = None
     with suppress(KeyError, ValueError, OverflowError):
         # Empty where nobody has verified it: it may end then, and nothing changes.
-        server = datetime.fromtimestamp(ssl.cert_time_to_seconds(secured.getpeercert()["notAfter"]), UTC)
+        server = datetime.fromtimestamp(
+            ssl.cert_time_to_seconds((secured.getpeercert() or {})["notAfter"]), UTC
+        )
     return CertificateEnds(server, _client_end(files_of(dsn).get("sslcert", "")))
 
 

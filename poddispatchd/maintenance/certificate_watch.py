@@ -1,6 +1,7 @@
 """Certificates that are about to end: shown as metrics, and told once a day."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
@@ -10,6 +11,7 @@ from poddispatchd.database.certificates import CertificateEnds
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.certificate_ends import is_near, words_of
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -22,8 +24,8 @@ _FIRST_AFTER = 60.0
 """Seconds: a single pass, one of many a day, has ended by then."""
 
 _EVERY = 3600.0
-"""Seconds between two looks. The database's takes a connection: those that there are may be older than a new
-certificate."""
+"""Seconds between two looks. The database's takes a connection, where certificates count: those that there
+are may be older than a new one."""
 
 _TOLD_EVERY = 86400.0
 
@@ -49,11 +51,7 @@ class CertificateWatch:
         self._told_at: dict[str, float] = {}
 
     async def look(self, _: QueueStats) -> None:
-        """Look, when it is time.
-
-        Raises:
-            DatabaseError: the database cannot be reached.
-        """
+        """Look, when it is time."""
         now = self._clock.monotonic()
         if now < self._look_at:
             return
@@ -61,7 +59,11 @@ class CertificateWatch:
         for name, end in self._of_managers():
             self._metrics.runner_manager_certificate_end.labels(name).set(_shown(end))
             self._tell(f"runner manager {name}", end)
-        self._show(await self._database.certificate_ends())
+        if self._database.last_certificate_ends != CertificateEnds():
+            # There may be no other connection: none is left, or a certificate has ended by now.
+            with suppress(DatabaseUnavailableError):
+                await self._database.certificate_ends()
+        self._show(self._database.last_certificate_ends)
 
     def _of_managers(self) -> Iterator[tuple[str, datetime | None]]:
         """The first end of each name, which several may have; of those that are active, if there are any."""
