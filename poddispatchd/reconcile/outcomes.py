@@ -90,10 +90,14 @@ class AppliedOutcomes:
         self, connection: Connection, unobserved: Mapping[TaskPk, str | None]
     ) -> Mapping[TaskPk, TaskObservation]:
         """What the journal knows of them, from now on at least since when they run."""
+        # Another run of the same task takes the place of the one that it has let go of.
+        await unwanted_runs.add_let_go(connection)
         return await observations.see(connection, unobserved, ours=self._clock.now())
 
     async def forget_except(self, connection: Connection, running: Collection[TaskPk]) -> None:
         """Forget the others."""
+        # Only as long as they are remembered it is known which runs their tasks have let go of.
+        await unwanted_runs.add_let_go(connection)
         await observations.forget_others(connection, running)
 
     async def runner_missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:

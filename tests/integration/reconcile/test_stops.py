@@ -484,6 +484,35 @@ async def test_a_run_whose_task_is_restarted_or_deleted_in_pod_is_stopped(
     assert len(await pod.journal(pk)) == (2 if change == _RESTART else 1)
 
 
+@pytest.mark.parametrize("is_restart", [True, False], ids=["restarted", "deleted"])
+@pytest.mark.parametrize("by_whom", ["the same", "another one"])
+async def test_such_a_run_is_stopped_also_where_it_is_first_looked_which_tasks_run(
+    pod: Scene, is_restart: bool, by_whom: str
+) -> None:
+    """Whoever looked first forgot the run, and an encoding of more than ten minutes went on for nobody."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    [record] = pod.fakes["first"].tasks.values()
+    watcher = features.reconciler(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+    await pod.connection.execute("UPDATE poddispatchd.submission SET settled_at = now() - interval '1 hour'")
+    await pod.connection.execute(_RESTART if is_restart else _DELETE, pk)
+    if is_restart:
+        # Before anybody has looked, it runs once more.
+        daemon.clock.advance(15)
+        await daemon.settle()
+        assert (await pod.row(pk))["task_id"] not in (None, record.task_id)
+    watcher = watcher if by_whom == "the same" else features.reconciler(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+
+    await features.stops(daemon.parts).step()
+
+    await _is_stopped(record)
+
+
 async def test_what_a_task_goes_on_with_or_has_brought_in_is_not_stopped(pod: Scene) -> None:
     goes_on, done = await pod.encodings(2)
     daemon = await pod.daemon()
