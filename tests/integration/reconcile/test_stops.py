@@ -513,6 +513,37 @@ async def test_such_a_run_is_stopped_also_where_it_is_first_looked_which_tasks_r
     await _is_stopped(record)
 
 
+@pytest.mark.parametrize("first", ["reconciler", "stops"])
+@pytest.mark.parametrize("is_restart", [True, False], ids=["restarted", "deleted"])
+async def test_a_run_that_pod_submitted_itself_is_stopped_as_well(
+    pod: Scene, is_restart: bool, first: str
+) -> None:
+    """What was restarted got the same run back from its manager, however long that had hung."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    [record] = pod.fakes["first"].tasks.values()
+    # Of what Pod submits the journal has nothing.
+    await pod.connection.execute("DELETE FROM poddispatchd.submission")
+    watcher = features.reconciler(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+    await pod.connection.execute(_RESTART if is_restart else _DELETE, pk)
+    if first == "reconciler":
+        await watcher.step()
+        await watcher.until_idle()
+
+    for _ in range(2):
+        await features.stops(daemon.parts).step()
+
+    await _is_stopped(record)
+    assert (_stops(pod), await _unwanted(pod)) == (1, 0)
+    if is_restart:
+        daemon.clock.advance(15)
+        await daemon.settle()
+        assert (await pod.row(pk))["task_id"] not in (None, record.task_id)
+
+
 async def test_what_a_task_goes_on_with_or_has_brought_in_is_not_stopped(pod: Scene) -> None:
     goes_on, done = await pod.encodings(2)
     daemon = await pod.daemon()
