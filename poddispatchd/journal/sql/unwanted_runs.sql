@@ -9,6 +9,7 @@ ON CONFLICT DO NOTHING
 -- The runs that their tasks have let go of, as when these were restarted in Pod's administration or their rows deleted: of
 -- those that were seen to run or were taken lately; what is in Pod is over. Each once: its submission counts no more. Of a run that
 -- Pod submitted itself there is none: it was seen, and is noted as one, for the next one of its task must differ in its bytes.
+-- None while Pod's table is empty: it is being put back from a backup, perhaps, and nobody has deleted its rows.
 WITH let_go AS (
     UPDATE poddispatchd.submission AS run
        SET state = 'orphaned', reason = 'Its task was restarted or deleted in Pod.', settled_at = now()
@@ -16,6 +17,7 @@ WITH let_go AS (
                        UNION ALL
                       SELECT id FROM poddispatchd.submission WHERE state <> 'open' AND settled_at > now() - interval '10 minutes')
        AND run.state = 'accepted' AND run.task_id IS NOT NULL
+       AND EXISTS (SELECT FROM runner_manager_task)
        AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
        AND NOT EXISTS (SELECT FROM poddispatchd.import
                         WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
@@ -24,6 +26,7 @@ WITH let_go AS (
 ), of_pod AS (
     DELETE FROM poddispatchd.sighting AS run
      WHERE run.task_id <> '' AND run.runner_manager_id IS NOT NULL
+       AND EXISTS (SELECT FROM runner_manager_task)
        AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
        AND NOT EXISTS (SELECT FROM poddispatchd.submission AS ours
                         WHERE (ours.task_pk, ours.runner_manager_id, ours.task_id) = (run.task_pk, run.runner_manager_id, run.task_id))
