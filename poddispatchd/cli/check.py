@@ -47,9 +47,10 @@ def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
         return run_async(_check(settings, context.config_path, unit, as_json=as_json))
 
     # Root asks already.
-    if account is not None and account.pw_uid == 0:
-        account = None
-    status = look() if account is None else run_as(account, lambda: exit_status(look))
+    if unit is None or account is None or account.pw_uid == 0:
+        status = look()
+    else:
+        status = run_as(account, lambda: exit_status(look), umask=unit.umask)
     if status:
         sys.exit(status)
 
@@ -77,7 +78,8 @@ async def _check(settings: Settings, path: Path | None, unit: Unit | None, *, as
 async def _unit_findings(settings: Settings, unit: Unit) -> AsyncIterator[CheckResult]:
     """Whether all this was asked as the daemon will ask, and may write where it has to."""
     if unit.account is None:
-        yield problem("unit", f"{unit.name} runs as {unit.user}, and this machine has no such user.")
+        who = f"{unit.user}:{unit.group}" if unit.group else unit.user
+        yield problem("unit", f"{unit.name} runs as {who}, and this machine has no such user or group.")
     elif os.geteuid() == unit.account.pw_uid:
         yield fine("unit", f"All this was asked as {unit.user}, the user of {unit.name}.")
     if unit.is_forgotten_at_boot:

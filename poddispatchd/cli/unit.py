@@ -3,6 +3,7 @@
 Root asks for these, so that a command finds what the daemon finds, and ``check`` looks with its eyes.
 """
 
+import grp
 import os
 import pwd
 import re
@@ -26,6 +27,9 @@ from poddispatchd.pod.media.tree import MediaTree
 _ANSWERED_WITHIN = 5.0
 """Seconds that systemctl may take."""
 
+_UMASK = 0o022
+"""That of systemd."""
+
 _LISTS = frozenset({"LoadCredential", "ReadWritePaths", "BindPaths", "Environment", "EnvironmentFile"})
 """Settings that add up, until an empty one begins anew."""
 
@@ -40,6 +44,9 @@ class Unit(Struct, frozen=True):
     credentials: Mapping[str, Path] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings that it is given as variables. Which file it reads its command line tells."""
+    group: str = ""
+    """Empty: that of its user."""
+    umask: int = _UMASK
     is_forgotten_at_boot: bool = False
     """It runs, and nothing starts it with the machine."""
 
@@ -54,11 +61,15 @@ class Unit(Struct, frozen=True):
 
     @property
     def account(self) -> "pwd.struct_passwd | None":
-        """Its user; None where this machine does not know it."""
+        """Its user, in its group; None where this machine does not know one of them."""
         try:
-            return pwd.getpwnam(self.user)
+            found = pwd.getpwnam(self.user)
+            if not self.group:
+                return found
+            group = int(self.group) if self.group.isdigit() else grp.getgrnam(self.group).gr_gid
         except KeyError:
             return None
+        return pwd.struct_passwd((*found[:3], group, *found[4:]))
 
 
 def unit_of(config: Path | None) -> Unit | None:
@@ -130,7 +141,14 @@ def parsed(name: str, text: str, instance: str = "") -> Unit:
         tuple(Path(place.lstrip("-+")) for place in places),
         {key: Path(path) for key, path in credentials.items()},
         _settings(many["Environment"], many["EnvironmentFile"]),
+        single.get("Group", ""),
+        _mode(single.get("UMask", "")),
     )
+
+
+def _mode(octal: str) -> int:
+    """A mode as a unit has it; systemd's own where there is none, or one that it ignores."""
+    return int(octal, 8) if re.fullmatch("[0-7]{1,4}", octal) else _UMASK
 
 
 def _specified(value: str, instance: str) -> str:
@@ -156,16 +174,17 @@ def _settings(assigned: Iterable[str], files: Iterable[str]) -> Mapping[str, str
     }
 
 
-def run_as(account: "pwd.struct_passwd", function: Callable[[], int]) -> int:
+def run_as(account: "pwd.struct_passwd", function: Callable[[], int], *, umask: int = _UMASK) -> int:
     """Run a function in a process of another user, and return its exit status. Only root may.
 
     Args:
         account: the user.
         function: it prints what it has to say, and returns an exit status.
+        umask: of the process.
     """
     child = os.fork()
     if child == 0:  # pragma: no cover - another process
-        _become(account, function)
+        _become(account, function, umask)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
 
@@ -173,7 +192,8 @@ def run_as(account: "pwd.struct_passwd", function: Callable[[], int]) -> int:
 async def work_as_its_user(unit: Unit | None, tree: MediaTree) -> str | None:
     """Become the user of the unit for good, where this is root: what root writes under MEDIA_ROOT is root's.
 
-    Neither the daemon nor Pod could write beside it any more.
+    Neither the daemon nor Pod could write beside it any more. Nor could the web server read what is of
+    another group than the unit's, or was written under the umask of root's shell.
 
     Args:
         unit: the one with this configuration; None when there is none.
@@ -185,9 +205,9 @@ async def work_as_its_user(unit: Unit | None, tree: MediaTree) -> str | None:
     if os.geteuid() != 0:
         return None
     account = None if unit is None else unit.account
-    if account is not None:
+    if unit is not None and account is not None:
         if account.pw_uid != 0:
-            _take_over(account)
+            _take_over(account, unit.umask)
         return None
     try:
         owner = await tree.look(Look.ACCESS, owner_of, tree.top)
@@ -201,23 +221,24 @@ async def work_as_its_user(unit: Unit | None, tree: MediaTree) -> str | None:
     )
 
 
-def _take_over(account: "pwd.struct_passwd") -> None:
+def _take_over(account: "pwd.struct_passwd", umask: int) -> None:
     # Groups first: who is not root any more may not change them.
     os.initgroups(account.pw_name, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
+    os.umask(umask)
     os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
 
 
 def _become(
-    account: "pwd.struct_passwd", function: Callable[[], int]
+    account: "pwd.struct_passwd", function: Callable[[], int], umask: int
 ) -> None:  # pragma: no cover - see above
     import sys
     import traceback
 
     status = 1
     try:
-        _take_over(account)
+        _take_over(account, umask)
         status = function()
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else 1

@@ -5,6 +5,7 @@ the server, and the server itself, are renewed by others. While a daemon runs al
 files are replaced and passwords changed.
 """
 
+import configparser
 import os
 import socket
 import ssl
@@ -24,7 +25,7 @@ from poddispatchd.domain.certificates import Remedies, words_of
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
 
-CONNECT_ERRORS = (*DRIVER_ERRORS, ValueError)
+CONNECT_ERRORS = (*DRIVER_ERRORS, ValueError, configparser.Error)
 """Everything that the driver raises while a connection begins."""
 
 _REFUSED = (
@@ -96,6 +97,8 @@ def _to_be_changed_here(error: BaseException, dsn: SecretStr) -> str | None:
         return _ATTRIBUTES if words.startswith("target_session_attrs") else words
     if isinstance(error, _UNKNOWN_PARAMETERS):
         return f"{first_line(error)}: the server knows none such, so take it out (some are libpq's own)"
+    if isinstance(error, configparser.Error):
+        return _bad_services(error)
     if isinstance(error, (NoHostError, ssl.SSLCertVerificationError)):
         return None
     if isinstance(error, PermissionError) and ".postgresql" in str(error.filename):
@@ -137,6 +140,17 @@ def files_of(dsn: str) -> dict[str, str]:
     """The files that an address, or the environment, names for TLS, by their parameters."""
     found = {name: asked(dsn, name, variable) for name, variable in _FILES.items()}
     return {name: path for name, path in found.items() if path}
+
+
+def _bad_services(error: configparser.Error) -> str:
+    """What is wrong with a file of services; its lines may be secrets."""
+    path = printable(str(service_file()))
+    if isinstance(error, configparser.InterpolationError):
+        return (
+            f"the driver takes a % in {path} for more than a character: give a password with one in "
+            "database.dsn itself (as %25), or in ~/.pgpass"
+        )
+    return f"{path} is no file of services: a line of it is no [name], name=value or comment, or comes twice"
 
 
 def _unknown_service(dsn: str) -> str | None:

@@ -38,6 +38,10 @@ SELECT EXISTS (
 
 _LOCK = f"SELECT pg_advisory_xact_lock(hashtextextended('{SCHEMA}.migrations', 0))"
 
+_HARDLY_WAIT = "SET LOCAL lock_timeout = 500"
+"""For a table that a step alters: half of what others wait for a row. Behind a step that waits for one, as
+for the end of a backup, everybody else waits, too: other daemons, and callbacks."""
+
 LONGEST_STEP = 3600.0
 """Seconds that a step may take: one that is cut off begins anew, and is cut off again."""
 
@@ -120,6 +124,7 @@ async def upgrade(
 
     Raises:
         SchemaError: the schema is newer than this program, or the role may not create it.
+        RowLockedError: somebody reads, or writes, a table that is to be altered; worth another try.
     """
     # First without the lock, and without the right to create anything: mostly there is nothing to do.
     async with database.connection() as connection:
@@ -142,6 +147,7 @@ async def upgrade_within(
     # Under the lock the version is read anew: another daemon may have done it meanwhile.
     steps = pending(await checked_version(connection))
     if steps:
+        await connection.execute(_HARDLY_WAIT)
         # Without PL/pgSQL: behind a pooler its settings would stay on a server that others use, too.
         if not await connection.fetchval(_HAS_SCHEMA, SCHEMA):
             await connection.execute(f"CREATE SCHEMA {SCHEMA}")

@@ -67,6 +67,8 @@ class Database:
         self._ends = SessionEnds()
         self.on_locked: Callable[[int | None], None] | None = None
         """Is told the primary key of a task whose row could not be had; None where it is not known whose."""
+        self.last_certificate_ends = CertificateEnds()
+        """When the certificates end by which the latest connection was made."""
 
     @property
     def is_open(self) -> bool:
@@ -203,15 +205,17 @@ class Database:
             raise while_running(error, self._dsn) from None
 
     async def certificate_ends(self) -> CertificateEnds:
-        """When the certificates end by which a new connection is made."""
+        """When the certificates end by which a new connection is made.
+
+        Raises:
+            DatabaseUnavailableError: none can be made, though others may serve.
+        """
         try:
             raw = await self._connect()
+            await raw.close()
         except CONNECT_ERRORS as error:
             raise while_running(error, self._dsn) from None
-        try:
-            return ends_of(raw, self._dsn.get_secret_value())
-        finally:
-            await raw.close()
+        return self.last_certificate_ends
 
     async def pooling_of(self, connection: GuardedConnection) -> Pooling:
         """What a dedicated connection leads to."""
@@ -279,4 +283,5 @@ class Database:
         if self._is_pooled and not was_pooled:
             await connection.close()
             return await self._connect()
+        self.last_certificate_ends = ends_of(connection, self._dsn.get_secret_value())
         return connection

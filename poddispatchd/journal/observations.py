@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.journal.ages import with_ages
 
 _QUERIES = load_queries(__package__, "observations.sql")
@@ -28,11 +28,24 @@ class TaskObservation(Struct, frozen=True):
     is_stale: bool = False
 
 
+class Sighting(Struct, frozen=True):
+    """As what a task runs; None: nobody has given it an id, or its manager is gone."""
+
+    task_id: str | None
+    runner_manager_id: ManagerId | None
+
+
 async def see(
-    connection: Connection, tasks: Mapping[TaskPk, str | None], *, ours: datetime
+    connection: Connection, tasks: Mapping[TaskPk, Sighting], *, ours: datetime
 ) -> dict[TaskPk, TaskObservation]:
     """These tasks run, each under its id; what is known of them, new ones from now on. ``ours``: our now."""
-    await connection.execute(*_QUERIES["see"](tasks=list(tasks), task_ids=list(tasks.values())))
+    await connection.execute(
+        *_QUERIES["see"](
+            tasks=list(tasks),
+            task_ids=[each.task_id for each in tasks.values()],
+            runner_managers=[each.runner_manager_id for each in tasks.values()],
+        )
+    )
     return {
         TaskPk(row["task_pk"]): TaskObservation(
             row["age"], row["missing_runner"], row["missing_for"] or 0.0, row["is_stale"]

@@ -13,7 +13,7 @@ from poddispatchd.database.certificates import CertificateEnds
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.certificate_ends import is_near, words_of
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.errors import DeliveryError
+from poddispatchd.errors import DatabaseUnavailableError, DeliveryError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -26,8 +26,8 @@ _FIRST_AFTER = 60.0
 """Seconds: a single pass, one of many a day, has ended by then."""
 
 _EVERY = 3600.0
-"""Seconds between two looks. The database's takes a connection: those that there are may be older than a new
-certificate."""
+"""Seconds between two looks. The database's takes a connection, where certificates count: those that there
+are may be older than a new one."""
 
 _TOLD_EVERY = 86400.0
 
@@ -67,11 +67,7 @@ class CertificateWatch:
         self._ends: dict[str, datetime | None] = {}
 
     async def look(self, _: QueueStats) -> None:
-        """Look, when it is time.
-
-        Raises:
-            DatabaseError: the database cannot be reached.
-        """
+        """Look, when it is time."""
         now = self._clock.monotonic()
         if now < self._look_at:
             return
@@ -80,7 +76,11 @@ class CertificateWatch:
             self._metrics.runner_manager_certificate_end.labels(name).set(_shown(end))
             self._tell(f"runner manager {name}", end)
         await self._look_at_others()
-        self._show(await self._database.certificate_ends())
+        if self._database.last_certificate_ends != CertificateEnds():
+            # There may be no other connection: none is left, or a certificate has ended by now.
+            with suppress(DatabaseUnavailableError):
+                await self._database.certificate_ends()
+        self._show(self._database.last_certificate_ends)
 
     async def _look_at_others(self) -> None:
         """Those of other servers; what was known of one stays when it cannot be had."""

@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import TaskPk, TaskStatus
-from poddispatchd.journal.observations import TaskObservation
+from poddispatchd.journal.observations import Sighting, TaskObservation
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runner.records import RunnerTask
 
@@ -105,9 +105,10 @@ class Observations(Struct):
         """What is remembered of a task that ``renew`` has seen."""
         return self._by_task[task]
 
-    def unobserved(self, unsettled: Iterable[UnsettledTask]) -> dict[TaskPk, str | None]:
-        """The tasks that nothing is remembered of, with their ids."""
-        return {item.task.pk: item.task.task_id for item in unsettled if not self._knows(item)}
+    def unobserved(self, unsettled: Iterable[UnsettledTask]) -> dict[TaskPk, Sighting]:
+        """The tasks that nothing is remembered of, with their runs."""
+        tasks = (item.task for item in unsettled if not self._knows(item))
+        return {task.pk: Sighting(task.task_id, task.runner_manager_id) for task in tasks}
 
     def misses(self, unsettled: Iterable[UnsettledTask]) -> bool:
         """Whether a task that is remembered is not among these."""

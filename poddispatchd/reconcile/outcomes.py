@@ -14,7 +14,7 @@ from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import ManagerId, Task, TaskPk
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import failures, imports, observations, submissions, unwanted_runs
-from poddispatchd.journal.observations import TaskObservation
+from poddispatchd.journal.observations import Sighting, TaskObservation
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import LostOutcome, Metrics
@@ -36,9 +36,9 @@ class Outcomes(Protocol):
         """The tasks whose result is being imported: they have answered already."""
 
     async def observe(
-        self, connection: Connection, unobserved: Mapping[TaskPk, str | None]
+        self, connection: Connection, unobserved: Mapping[TaskPk, Sighting]
     ) -> Mapping[TaskPk, TaskObservation]:
-        """Tasks that are new here, with their ids; what is known of them all the same."""
+        """Tasks that are new here, with their runs; what is known of them all the same."""
 
     async def forget_except(self, connection: Connection, running: Collection[TaskPk]) -> None:
         """No task runs but these."""
@@ -87,13 +87,17 @@ class AppliedOutcomes:
         return await imports.open_tasks(connection)
 
     async def observe(
-        self, connection: Connection, unobserved: Mapping[TaskPk, str | None]
+        self, connection: Connection, unobserved: Mapping[TaskPk, Sighting]
     ) -> Mapping[TaskPk, TaskObservation]:
         """What the journal knows of them, from now on at least since when they run."""
+        # Another run of the same task takes the place of the one that it has let go of.
+        await unwanted_runs.add_let_go(connection)
         return await observations.see(connection, unobserved, ours=self._clock.now())
 
     async def forget_except(self, connection: Connection, running: Collection[TaskPk]) -> None:
         """Forget the others."""
+        # Only as long as they are remembered it is known which runs their tasks have let go of.
+        await unwanted_runs.add_let_go(connection)
         await observations.forget_others(connection, running)
 
     async def runner_missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:

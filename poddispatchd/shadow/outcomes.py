@@ -18,7 +18,7 @@ from poddispatchd.domain.shadow import (
     intention_of,
 )
 from poddispatchd.domain.task import Task, TaskPk
-from poddispatchd.journal.observations import TaskObservation
+from poddispatchd.journal.observations import Sighting, TaskObservation
 from poddispatchd.pod import shadow_rows
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.shadow.stats import ShadowStats
@@ -62,7 +62,7 @@ class ShadowOutcomes:
         return ()
 
     async def observe(
-        self, _connection: Connection, _unobserved: Mapping[TaskPk, str | None]
+        self, _connection: Connection, _unobserved: Mapping[TaskPk, Sighting]
     ) -> Mapping[TaskPk, TaskObservation]:
         """Pod's rows do not say since when a task runs."""
         return {}

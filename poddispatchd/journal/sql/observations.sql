@@ -1,9 +1,9 @@
 -- name: see
--- These tasks run under these ids: since now, unless that was known.
-INSERT INTO poddispatchd.sighting AS known (task_pk, task_id)
-SELECT * FROM unnest(:tasks::bigint[], :task_ids::text[])
+-- These tasks run under these ids, which these managers gave: since now, unless that was known.
+INSERT INTO poddispatchd.sighting AS known (task_pk, task_id, runner_manager_id)
+SELECT * FROM unnest(:tasks::bigint[], :task_ids::text[], :runner_managers::bigint[])
 ON CONFLICT (task_pk) DO UPDATE
-   SET task_id = excluded.task_id, seen_at = now(), missing_runner = NULL, missing_since = NULL, is_stale = false
+   SET task_id = excluded.task_id, runner_manager_id = excluded.runner_manager_id, seen_at = now(), missing_runner = NULL, missing_since = NULL, is_stale = false
  -- Under another id it is another run, of which nothing is known yet.
  WHERE known.task_id IS DISTINCT FROM excluded.task_id
 

@@ -6,8 +6,10 @@ VALUES (:runner_manager, :task_id, :task, now() + make_interval(secs => :seconds
 ON CONFLICT DO NOTHING
 
 -- name: add_let_go
--- The runs of ours that their tasks have let go of, as when these were restarted in Pod's administration or their rows deleted: of
--- those that were seen to run or were taken lately; what is in Pod is over. Each once: its submission counts no more.
+-- The runs that their tasks have let go of, as when these were restarted in Pod's administration or their rows deleted: of
+-- those that were seen to run or were taken lately; what is in Pod is over. Each once: its submission counts no more. Of a run that
+-- Pod submitted itself there is none: it was seen, and is noted as one, for the next one of its task must differ in its bytes.
+-- None while Pod's table is empty: it is being put back from a backup, perhaps, and nobody has deleted its rows.
 WITH let_go AS (
     UPDATE poddispatchd.submission AS run
        SET state = 'orphaned', reason = 'Its task was restarted or deleted in Pod.', settled_at = now()
@@ -15,14 +17,35 @@ WITH let_go AS (
                        UNION ALL
                       SELECT id FROM poddispatchd.submission WHERE state <> 'open' AND settled_at > now() - interval '10 minutes')
        AND run.state = 'accepted' AND run.task_id IS NOT NULL
+       AND EXISTS (SELECT FROM runner_manager_task)
        AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
        AND NOT EXISTS (SELECT FROM poddispatchd.import
                         WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
                           AND import.state = 'done')
     RETURNING run.runner_manager_id, run.task_id, run.task_pk
+), of_pod AS (
+    DELETE FROM poddispatchd.sighting AS run
+     WHERE run.task_id <> '' AND run.runner_manager_id IS NOT NULL
+       AND EXISTS (SELECT FROM runner_manager_task)
+       AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
+       AND NOT EXISTS (SELECT FROM poddispatchd.submission AS ours
+                        WHERE (ours.task_pk, ours.runner_manager_id, ours.task_id) = (run.task_pk, run.runner_manager_id, run.task_id))
+       AND NOT EXISTS (SELECT FROM poddispatchd.import
+                        WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
+                          AND import.state = 'done')
+    RETURNING run.runner_manager_id, run.task_id, run.task_pk
+), noted AS (
+    INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, reason, settled_at)
+    SELECT of_pod.task_pk, task.type, of_pod.runner_manager_id,
+           (SELECT 1 + count(*) FROM poddispatchd.submission AS earlier
+             WHERE earlier.task_pk = of_pod.task_pk AND earlier.state IN ('accepted', 'lost', 'orphaned')),
+           '', 'orphaned', of_pod.task_id, 'Its task was restarted in Pod.', now()
+      FROM of_pod
+      JOIN runner_manager_task AS task ON task.id = of_pod.task_pk
+     WHERE task.type IN ('encoding', 'transcription', 'studio')
 )
 INSERT INTO poddispatchd.unwanted_run (runner_manager_id, task_id, task_pk, next_request_at)
-SELECT runner_manager_id, task_id, task_pk, now() FROM let_go
+SELECT runner_manager_id, task_id, task_pk, now() FROM (TABLE let_go UNION ALL TABLE of_pod) AS run
 ON CONFLICT DO NOTHING
 
 -- name: settle

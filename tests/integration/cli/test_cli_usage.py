@@ -273,7 +273,7 @@ async def test_what_root_looks_for_as_another_user_ends_like_any_command(
     monkeypatch.setattr(common, "_unit_for_root", lambda _: Unit("poddispatchd.service", "nobody"))
     statuses = []
 
-    def run_as(_: object, function: Callable[[], int]) -> int:
+    def run_as(_: object, function: Callable[[], int], **__: object) -> int:
         statuses.append(function())
         return statuses[-1]
 

@@ -9,7 +9,7 @@ from poddispatchd.database import migration, pool
 from poddispatchd.database.migration import LATEST, MIGRATIONS, Migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.errors import SchemaError
+from poddispatchd.errors import RowLockedError, SchemaError
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -93,6 +93,24 @@ async def test_a_step_may_take_longer_than_other_statements(
     monkeypatch.setattr(migration, "LATEST", LATEST + 1)
     async with opened(pod_database) as database:
         assert slow in await migration.upgrade(database)
+
+
+async def test_an_upgrade_that_waits_for_a_backup_keeps_nobody_from_their_work(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for pg_dump for an hour, and other daemons could write no import, nor record a callback."""
+    before = tuple(step for step in MIGRATIONS if step.version < 34)
+    async with opened(pod_database) as database, opened(pod_database) as older:
+        with monkeypatch.context() as patch:
+            patch.setattr(migration, "MIGRATIONS", before)
+            patch.setattr(migration, "LATEST", before[-1].version)
+            await migration.upgrade(database)
+        async with pod_database.connection() as dump, dump.transaction():
+            await dump.execute("LOCK TABLE poddispatchd.import IN ACCESS SHARE MODE")
+            with pytest.raises(RowLockedError):
+                await asyncio.wait_for(migration.upgrade(database), 20)
+            assert await older.execute("UPDATE poddispatchd.import SET last_error = NULL") == 0
+        assert [step.version for step in await migration.upgrade(database)] == list(range(34, LATEST + 1))
 
 
 async def test_a_step_that_fails_leaves_nothing_behind(

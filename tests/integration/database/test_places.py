@@ -40,3 +40,24 @@ async def test_a_service_that_is_in_no_file_is_named(tmp_path: Path, monkeypatch
     assert str(refused) == (f"database.dsn: its service pod is not in {file} (PGSERVICEFILE names another).")
     assert type(refused) is ConfigurationError
     assert type(await _refused("postgresql://?service=other")) is DatabaseUnavailableError
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("[pod]\nhost=localhost\npassword=a%b\n", "the driver takes a % in {} for more than a character"),
+        ("host=localhost\npassword=a-secret\n", "{} is no file of services"),
+        ("[pod]\npassword=a-secret\npassword=a-secret\n", "{} is no file of services"),
+    ],
+)
+async def test_a_file_of_services_that_the_driver_cannot_read_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, words: str
+) -> None:
+    """libpq reads a % as it stands; the daemon ended in a traceback, at each start."""
+    file = tmp_path / "services"
+    file.write_text(lines)
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    refused = await _refused("postgresql://?service=pod")
+    assert type(refused) is ConfigurationError
+    assert words.format(file) in str(refused)
+    assert "secret" not in str(refused)

@@ -13,11 +13,15 @@ _SSL_REQUEST = 8
 
 
 class TlsFront:
-    """Speaks TLS for the server of an address; ``context`` can be changed, and counts for who comes next."""
+    """Speaks TLS for the server of an address; ``context`` can be changed, and counts for who comes next.
+
+    ``taken``: how many connections there have been.
+    """
 
     def __init__(self, dsn: SecretStr, context: ssl.SSLContext) -> None:
         self._dsn = urlsplit(dsn.get_secret_value())
         self.context = context
+        self.taken = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -51,6 +55,7 @@ class TlsFront:
         handler = asyncio.current_task()
         assert handler is not None
         self._handlers.add(handler)
+        self.taken += 1
         self._writers.add(writer)
         far: asyncio.StreamWriter | None = None
         try:

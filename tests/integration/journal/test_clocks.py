@@ -17,6 +17,7 @@ from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.imports import queue
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import failures, observations, pauses, scheduling, submissions, unwanted_runs
+from poddispatchd.journal.observations import Sighting
 from poddispatchd.runtime.queue_tables import CALLBACKS, IMPORTS
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
@@ -52,7 +53,7 @@ async def _ages(connection: Connection, since: datetime, ours: datetime) -> tupl
     """All ages; how many runs are not forgotten, failures asked about and pauses known."""
     for statement in _AGED:
         await connection.execute(statement, since)
-    seen = (await observations.see(connection, {TaskPk(1): "t-1"}, ours=ours))[TaskPk(1)]
+    seen = (await observations.see(connection, {TaskPk(1): Sighting("t-1", None)}, ours=ours))[TaskPk(1)]
     [imported] = await IMPORTS.claim(connection, "here", 1)
     [called] = await CALLBACKS.claim(connection, "here", 1)
     [intent] = await submissions.open_submissions(connection, ours=ours)

@@ -46,8 +46,8 @@ _FILL = f"""
     INSERT INTO poddispatchd.notice (event, task_pk, task_type)
     SELECT 'failed', n, 'encoding' FROM generate_series(1, 20) AS n;
     INSERT INTO poddispatchd.obsolete_file (path, task_pk) SELECT n::text, n FROM generate_series(1, 20) AS n;
-    INSERT INTO poddispatchd.sighting (task_pk, task_id)
-    SELECT n, 'task-' || n FROM generate_series(101, 120) AS n;
+    INSERT INTO poddispatchd.sighting (task_pk, task_id, runner_manager_id)
+    SELECT n, 'task-' || n, n % 3 FROM generate_series(101, 120) AS n;
     INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, priority, ran, ended_at)
     SELECT n, 'encoding', 'completed', 1, 60, now() - make_interval(secs => n)
       FROM generate_series(1, {_SETTLED}) AS n;
@@ -179,7 +179,11 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         },
     ),
     ("unwanted_runs.sql", "add_let_go", {}),
-    ("observations.sql", "see", {"tasks": "'{7,8}'", "task_ids": "'{task-7,NULL}'"}),
+    (
+        "observations.sql",
+        "see",
+        {"tasks": "'{7,8}'", "task_ids": "'{task-7,NULL}'", "runner_managers": "'{1,NULL}'"},
+    ),
     ("observations.sql", "of_tasks", {"tasks": "'{7,8}'", "ours": "now()"}),
     ("observations.sql", "note_runner", {"task": "7", "task_id": "'task-7'", "runner": "'runner'"}),
 )

@@ -75,6 +75,7 @@ async def test_metrics_have_their_ends_and_the_log_tells_the_near_ones_once_a_da
     front: TlsFront, authority: Authority, tmp_path: Path
 ) -> None:
     database, metrics, clock = _verified(front, tmp_path), Metrics(), HandClock()
+    await database.open()
     clock.stop()
     registry = ManagerRegistry(clock, metrics)
     settings = RunnersSettings(ca_file=tmp_path / "ca.pem")
@@ -97,6 +98,7 @@ async def test_metrics_have_their_ends_and_the_log_tells_the_near_ones_once_a_da
             for _ in range(26):
                 await watch.look(_NOTHING)
                 clock.advance(_HOUR)
+    await database.close()
     assert _days_left(metrics) == {"rm1": 40, "client": 3, "server": 10, "mail": 0, "events": 0}
     told = [str(line["of"]) for line in lines if line["event"] == Event.CERTIFICATE_ENDS]
     assert (
@@ -147,6 +149,50 @@ async def test_those_of_the_mail_server_and_of_the_endpoint_of_events_are_told_t
     assert _days_left(metrics) == {"mail": 6, "events": 40, "client": 0, "server": 0}
     told = [str(line["of"]) for line in [*lines, *more] if line["event"] == Event.CERTIFICATE_ENDS]
     assert (told, server.logins) == (["the mail server"] * 2, 0)
+
+
+async def test_certificates_are_told_as_well_where_no_other_connection_can_be_had(
+    front: TlsFront, authority: Authority, tmp_path: Path
+) -> None:
+    """Under a limit of just what a daemon wants, or once the certificate had ended, nothing was ever told."""
+    database, metrics, clock = _verified(front, tmp_path), Metrics(), HandClock()
+    await database.open()
+    front.context = authority.server(tmp_path, begins=-2, ends=-1)
+    async with open_session(RunnersSettings()) as session:
+        watch = CertificateWatch(
+            database=database,
+            registry=ManagerRegistry(clock, metrics),
+            client=RunnerClient(session, request_timeout=15.0),
+            others={},
+            metrics=metrics,
+            clock=clock,
+        )
+        clock.advance(60.0)
+        with capture_logs() as lines:
+            await watch.look(_NOTHING)
+    await database.close()
+    assert _days_left(metrics) == {"client": 3, "server": 10, "mail": 0, "events": 0}
+    assert [line["event"] for line in lines] == [Event.CERTIFICATE_ENDS] * 2
+
+
+async def test_where_no_certificate_counts_no_connection_is_made_for_them(front: TlsFront) -> None:
+    database, metrics, clock = Database(front.dsn("sslmode=require")), Metrics(), HandClock()
+    await database.open()
+    async with open_session(RunnersSettings()) as session:
+        watch = CertificateWatch(
+            database=database,
+            registry=ManagerRegistry(clock, metrics),
+            client=RunnerClient(session, request_timeout=15.0),
+            others={},
+            metrics=metrics,
+            clock=clock,
+        )
+        clock.advance(60.0)
+        before = front.taken
+        await watch.look(_NOTHING)
+    await database.close()
+    assert front.taken == before
+    assert _days_left(metrics) == {"client": 0, "server": 0, "mail": 0, "events": 0}
 
 
 async def test_a_certificate_that_nobody_verifies_may_end(front: TlsFront) -> None:

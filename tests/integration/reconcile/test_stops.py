@@ -454,13 +454,20 @@ _RESTART = (
 _DELETE = "DELETE FROM runner_manager_task WHERE id = $1"
 
 
+async def _beside_another(pod: Scene) -> TaskPk:
+    """A task that waits, in a table that has others, too."""
+    pk, other = await pod.encodings(2)
+    await pod.end(other)
+    return pk
+
+
 @pytest.mark.parametrize("change", [_RESTART, _DELETE], ids=["restarted", "deleted"])
 @pytest.mark.parametrize("was_seen", [True, False], ids=["seen", "taken just now"])
 async def test_a_run_whose_task_is_restarted_or_deleted_in_pod_is_stopped(
     pod: Scene, change: str, was_seen: bool
 ) -> None:
     """Nobody is told of that: one runner worked for nobody, or two on one task."""
-    [pk] = await pod.encodings(1)
+    pk = await _beside_another(pod)
     daemon = await pod.daemon()
     await daemon.settle()
     [record] = pod.fakes["first"].tasks.values()
@@ -482,6 +489,86 @@ async def test_a_run_whose_task_is_restarted_or_deleted_in_pod_is_stopped(
     daemon.clock.advance(15)
     await daemon.settle()
     assert len(await pod.journal(pk)) == (2 if change == _RESTART else 1)
+
+
+@pytest.mark.parametrize("is_restart", [True, False], ids=["restarted", "deleted"])
+@pytest.mark.parametrize("by_whom", ["the same", "another one"])
+async def test_such_a_run_is_stopped_also_where_it_is_first_looked_which_tasks_run(
+    pod: Scene, is_restart: bool, by_whom: str
+) -> None:
+    """Whoever looked first forgot the run, and an encoding of more than ten minutes went on for nobody."""
+    pk = await _beside_another(pod)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    [record] = pod.fakes["first"].tasks.values()
+    watcher = features.reconciler(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+    await pod.connection.execute("UPDATE poddispatchd.submission SET settled_at = now() - interval '1 hour'")
+    await pod.connection.execute(_RESTART if is_restart else _DELETE, pk)
+    if is_restart:
+        # Before anybody has looked, it runs once more.
+        daemon.clock.advance(15)
+        await daemon.settle()
+        assert (await pod.row(pk))["task_id"] not in (None, record.task_id)
+    watcher = watcher if by_whom == "the same" else features.reconciler(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+
+    await features.stops(daemon.parts).step()
+
+    await _is_stopped(record)
+
+
+@pytest.mark.parametrize("first", ["reconciler", "stops"])
+@pytest.mark.parametrize("is_restart", [True, False], ids=["restarted", "deleted"])
+async def test_a_run_that_pod_submitted_itself_is_stopped_as_well(
+    pod: Scene, is_restart: bool, first: str
+) -> None:
+    """What was restarted got the same run back from its manager, however long that had hung."""
+    pk = await _beside_another(pod)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    [record] = pod.fakes["first"].tasks.values()
+    # Of what Pod submits the journal has nothing.
+    await pod.connection.execute("DELETE FROM poddispatchd.submission")
+    watcher = features.reconciler(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+    await pod.connection.execute(_RESTART if is_restart else _DELETE, pk)
+    if first == "reconciler":
+        await watcher.step()
+        await watcher.until_idle()
+
+    for _ in range(2):
+        await features.stops(daemon.parts).step()
+
+    await _is_stopped(record)
+    assert (_stops(pod), await _unwanted(pod)) == (1, 0)
+    if is_restart:
+        daemon.clock.advance(15)
+        await daemon.settle()
+        assert (await pod.row(pk))["task_id"] not in (None, record.task_id)
+
+
+async def test_runs_go_on_while_pods_table_is_put_back_from_a_backup(pod: Scene) -> None:
+    """It is empty for a while, and all of them were stopped."""
+    await pod.encodings(1)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    watcher, stops = features.reconciler(daemon.parts), features.stops(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+    await pod.connection.execute(
+        "CREATE TEMPORARY TABLE kept AS TABLE runner_manager_task; DELETE FROM runner_manager_task"
+    )
+    for look in (stops, watcher, stops):
+        await look.step()
+    await pod.connection.execute("INSERT INTO runner_manager_task TABLE kept; DROP TABLE kept")
+    for look in (stops, watcher, stops):
+        await look.step()
+    await watcher.until_idle()
+    assert (_stops(pod), await _unwanted(pod)) == (0, 0)
 
 
 async def test_what_a_task_goes_on_with_or_has_brought_in_is_not_stopped(pod: Scene) -> None:

@@ -1,5 +1,6 @@
 """What root learns of the unit, and looking as its user."""
 
+import grp
 import os
 import pwd
 import subprocess
@@ -185,34 +186,51 @@ def test_another_user_looks_with_its_own_rights_and_the_status_comes_back(tmp_pa
     assert os.geteuid() == 0
 
 
-_AS_WHOM = """
+_AS_WHOM = r"""
 import asyncio, os, sys
 from pathlib import Path
-from poddispatchd.cli.unit import Unit, work_as_its_user
+from poddispatchd.cli.unit import parsed, work_as_its_user
 from poddispatchd.pod.media.tree import MediaTree
-unit = Unit("poddispatchd.service", user=sys.argv[1]) if sys.argv[1] else None
+os.umask(0o077)
+text = f"[Service]\nUser={sys.argv[1]}\n{sys.argv[3]}\n"
+unit = parsed("poddispatchd.service", text) if sys.argv[1] else None
 words = asyncio.run(work_as_its_user(unit, MediaTree(Path(sys.argv[2]))))
-print(os.geteuid(), os.getegid(), os.environ["HOME"], words)
+print(os.geteuid(), os.getegid(), os.getgroups(), f"{os.umask(0):03o}", os.environ["HOME"], words)
 """
+
+
+def _told(user: str, media_root: Path, settings: str = "") -> str:
+    command = [sys.executable, "-c", _AS_WHOM, user, str(media_root), settings]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 def test_root_imports_as_the_user_of_the_unit(tmp_path: Path) -> None:
     """One pass that root typed left directories of root's, into which the daemon could not write any more."""
-
-    def told(user: str, media_root: Path) -> str:
-        command = [sys.executable, "-c", _AS_WHOM, user, str(media_root)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
     nobody = pwd.getpwnam("nobody")
-    assert told("nobody", tmp_path) == f"{nobody.pw_uid} {nobody.pw_gid} {nobody.pw_dir} None"
-    assert told("root", tmp_path).startswith("0 0 ")
+    assert _told("nobody", tmp_path).startswith(f"{nobody.pw_uid} {nobody.pw_gid} ")
+    assert _told("nobody", tmp_path).endswith(f" {nobody.pw_dir} None")
+    assert _told("root", tmp_path).startswith("0 0 ")
     # Without a unit nobody knows whom to become.
-    assert told("", tmp_path).endswith(" None")
+    assert _told("", tmp_path).endswith(" None")
     os.chown(tmp_path, nobody.pw_uid, nobody.pw_gid)
-    words = told("", tmp_path)
+    words = _told("", tmp_path)
     assert words.startswith("0 0 ")
     assert "what is imported will be, and Pod cannot write" in words
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_what_root_imports_is_of_the_units_group_and_umask(tmp_path: Path) -> None:
+    """It was of Pod's own group, and under root's umask: the web server could not read it."""
+    nobody, group = pwd.getpwnam("nobody"), grp.getgrnam("www-data").gr_gid
+    who = f"{nobody.pw_uid} {group} [{group}]"
+    assert _told("nobody", tmp_path, "Group=www-data").startswith(f"{who} 022 ")
+    assert _told("nobody", tmp_path, f"Group={group}\nUMask=0007").startswith(f"{who} 007 ")
+    assert _told("nobody", tmp_path, "UMask=u=rwx").startswith(f"{nobody.pw_uid} {nobody.pw_gid} ")
+
+
+def test_a_unit_in_a_group_that_this_machine_does_not_know_has_no_account() -> None:
+    assert Unit("poddispatchd.service", user="nobody", group="no-such-group").account is None
 
 
 async def test_who_is_not_root_stays_who_he_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
