@@ -99,16 +99,25 @@ class HostileManager:
         self.random = Random(seed)
         self.template: object = {}
         self._server: asyncio.Server | None = None
+        self._served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def open(self) -> int:
         """Listen; on which port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return int(self._server.sockets[0].getsockname()[1])
 
-    def close(self) -> None:
-        """Listen no more."""
+    async def close(self) -> None:
+        """Listen no more, and end the connections that are kept."""
         if self._server is not None:
             self._server.close()
+        for writer in self._served.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._served)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._served[task] = writer
+        task.add_done_callback(self._served.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
@@ -206,7 +215,7 @@ async def ask_all(seed: int, number: int) -> Outcome:
             await _ask(questions[name], f"{name} {count}", outcome)
     finally:
         await session.close()
-        hostile.close()
+        await hostile.close()
     return outcome
 
 
