@@ -20,9 +20,13 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.connections import open_session
 
 TOKEN = "token-that-no-answer-may-bring-out"
+_UNASKED = "answer-that-nobody-asked-for"
 _TASK = RunnerTaskId("t-1")
 _WITHIN = 0.5
 _LONGEST = 20.0
+_KEPT = 0.7
+"""Of the answers: the share after which the connection may be used again."""
+_ONE_PIECE = 8192
 
 _RECORD = {
     "task_id": "t-1",
@@ -95,25 +99,48 @@ class HostileManager:
         self.random = Random(seed)
         self.template: object = {}
         self._server: asyncio.Server | None = None
+        self._served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def open(self) -> int:
         """Listen; on which port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return int(self._server.sockets[0].getsockname()[1])
 
-    def close(self) -> None:
-        """Listen no more."""
+    async def close(self) -> None:
+        """Listen no more, and end the connections that are kept."""
         if self._server is not None:
             self._server.close()
+        for writer in self._served.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._served)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._served[task] = writer
+        task.add_done_callback(self._served.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(self._answer())
-            await writer.drain()
+            is_kept = True
+            while is_kept:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(_length(head))
+                answer, is_whole = self._answer()
+                # One whose end cannot be found would only be waited for.
+                is_kept = is_whole and self.random.random() < _KEPT
+                # In one piece: what comes after the next question cannot be told from its answer.
+                if is_kept and len(answer) < _ONE_PIECE and self.random.random() < 0.1:
+                    answer += self._unasked()
+                writer.write(answer)
+                await writer.drain()
         writer.close()
 
-    def _answer(self) -> bytes:
+    def _unasked(self) -> bytes:
+        body = json.dumps({**_RECORD, "task_id": _UNASKED, "files": [_UNASKED], "version": _UNASKED})
+        return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    def _answer(self) -> tuple[bytes, bool]:
+        """What to send, and whether its end is where its header says."""
         generator = self.random
         data = self.template if generator.random() < 0.2 else changed(generator, self.template)
         body = written(generator, data)
@@ -125,18 +152,21 @@ class HostileManager:
                 "Content-Type",
                 generator.choice(("application/json",) * 8 + ("text/html", "", "\xff", "image/png")),
             ),
-            ("Connection", "close"),
+            ("Connection", generator.choice(("keep-alive", "keep-alive", "close"))),
         ]
+        is_whole = True
         match generator.randrange(12):
             case 0:
                 headers.append(("Transfer-Encoding", "chunked"))
                 body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
             case 1:
                 headers.append(("Transfer-Encoding", "chunked"))
-                body = b"zz\r\n" + body
+                body, is_whole = b"zz\r\n" + body, False
             case 2:
+                is_whole = False
                 headers.append(("Content-Length", str(len(body) + 7)))
             case 3:
+                is_whole = False
                 headers.append(("Content-Length", generator.choice(("-1", "x", "9" * 25))))
             case 4:
                 headers += [("Content-Encoding", "gzip"), ("Content-Length", str(len(body)))]
@@ -152,7 +182,13 @@ class HostileManager:
                 headers.append((name, text))
         lines = [f"HTTP/1.1 {status} \x1b[31mX", *(f"{name}: {text}" for name, text in headers), "", ""]
         answer = "\r\n".join(lines).encode("utf-8", "surrogatepass") + body
-        return damaged(generator, answer) if generator.random() < 0.15 else answer
+        return (damaged(generator, answer), False) if generator.random() < 0.15 else (answer, is_whole)
+
+
+def _length(head: bytes) -> int:
+    """Of a question's body: our client says it, or sends none."""
+    named = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return int(named[0].partition(b":")[2]) if named else 0
 
 
 async def ask_all(seed: int, number: int) -> Outcome:
@@ -179,7 +215,7 @@ async def ask_all(seed: int, number: int) -> Outcome:
             await _ask(questions[name], f"{name} {count}", outcome)
     finally:
         await session.close()
-        hostile.close()
+        await hostile.close()
     return outcome
 
 
@@ -212,6 +248,8 @@ def _unfit(value: object, *, is_shown: bool = False) -> list[str]:
                 found.append(f"control characters in words for people: {value!r:.100}")
             if TOKEN in value:
                 found.append("the token")
+            if _UNASKED in value:
+                found.append("an answer to nothing, taken for the one that was waited for")
             return found
         case list() | tuple():
             return [words for item in value for words in _unfit(item)]
