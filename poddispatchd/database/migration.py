@@ -10,7 +10,7 @@ from msgspec import Struct
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import Database
 from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE
-from poddispatchd.errors import DatabaseError, SchemaError, SchemaNewerError
+from poddispatchd.errors import DatabaseError, RowLockedError, SchemaError, SchemaNewerError
 
 SCHEMA = "poddispatchd"
 
@@ -37,6 +37,10 @@ SELECT EXISTS (
 # Not to_regclass: in a transaction that has waited for the lock it may still say what was before.
 
 _LOCK = f"SELECT pg_advisory_xact_lock(hashtextextended('{SCHEMA}.migrations', 0))"
+
+_LOCKED_WITHIN = 10_000
+"""Milliseconds that another daemon's upgrade is waited for at once: it may take an hour, and a statement that
+waits so long is cut off as if the database were lost."""
 
 _HARDLY_WAIT = "SET LOCAL lock_timeout = 500"
 """For a table that a step alters: half of what others wait for a row. Behind a step that waits for one, as
@@ -124,7 +128,8 @@ async def upgrade(
 
     Raises:
         SchemaError: the schema is newer than this program, or the role may not create it.
-        RowLockedError: somebody reads, or writes, a table that is to be altered; worth another try.
+        RowLockedError: somebody reads, or writes, a table that is to be altered, or is at an upgrade; worth
+            another try.
     """
     # First without the lock, and without the right to create anything: mostly there is nothing to do.
     async with database.connection() as connection:
@@ -143,7 +148,13 @@ async def upgrade_within(
     connection: Connection, begins: Callable[[Migration], object] = lambda _: None
 ) -> tuple[Migration, ...]:
     """The same as a part of somebody's transaction, as the role that is in effect there."""
-    await connection.execute(_LOCK)
+    await connection.execute(f"SET LOCAL lock_timeout = {_LOCKED_WITHIN}")
+    try:
+        await connection.execute(_LOCK)
+    except RowLockedError as error:
+        raise RowLockedError(
+            "Another poddispatchd is upgrading the schema.", sqlstate=error.sqlstate
+        ) from None
     # Under the lock the version is read anew: another daemon may have done it meanwhile.
     steps = pending(await checked_version(connection))
     if steps:

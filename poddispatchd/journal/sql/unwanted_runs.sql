@@ -10,9 +10,9 @@ ON CONFLICT DO NOTHING
 -- those that were seen to run or were taken lately; what is in Pod is over. Each once: its submission counts no more. Of a run that
 -- Pod submitted itself there is none: it was seen, and is noted as one, for the next one of its task must differ in its bytes.
 -- None while Pod's table is empty: it is being put back from a backup, perhaps, and nobody has deleted its rows.
-WITH let_go AS (
-    UPDATE poddispatchd.submission AS run
-       SET state = 'orphaned', reason = 'Its task was restarted or deleted in Pod.', settled_at = now()
+WITH taken AS MATERIALIZED (
+    SELECT run.id
+      FROM poddispatchd.submission AS run
      WHERE run.id IN (SELECT id FROM poddispatchd.submission JOIN poddispatchd.sighting USING (task_pk, task_id)
                        UNION ALL
                       SELECT id FROM poddispatchd.submission WHERE state <> 'open' AND settled_at > now() - interval '10 minutes')
@@ -22,9 +22,17 @@ WITH let_go AS (
        AND NOT EXISTS (SELECT FROM poddispatchd.import
                         WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
                           AND import.state = 'done')
+     -- Whoever holds one keeps no other one from being stopped, nor running tasks from being asked about.
+     ORDER BY run.id FOR NO KEY UPDATE OF run SKIP LOCKED
+), let_go AS (
+    UPDATE poddispatchd.submission AS run
+       SET state = 'orphaned', reason = 'Its task was restarted or deleted in Pod.', settled_at = now()
+      FROM taken
+     WHERE run.id = taken.id
     RETURNING run.runner_manager_id, run.task_id, run.task_pk
-), of_pod AS (
-    DELETE FROM poddispatchd.sighting AS run
+), seen AS MATERIALIZED (
+    SELECT run.task_pk
+      FROM poddispatchd.sighting AS run
      WHERE run.task_id <> '' AND run.runner_manager_id IS NOT NULL
        AND EXISTS (SELECT FROM runner_manager_task)
        AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
@@ -33,6 +41,10 @@ WITH let_go AS (
        AND NOT EXISTS (SELECT FROM poddispatchd.import
                         WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
                           AND import.state = 'done')
+     ORDER BY run.task_pk FOR UPDATE OF run SKIP LOCKED
+), of_pod AS (
+    DELETE FROM poddispatchd.sighting AS run USING seen
+     WHERE run.task_pk = seen.task_pk
     RETURNING run.runner_manager_id, run.task_id, run.task_pk
 ), noted AS (
     INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, reason, settled_at)

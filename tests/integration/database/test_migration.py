@@ -113,6 +113,20 @@ async def test_an_upgrade_that_waits_for_a_backup_keeps_nobody_from_their_work(
         assert [step.version for step in await migration.upgrade(database)] == list(range(34, LATEST + 1))
 
 
+async def test_a_daemon_that_waits_for_the_upgrade_of_another_one_says_so(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said each minute, for up to an hour, that the database cannot be reached."""
+    monkeypatch.setattr(pool, "_COMMAND_TIMEOUT", 2)
+    monkeypatch.setattr(migration, "_LOCKED_WITHIN", 100)
+    async with opened(pod_database) as database, pod_database.connection() as other:
+        async with other.transaction():
+            await migration.upgrade_within(other)
+            with pytest.raises(RowLockedError, match="Another poddispatchd is upgrading the schema"):
+                await migration.upgrade(database)
+        assert await migration.upgrade(database) == ()
+
+
 async def test_a_step_that_fails_leaves_nothing_behind(
     pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

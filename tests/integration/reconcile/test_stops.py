@@ -551,6 +551,29 @@ async def test_a_run_that_pod_submitted_itself_is_stopped_as_well(
         assert (await pod.row(pk))["task_id"] not in (None, record.task_id)
 
 
+async def test_a_run_whose_submission_is_held_keeps_nobody_from_being_stopped_or_asked_about(
+    pod: Scene,
+) -> None:
+    """Tasks that run are asked about beside that: one held row would have ended it for all of them."""
+    held, free = await pod.encodings(2)
+    daemon = await pod.daemon()
+    for _ in range(2):
+        await daemon.settle()
+    record = pod.fakes["first"].tasks[(await pod.row(free))["task_id"]]
+    watcher = features.reconciler(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+    await pod.encoding()
+    await pod.connection.execute(
+        "DELETE FROM runner_manager_task WHERE id = ANY ($1::bigint[])", [held, free]
+    )
+    async with pod.database.connection() as other, other.transaction():
+        await other.execute("SELECT FROM poddispatchd.submission WHERE task_pk = $1 FOR UPDATE", held)
+        await watcher.step()
+        await features.stops(daemon.parts).step()
+    await _is_stopped(record)
+
+
 async def test_runs_go_on_while_pods_table_is_put_back_from_a_backup(pod: Scene) -> None:
     """It is empty for a while, and all of them were stopped."""
     await pod.encodings(1)
