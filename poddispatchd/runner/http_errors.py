@@ -70,13 +70,14 @@ def submission_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerMana
     """Why ``POST /task/execute`` was refused."""
     name = repr(manager.name)
     match answer.status:
-        # A proxy's own 503, a page or a line of text, means that nothing is behind it.
-        case 503 if not answer.is_html and parsed(answer.body, is_cut=answer.is_cut) is not None:
+        # The manager always says why.
+        case 503 if _own_detail(answer):
             return RunnerManagerFullError(
                 f"Runner manager {name} has no free runner{_because(manager, answer)}."
             )
-        # Only a proxy answers so here, and it may have passed the task on before.
-        case 408 | 502 | 504:
+        # Only a proxy answers so here, and it may have passed the task on before: 503 is also what some say
+        # when the manager has hung up on them, or when the second one that they tried is not there.
+        case 408 | 502 | 503 | 504:
             whose = "our request in time" if answer.status == 408 else "its answer"
             return AnswerLostError(
                 f"The proxy before runner manager {name} did not get {whose} ({answer.status})."
@@ -137,12 +138,19 @@ def is_no_route(detail: str) -> bool:
 
 def detail_of(answer: HttpAnswer) -> str | None:
     """The manager's own words in an error answer; None when it is not the manager's JSON."""
-    data = None if answer.is_html else parsed(answer.body, is_cut=answer.is_cut)
-    if data is None:
-        return None
     # FastAPI says ``detail``, its rate limiter ``error``.
-    detail = data.get("detail") or data.get("error")
-    return detail if isinstance(detail, str) else None
+    return _member(answer, "detail") or _member(answer, "error")
+
+
+def _own_detail(answer: HttpAnswer) -> str | None:
+    """What the manager itself says of why it refuses something."""
+    return _member(answer, "detail")
+
+
+def _member(answer: HttpAnswer, name: str) -> str | None:
+    data = None if answer.is_html else parsed(answer.body, is_cut=answer.is_cut)
+    text = None if data is None else data.get(name)
+    return text if isinstance(text, str) else None
 
 
 def _payload_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerManagerError:

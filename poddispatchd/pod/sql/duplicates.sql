@@ -21,13 +21,13 @@ other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recordin
 -- name: unimported
 -- Whether the result of `past`, a task of the source of `task`, is not in Pod though it is completed, as when a person wrote that: we
 -- submitted its run, and imported none, for whichever task. Of runs that Pod submitted only Pod knows what it did. What is forgotten
--- of a run is first that it was submitted.
+-- of a run is first that it was submitted. OFFSET 0: they are looked up one by one; joined, every import that there is might be read.
 (past.status = 'completed'
  AND EXISTS (SELECT FROM poddispatchd.submission AS posted
-              WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id))
+              WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0)
  AND NOT EXISTS (SELECT FROM poddispatchd.import AS brought
                   WHERE brought.state = 'done' AND brought.task_pk IN (SELECT id FROM {others} AS alike)
-                    AND (brought.runner_manager_id, brought.task_id) = (past.runner_manager_id, past.task_id)))
+                    AND (brought.runner_manager_id, brought.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0))
 
 -- name: done_later
 -- The newest task of the source of `task` that was added after it and whose result, of a run of its own, is in Pod; NULL without one.

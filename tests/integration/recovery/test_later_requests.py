@@ -152,7 +152,7 @@ async def test_the_result_of_a_task_that_was_completed_by_hand_is_not_imported_a
         await here.import_due()
     assert await here.imports_of(task) == []
     [told] = [line for line in lines if line["event"] == "callback.ignored"]
-    assert "completed by hand before there was a result" in told["reason"]
+    assert "completed by hand, or by Pod, before this result was imported" in told["reason"]
     assert f"tasks restart {task}" in told["reason"]
     assert told["log_level"] == "warning"
 
