@@ -70,14 +70,13 @@ def submission_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerMana
     """Why ``POST /task/execute`` was refused."""
     name = repr(manager.name)
     match answer.status:
-        # The manager always says why.
-        case 503 if _own_detail(answer):
+        # A proxy's own 503, a page or a line of text, means that nothing is behind it.
+        case 503 if not answer.is_html and parsed(answer.body, is_cut=answer.is_cut) is not None:
             return RunnerManagerFullError(
                 f"Runner manager {name} has no free runner{_because(manager, answer)}."
             )
-        # Only a proxy answers so here, and it may have passed the task on before: 503 is also what some say
-        # when the manager has hung up on them, or when the second one that they tried is not there.
-        case 408 | 502 | 503 | 504:
+        # Only a proxy answers so here, and it may have passed the task on before.
+        case status if status in (408, 502, 504) or (status == 503 and _was_hung_up_on(answer)):
             whose = "our request in time" if answer.status == 408 else "its answer"
             return AnswerLostError(
                 f"The proxy before runner manager {name} did not get {whose} ({answer.status})."
@@ -125,6 +124,13 @@ def result_refusal(
             return refusal(manager, answer)
 
 
+def _was_hung_up_on(answer: HttpAnswer) -> bool:
+    """Whether a proxy had passed the request on, or may have: so Varnish and Envoy say it, with 503."""
+    if b"reset before headers" in answer.body:
+        return b"connection failure" not in answer.body and b"connection timeout" not in answer.body
+    return b"Backend fetch failed" in answer.body
+
+
 def says_task_unknown(answer: HttpAnswer) -> bool:
     """Whether the manager itself says that it does not know the task: a 404 alone may be a proxy's."""
     detail = (detail_of(answer) or "").lower()
@@ -138,19 +144,12 @@ def is_no_route(detail: str) -> bool:
 
 def detail_of(answer: HttpAnswer) -> str | None:
     """The manager's own words in an error answer; None when it is not the manager's JSON."""
-    # FastAPI says ``detail``, its rate limiter ``error``.
-    return _member(answer, "detail") or _member(answer, "error")
-
-
-def _own_detail(answer: HttpAnswer) -> str | None:
-    """What the manager itself says of why it refuses something."""
-    return _member(answer, "detail")
-
-
-def _member(answer: HttpAnswer, name: str) -> str | None:
     data = None if answer.is_html else parsed(answer.body, is_cut=answer.is_cut)
-    text = None if data is None else data.get(name)
-    return text if isinstance(text, str) else None
+    if data is None:
+        return None
+    # FastAPI says ``detail``, its rate limiter ``error``.
+    detail = data.get("detail") or data.get("error")
+    return detail if isinstance(detail, str) else None
 
 
 def _payload_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerManagerError:

@@ -105,14 +105,14 @@ async def test_an_answer_that_does_not_come_in_time_is_lost_too(
         await _assert_one_run(pod, pk)
 
 
-@pytest.mark.parametrize("status", [502, 503])
+@pytest.mark.parametrize(("status", "body"), [(502, "Bad Gateway"), (503, "Backend fetch failed")])
 @pytest.mark.parametrize("kind", [FaultKind.STATUS, FaultKind.GAVE_UP])
 async def test_a_proxy_that_answers_502_or_503_may_have_passed_the_task_on(
-    pod_database: PodDatabase, media_root: Path, status: int, kind: FaultKind
+    pod_database: PodDatabase, media_root: Path, status: int, body: str, kind: FaultKind
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
-        fault = AnswerFault(kind=kind, status=status, body="The upstream has gone.")
+        fault = AnswerFault(kind=kind, status=status, body=body)
         pod.fakes["first"].faults.inject(Endpoint.EXECUTE, fault)
         daemon = await pod.daemon()
         await _settle_again(daemon)

@@ -118,7 +118,9 @@ class Walk:
         return after(intended, Step.ACCEPTED)
 
     async def be_refused(self) -> Stage | None:
-        self.here.fake.faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.STATUS, status=503))
+        self.here.fake.faults.inject(
+            Endpoint.EXECUTE, AnswerFault(kind=FaultKind.STATUS, status=503, body={})
+        )
         await self.look_at_the_queue()
         return after(Stage.SUBMITTING, Step.REFUSED)
 

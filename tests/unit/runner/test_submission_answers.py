@@ -108,21 +108,39 @@ def test_a_manager_without_a_free_runner_is_full() -> None:
     assert "No runners available" in str(error)
 
 
+def test_a_503_without_words_is_full_too() -> None:
+    assert type(refused(answer(503, {}))) is RunnerManagerFullError
+
+
+_ENVOY = "upstream connect error or disconnect/reset before headers. reset reason: "
+
+
 @pytest.mark.parametrize(
     "given",
     [
-        page(503),
+        HttpAnswer(503, "text/html", b"<html>No server is available to handle this request.</html>"),
         HttpAnswer(503, "", b""),
         HttpAnswer(503, "text/plain", b"no available server\n"),
         HttpAnswer(503, "text/plain", b"no healthy upstream"),
-        HttpAnswer(503, "text/plain", b"upstream connect error. reset reason: connection termination"),
-        answer(503, {}),
-        answer(503, {"message": "Service Unavailable"}),
-        answer(503, {"error": "x", "detail": ["y"]}),
+        HttpAnswer(503, "text/plain", f"{_ENVOY}remote connection failure".encode()),
     ],
 )
-def test_the_503_of_a_proxy_leaves_open_whether_the_task_was_taken(given: HttpAnswer) -> None:
-    """Envoy says so when the manager hung up on it: another manager was given the task, and it ran twice."""
+def test_the_503_of_a_proxy_means_that_the_manager_is_down(given: HttpAnswer) -> None:
+    """Traefik, Envoy and Caddy send no page: a manager that was down was called full, and nobody was told."""
+    assert type(refused(given)) is RunnerManagerUnavailableError
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        HttpAnswer(503, "text/plain", f"{_ENVOY}connection termination".encode()),
+        HttpAnswer(503, "text/html", b"<h1>Error 503 Backend fetch failed</h1>"),
+    ],
+)
+def test_the_503_of_a_proxy_that_was_hung_up_on_leaves_open_whether_the_task_was_taken(
+    given: HttpAnswer,
+) -> None:
+    """Another manager was given the task, and it ran twice."""
     error = refused(given)
     assert type(error) is AnswerLostError
     assert "did not get its answer (503)" in str(error)
