@@ -112,10 +112,13 @@ async def test_a_result_is_imported_though_its_second_name_is_taken_as_well(
         await record(commits, job, plan)
 
     monkeypatch.setattr(ImportCommit, "record", seen)
-    await here.import_due()
-    for _ in range(3):
-        await here.import_again()
+    with capture_logs() as logged:
+        await here.import_due()
+        for _ in range(3):
+            await here.import_again()
 
+    retried = [entry for entry in logged if entry["event"] == "import.retried"]
+    assert [entry["log_level"] for entry in retried] == ["warning"] * 2
     assert await here.status(task) == "completed"
     assert len(chosen) == len(set(chosen)) == 3
     old = [(here.world.media_root / name).read_bytes() for name in chosen[:2]]
