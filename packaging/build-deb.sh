@@ -48,6 +48,8 @@ install -m 0644 "$source"/contrib/grafana/*.json "$doc/examples/grafana/"
 install -m 0644 "$source"/systemd/examples/*.conf "$doc/examples/systemd/"
 
 version=$("$prefix/bin/python" -c 'import poddispatchd; print(poddispatchd.__version__)' | sed 's/\(a\|b\|rc\|\.dev\)/~\1/')
+# apt takes two builds of one release for the same package, and installs nothing: each has a revision of its own.
+revision=$(date --utc --date "@${SOURCE_DATE_EPOCH:-$(date +%s)}" +%Y%m%d%H%M%S)
 next=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1] + 1}")')
 this=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 arch=$(dpkg --print-architecture)
@@ -58,7 +60,7 @@ install -m 0755 "$here/postinst" "$here/prerm" "$here/postrm" "$stage/DEBIAN/"
 (cd "$stage" && find etc -type f | sed 's|^|/|') > "$stage/DEBIAN/conffiles"
 cat > "$stage/DEBIAN/control" <<END
 Package: poddispatchd
-Version: $version
+Version: $version-$revision
 Architecture: $arch
 Maintainer: $maintainer
 Section: video

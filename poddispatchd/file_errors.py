@@ -17,3 +17,11 @@ def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableErro
     hint = " ('df' and 'df -i' tell what is used up)" if error.errno == errno.ENOSPC else ""
     kind = NoSpaceError if error.errno in _NO_SPACE else MediaNotWritableError
     return kind(f"{what}: {error.strerror or error}{hint}.")
+
+
+def disk_words(error: Exception) -> str:
+    """An error of a file system for the log: without the number and the quotes that Python puts around it."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    name = error.filename if isinstance(error.filename, str) else ""
+    return f"{name}: {error.strerror}" if name else error.strerror

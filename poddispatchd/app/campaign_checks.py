@@ -3,6 +3,7 @@
 from poddispatchd.app.findings import CheckResult, note, problem, unseen
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.manager_diagnosis import typed_command
 from poddispatchd.errors import DatabaseError
 from poddispatchd.journal import campaigns
 from poddispatchd.journal.campaigns import CampaignState
@@ -21,7 +22,8 @@ async def campaign_findings(database: Database) -> list[CheckResult]:
     for campaign in known:
         ended = campaign.videos - campaign.left
         if campaign.state is CampaignState.ACTIVE:
-            words = f"{campaign.name} has done {ended} of {campaign.videos} videos: see 'campaigns show'."
+            see = typed_command("campaigns show", campaign.name)
+            words = f"{campaign.name} has done {ended} of {campaign.videos} videos: see {see}."
             found.append(note("campaigns", words))
         elif campaign.state is CampaignState.PAUSED and campaign.words:
             found.append(problem("campaigns", f"{campaign.name} is paused. {campaign.words}"))

@@ -14,7 +14,6 @@ from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.read_only import ReadOnlyDatabase
-from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.errors import (
     MAY_PASS,
     ConfigurationError,
@@ -42,6 +41,7 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
 from poddispatchd.runtime.locked_rows import LockedRows
+from poddispatchd.runtime.outage import Outage
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.shadow.client import AskingClient
 from poddispatchd.shadow.session import ShadowSession
@@ -246,20 +246,17 @@ async def open_when_it_answers(resources: Resources, tell: Callable[[str], None]
     Raises:
         ConfigurationError: waiting changes nothing.
     """
-    failures = 0
+    outage = Outage(resources.clock)
     while True:
         try:
             await resources.database.open()
         except MAY_PASS as error:
-            if failures == 0:
+            if outage.is_news(error):
                 log.warning(Event.DATABASE_DOWN, error=str(error))
             tell(f"Waiting for the database: {error}")
         else:
             return
-        await resources.clock.sleep(
-            0.2 + full_jitter(failures, base=0.5, cap=10.0, random=resources.clock.random)
-        )
-        failures += 1
+        await outage.wait()
 
 
 WAITED_FOR = (*MAY_PASS, PodUnfitError, RowLockedError, SchemaChangedError)

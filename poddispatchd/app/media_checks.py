@@ -53,8 +53,9 @@ def _examine(settings: Settings, tree: MediaTree) -> list[CheckResult]:
         for name, target in sorted(tree.first_level_links().items())
     ]
     free = free_space(tree)
-    words = f"{tree.root} can be written; {rounded_size(free)} are free."
+    free_words = f"{rounded_size(free)} are free"
     if free < settings.imports.keep_free:
         keep_free = format_size(settings.imports.keep_free)
-        return [*findings, problem(_SUBJECT, f"{words} imports.keep_free is {keep_free}.")]
-    return [*findings, *([] if problems else [fine(_SUBJECT, words)])]
+        words = f"{free_words} for {tree.root}, less than imports.keep_free ({keep_free}): make room there."
+        return [*findings, problem(_SUBJECT, words)]
+    return [*findings, *([] if problems else [fine(_SUBJECT, f"{tree.root} can be written; {free_words}.")])]

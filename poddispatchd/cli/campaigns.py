@@ -27,6 +27,7 @@ from poddispatchd.cli.tables import print_table
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.campaigns import MOST_VIDEOS, parse_videos
+from poddispatchd.domain.manager_diagnosis import typed_command
 from poddispatchd.domain.task import TaskType, VideoId
 from poddispatchd.domain.time_windows import format_windows, parse_windows
 from poddispatchd.errors import PoddispatchdError
@@ -246,7 +247,8 @@ async def pause(context: Context, config_path: Path | None, name: str) -> None:
     async with open_journal(context.settings(config_path)) as database:
         async with database.transaction() as connection:
             changed = await journal.pause(connection, name, person())
-        await _changed(database, name, changed, "begins no more tasks until 'campaigns resume'", "not active")
+        until = typed_command("campaigns resume", name)
+        await _changed(database, name, changed, f"begins no more tasks until {until}", "not active")
 
 
 @campaigns.command(short_help="Go on with a paused campaign.")

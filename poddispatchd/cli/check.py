@@ -59,8 +59,7 @@ async def _check(settings: Settings, path: Path | None, unit: Unit | None, *, as
     """Look, print what was found, and return the exit status."""
     findings = [] if unit is None else [finding async for finding in _unit_findings(settings, unit)]
     findings += [finding async for finding in run_checks(settings, path)]
-    known = {item.words for item in findings}
-    findings += [problem("daemon", words) for words in await _not_ready(settings) if words not in known]
+    findings += [problem("daemon", words) for words in await _met_by_the_daemon(settings, findings)]
     if as_json:
         print_json(
             [{"severity": item.severity, "subject": item.subject, "words": item.words} for item in findings]
@@ -82,6 +81,13 @@ async def _unit_findings(settings: Settings, unit: Unit) -> AsyncIterator[CheckR
         yield problem("unit", f"{unit.name} runs as {who}, and this machine has no such user or group.")
     elif os.geteuid() == unit.account.pw_uid:
         yield fine("unit", f"All this was asked as {unit.user}, the user of {unit.name}.")
+    if unit.is_down:
+        yield problem(
+            "unit",
+            f"{unit.name} is enabled, and does not run: nothing is submitted or imported by it. "
+            f"'journalctl -u {unit.name} -p warning' says why it ended, if not by hand; "
+            f"'systemctl reset-failed {unit.name}' and 'systemctl start {unit.name}' start it.",
+        )
     if unit.is_forgotten_at_boot:
         yield note(
             "unit",
@@ -109,10 +115,19 @@ def _closed_places(pod: PodSettings, unit: Unit) -> list[str]:
     return [f"{real_path(place)} ({place} leads there)" for place in places if not unit.may_write(place)]
 
 
-async def _not_ready(settings: Settings) -> Sequence[str]:
-    """Why the daemon of this machine cannot do its work: it may meet what no look from here does."""
+async def _met_by_the_daemon(settings: Settings, findings: Sequence[CheckResult]) -> Sequence[str]:
+    """What the daemon of this machine suffers from, and no look from here has met.
+
+    Its sandbox may see another tree than this command does, for example. Where something was found here
+    already, it is most likely the same in other words: only why it cannot work at all is added then.
+    """
     state = await daemon_state(settings)
-    return () if state is None else state["not_ready"]
+    if state is None:
+        return ()
+    is_sound = all(item.severity is not CheckLevel.PROBLEM for item in findings)
+    told = dict.fromkeys([*state["not_ready"], *(state["problems"] if is_sound else ())])
+    known = {item.words for item in findings}
+    return [words for words in told if words not in known]
 
 
 _MARKS = {

@@ -167,7 +167,8 @@ def _told(failures: Failures) -> list[FailureGroup]:
     if failures.is_cut:
         click.echo(
             f"Only the newest {failure_listing.MOST} failed tasks were looked at: there are older ones. "
-            "'poddispatchd tasks list --failed' has them, and 'tasks restart --failed' begins them again.",
+            "'poddispatchd tasks list --failed' has them, and 'poddispatchd tasks restart --failed' begins "
+            "them again.",
             err=True,
         )
     return failures.groups

@@ -24,6 +24,7 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.availability import next_pause
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.manager_diagnosis import typed_command
 from poddispatchd.domain.situation import duration_words
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import PoddispatchdError
@@ -72,7 +73,9 @@ async def pause(
                     await pauses.plan(connection, manager.id, begins=since, ends=until, reason=reason)
                 await acts.record(connection, Act.PAUSE, person(), runner_manager=manager.id)
                 await _tell_daemons(connection)
-            click.echo(f"Runner manager {manager.name} gets no new tasks{_words(now, since, until)}.")
+            click.echo(
+                f"Runner manager {manager.name} gets no new tasks{_words(manager, now, since, until)}."
+            )
 
 
 def _period(
@@ -99,10 +102,10 @@ def _moment(coming: Coming, moment: datetime, option: str) -> datetime:
         raise click.BadParameter(f"{coming.text} is too far away.", param_hint=option) from None
 
 
-def _words(now: datetime, since: datetime | None, until: datetime | None) -> str:
+def _words(manager: RunnerManager, now: datetime, since: datetime | None, until: datetime | None) -> str:
     begin = "" if since is None else f" from {shown(since)} (in {duration_words(since - now)})"
     if until is None:
-        return f"{begin} until 'runners resume'"
+        return f"{begin} until {typed_command('runners resume', manager.name)}"
     return f"{begin} until {shown(until)}" + (f" (in {duration_words(until - now)})" if since is None else "")
 
 
@@ -128,9 +131,8 @@ async def resume(context: Context, config_path: Path | None, name: str, *, plann
             if forgotten:
                 click.echo(f"{forgotten} planned pause{'s' if forgotten > 1 else ''} forgotten.")
             if left is not None:
-                click.echo(
-                    f"A pause is planned from {shown(left)}: 'runners resume {name} --planned' forgets it."
-                )
+                forget = typed_command("runners resume --planned", manager.name)
+                click.echo(f"A pause is planned from {shown(left)}: {forget} forgets it.")
 
 
 async def _coming(connection: Connection, manager: ManagerId) -> datetime | None:

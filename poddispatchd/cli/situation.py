@@ -165,7 +165,8 @@ def odd_status(task: Task) -> Finding:
         Reason.STATUS_UNKNOWN,
         Severity.PROBLEM,
         "Pod has no such status: nothing is done to this task.",
-        f"Begin it again with 'poddispatchd tasks restart {task.pk}', or end it with 'tasks cancel'.",
+        f"Begin it again with 'poddispatchd tasks restart {task.pk}', or end it with "
+        f"'poddispatchd tasks cancel {task.pk}'.",
     )
 
 

@@ -20,8 +20,9 @@ from poddispatchd.cli.common import (
     print_json,
     shown,
 )
-from poddispatchd.cli.forecast import expected, expected_words, interval_as_dict
-from poddispatchd.cli.situation import closed_types
+from poddispatchd.cli.delays import delays
+from poddispatchd.cli.forecast import OPEN, expected, expected_words, interval_as_dict
+from poddispatchd.cli.situation import closed_types, daemon_state
 from poddispatchd.cli.tables import print_table, shortened
 from poddispatchd.cli.task_filter import Chosen, age, filter_options
 from poddispatchd.clock import Clock
@@ -65,13 +66,20 @@ async def list_(
         found = await task_list.listed_tasks(database, await chosen.filter(database), limit=limit)
         async with database.connection() as connection:
             blockers = await duplicates.blockers(connection, [row.pk for row in found])
-        forecast = await expected(settings, database, [row.status for row in found])
+        state = await daemon_state(settings) if any(row.status in OPEN for row in found) else None
+        forecast = await expected(settings, database, [row.status for row in found], state)
+        delayed = await delays(database, state, found)
         closed = await closed_types(settings, database, managers)
     if as_json:
-        print_json([_as_dict(row, names, blockers.get(row.pk), forecast, closed) for row in found])
+        print_json(
+            [
+                {**_as_dict(row, names, blockers.get(row.pk), forecast, closed), "delay": delayed.get(row.pk)}
+                for row in found
+            ]
+        )
         return
     width = 10_000 if wide else _terminal_width()
-    remarks = [_remark(row, blockers.get(row.pk), forecast, closed) for row in found]
+    remarks = [delayed.get(row.pk) or _remark(row, blockers.get(row.pk), forecast, closed) for row in found]
     _print(found, names, remarks, width)
     if len(found) == limit and sys.stderr.isatty():
         click.echo(f"Only the newest {limit}: --limit shows more.", err=True)

@@ -21,9 +21,10 @@ from poddispatchd.cli.common import (
     print_json,
     shown,
 )
+from poddispatchd.cli.delays import delays
 from poddispatchd.cli.forecast import expected, expected_words, interval_as_dict
 from poddispatchd.cli.groups import SuggestingGroup
-from poddispatchd.cli.situation import odd_status, why_it_waits
+from poddispatchd.cli.situation import daemon_state, odd_status, why_it_waits
 from poddispatchd.cli.tables import say
 from poddispatchd.cli.task_actions import cancel, restart
 from poddispatchd.cli.task_list import list_
@@ -32,6 +33,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.display import escaped
+from poddispatchd.domain.forecast import Forecast
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
 from poddispatchd.domain.task import Run, Task, TaskPk, TaskStatus
@@ -88,7 +90,9 @@ async def show(
             share = await _share(settings, database, task.pk)
         elif task is not None and row_status(task.status) is None:
             why = odd_status(task)
-        forecast = None if task is None else await expected(settings, database, [task.status])
+        state = await daemon_state(settings)
+        forecast = None if task is None else await expected(settings, database, [task.status], state)
+        delay = (await delays(database, state, filter(None, [task]))).get(TaskPk(task_pk))
         rows = await listed_tasks(database, TaskFilter(tasks=[TaskPk(task_pk)]), limit=1)
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
@@ -107,7 +111,7 @@ async def show(
         }
         fair = {"fair_share": None if share is None else asdict(share)}
         output = {"script_output": task.script_output}
-        print_json({**told, **coming, "why": reason, **fair, **output, **journal})
+        print_json({**told, **coming, "why": reason, "delay": delay, **fair, **output, **journal})
         return
     if blocker is not None:
         told["waits_for"] = blocker.words
@@ -115,8 +119,7 @@ async def show(
         _say(name.replace("_", " "), shown(value))
     if why is not None:
         _say("why it waits", why.sentence)
-    if forecast is not None:
-        _say("expected", shown(expected_words(forecast, task.pk, task.status)))
+    _say_when(task, delay, forecast)
     if share is not None:
         owner = rows[0].owner if rows else None
         _say("fair share", share.words(None if owner is None else escaped(owner)))
@@ -147,6 +150,14 @@ def _say_output(output: str | None, *, whole: bool) -> None:
         note = f"… {left_out} lines are left out: --all shows them …"
         lines = [*lines[:_HEAD], note, *lines[-_TAIL:]]
     click.echo("\n".join(["\noutput:", *lines]) if lines else "\noutput: none")
+
+
+def _say_when(task: Task, delay: str | None, forecast: Forecast | None) -> None:
+    """What holds a task up, or when it begins and ends; what is expected of the queue knows of no delay."""
+    if delay is not None:
+        _say("delay", delay)
+    elif forecast is not None:
+        _say("expected", shown(expected_words(forecast, task.pk, task.status)))
 
 
 def _say(name: str, text: str) -> None:

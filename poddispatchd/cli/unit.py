@@ -49,6 +49,8 @@ class Unit(Struct, frozen=True):
     umask: int = _UMASK
     is_forgotten_at_boot: bool = False
     """It runs, and nothing starts it with the machine."""
+    is_down: bool = False
+    """It is started with the machine, and does not run."""
 
     def may_write(self, path: Path) -> bool:
         """Whether the sandbox of the unit lets the daemon write below a path, rights of files apart.
@@ -88,9 +90,11 @@ def unit_of(config: Path | None) -> Unit | None:
     if text is None:
         return None
     # Other states, as "static" or "generated", are somebody's own arrangement.
-    states = _told(systemctl, "show", "--property=ActiveState,UnitFileState", name) or ""
-    is_forgotten = {"ActiveState=active", "UnitFileState=disabled"} <= set(states.split())
-    return replace(parsed(name, text, instance), is_forgotten_at_boot=is_forgotten)
+    states = set((_told(systemctl, "show", "--property=ActiveState,UnitFileState", name) or "").split())
+    is_forgotten = {"ActiveState=active", "UnitFileState=disabled"} <= states
+    has_ended = not states.isdisjoint({"ActiveState=inactive", "ActiveState=failed"})
+    is_down = has_ended and "UnitFileState=enabled" in states
+    return replace(parsed(name, text, instance), is_forgotten_at_boot=is_forgotten, is_down=is_down)
 
 
 def _told(systemctl: str, *arguments: str) -> str | None:

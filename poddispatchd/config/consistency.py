@@ -96,10 +96,15 @@ def _no_address(dsn: str) -> str:
     if not dsn.startswith(("postgresql://", "postgres://")):
         return "write an address that starts with postgresql://, as postgresql://user@host/database"
     try:
-        hosts = urlsplit(dsn).netloc.rpartition("@")[2].split(",")
+        parts = urlsplit(dsn)
     except ValueError:
-        hosts = ["["]
-    if all((match := _HOST.fullmatch(host)) and 0 < int(match[1] or 1) < 65536 for host in hosts):
+        hosts, rest = ["["], ""
+    else:
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        # An "@" behind the host: the password ended too early, and the rest of it was looked up as a name.
+        rest = f"{parts.path}{parts.query.partition('=')[0]}{parts.fragment}"
+    fits = all((match := _HOST.fullmatch(host)) and 0 < int(match[1] or 1) < 65536 for host in hosts)
+    if fits and "@" not in rest:
         return ""
     # Nobody knows where a password with such characters ends.
     return (

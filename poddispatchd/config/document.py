@@ -58,11 +58,15 @@ def parse_yaml(text: str) -> Document:
         loader.dispose()
 
 
+_TAB = "a tab stands where only spaces may: write spaces in its place"
+
 _HARMLESS_OR_REST = re.compile(r"('(?:\\?.|<[a-z ]+>)')|b?['\"].*", re.DOTALL)
 
 
 def _kind(problem: str) -> str:
     """PyYAML's words up to the first piece of the document, but for single characters and names of tokens."""
+    if problem.startswith("found character '\\t'"):
+        return _TAB  # an editor's; nobody sees it, and systemd shows its "\t" as "t"
     return _HARMLESS_OR_REST.sub(lambda found: found[1] or "", problem).rstrip(" :,.")
 
 

@@ -77,7 +77,7 @@ class PodSettings(Section, frozen=True):
         Literal["en", "fr"],
         Means(
             "Language of the reasons that poddispatchd writes into a task's script_output and onto "
-            "the video's page: en or fr ('config import' takes it from LANGUAGE_CODE)"
+            "the video's page: en or fr ('poddispatchd config import' takes it from LANGUAGE_CODE)"
         ),
     ] = "en"
     languages: Annotated[

@@ -10,6 +10,7 @@ import structlog
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.errors import ResultError
+from poddispatchd.file_errors import disk_words
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
@@ -81,5 +82,5 @@ class EncodingLogs:
             path = self._media.path(directory.relative_to(self._pod.media_root).as_posix())
             (path / "encoding.log").rewrite(line)
         except (OSError, ValueError, ResultError) as error:
-            return str(error)
+            return disk_words(error)
         return None

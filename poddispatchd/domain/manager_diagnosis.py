@@ -168,12 +168,13 @@ def _none_works(managers: Sequence[ManagerView], place: str, situation: Situatio
 
 
 def _command(name: str, manager: ManagerView) -> str:
-    """A command about a runner manager, as it is typed: its name may hold anything."""
-    return (
-        f"'poddispatchd {name} {manager.name}'"
-        if _is_plain(manager.name)
-        else (f"poddispatchd {name} {shlex.quote(manager.name)}")
-    )
+    return typed_command(name, manager.name)
+
+
+def typed_command(command: str, name: str) -> str:
+    """A command about something with a name, as it is typed: the name may hold anything."""
+    text = f"poddispatchd {command} {shlex.quote(name)}"
+    return f"'{text}'" if _is_plain(name) else text
 
 
 def _is_plain(name: str) -> bool:

@@ -20,6 +20,7 @@ from poddispatchd.domain.script_output import merge_output, storable
 from poddispatchd.domain.task import RunnerStatus, Task
 from poddispatchd.errors import (
     DatabaseError,
+    NameTakenError,
     PoddispatchdError,
     ResultError,
     ResultGoneError,
@@ -205,8 +206,9 @@ class FailureHandling:
         if action is NextAction.WAIT:
             self._obstacles.keep_waiting(job, attempt.error)
         self._metrics.imports.labels(task.type, ImportOutcome.RETRIED).inc()
-        # That somebody else is at it is told elsewhere, once.
-        tell = log.debug if action is NextAction.BUSY else log.warning
+        # That somebody else is at it is told elsewhere, once; that a name is taken, nowhere.
+        is_told = action is NextAction.BUSY and not isinstance(attempt.error, NameTakenError)
+        tell = log.debug if is_told else log.warning
         tell(Event.IMPORT_RETRIED, task=task.pk, reason=attempt.words, in_seconds=round(delay, 1))
 
     async def _ask(self, attempt: FailedAttempt, task: Task, now: Circumstances) -> None:

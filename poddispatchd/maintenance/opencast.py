@@ -8,6 +8,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import MediaSlowError
+from poddispatchd.file_errors import disk_words
 from poddispatchd.maintenance.ages import days_ago
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
@@ -97,6 +98,6 @@ class OpencastFiles:
                 if deleted >= _MOST or self._clock.monotonic() >= enough:
                     break
         except (OSError, MediaSlowError) as error:
-            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
+            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=disk_words(error))
         if deleted:
             log.info(Event.OPENCAST_PURGED, entries=deleted, kept=kept, older_than_days=days)

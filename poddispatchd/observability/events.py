@@ -52,7 +52,7 @@ class Event(StrEnum):
     DATABASE_UP = "database.up"
     """The database answers again: a full rescan follows."""
     DATABASE_DOWN = "database.down"
-    """The database does not answer; logged once, not at every attempt."""
+    """The database does not answer; logged once for each reason, not at every attempt."""
     DATABASE_COMMITS_NOTHING = "database.commits_nothing"
     """It waits for a standby server that does not confirm; logged with each try of a start, a minute long."""
 

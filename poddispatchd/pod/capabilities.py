@@ -236,5 +236,6 @@ def _check_complete(
         raise SchemaError(
             f"This is not the database of a Pod that poddispatchd knows ({'; '.join(findings)}). Check the "
             "database named in database.dsn and its search_path, run Pod's migrations (runner managers came "
-            "with Pod 4.2), and grant the rights that 'poddispatchd db grants' prints."
+            "with Pod 4.2), and grant the rights that 'poddispatchd db grants' prints. If Pod has just been "
+            "upgraded, it may have a release of poddispatchd for it: install that one."
         )

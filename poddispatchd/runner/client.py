@@ -109,6 +109,12 @@ class RunnerReader:
                 return health
             if 300 <= answer.status < 400:
                 words = str(refusal(manager, answer))
+            elif answer.is_html and answer.is_success:
+                words = (
+                    f"Nothing at the URL of runner manager {manager.name!r} is a runner manager: a web page "
+                    "is answered, of a proxy before it perhaps. Look at that page, and check the URL, with "
+                    "its path, in Pod's administration."
+                )
         raise NoHealthCheckError(words)
 
     def certificate_end(self, manager: RunnerManager) -> datetime | None:

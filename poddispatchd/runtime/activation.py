@@ -71,7 +71,8 @@ def _problems(name: str, given: socket.socket, listeners: Collection[str]) -> It
         yield f"systemd hands over a socket named {name!r}, which nothing here listens on: " + (
             f"set FileDescriptorName={known} in its socket unit."
             if listeners
-            else "stop and disable its socket unit, a shadow (--dry-run) takes no callbacks."
+            else "stop and disable its socket unit ('systemctl disable --now poddispatchd-webhook.socket'), "
+            "a shadow (--dry-run) takes no callbacks."
         )
         return
     if given.family not in (socket.AF_INET, socket.AF_INET6):

@@ -10,7 +10,6 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.connections import NO_ANSWER, GuardedConnection, answered_within
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
-from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
@@ -22,6 +21,7 @@ from poddispatchd.errors import (
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.runtime.leadership import Leadership, why_held
+from poddispatchd.runtime.outage import Outage
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 
 log = structlog.get_logger(__name__)
@@ -56,6 +56,7 @@ class DatabaseSession:
         self._clock = clock
         self._metrics = metrics
         self._up = asyncio.Event()
+        self._outage = Outage(clock)
         self._attention = Wakeup()
         self._echo = asyncio.Event()
         self._probes = 0
@@ -95,12 +96,11 @@ class DatabaseSession:
         Raises:
             SchemaNewerError: a newer release has upgraded our schema: this daemon schedules no more.
         """
-        failures = 0
         try:
             while True:
                 try:
                     await self._connect()
-                    failures = 0
+                    self._outage.end()
                     await self._hold()
                 except SchemaNewerError:
                     raise
@@ -113,10 +113,7 @@ class DatabaseSession:
                         DatabaseError(f"The connection to the database failed ({type(error).__name__}).")
                     )
                     await self._close()
-                # At random: many daemons that lost one server do not all come back at the same moment.
-                wait = 0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)
-                failures += 1
-                await self._clock.sleep(wait)
+                await self._outage.wait()
         finally:
             await self._close()
 
@@ -265,7 +262,7 @@ class DatabaseSession:
         self._wakes.dispatcher.ring()
 
     def _lost(self, error: DatabaseError) -> None:
-        if self._up.is_set() or self.problem is None:
+        if self._outage.is_news(error):
             log.error(Event.DATABASE_DOWN, error=str(error))
         self.leadership.lose("The database is lost.")
         self.problem = str(error)

@@ -2,7 +2,6 @@
 
 import structlog
 
-from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.errors import DatabaseError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.database_session import DatabaseSession
@@ -25,7 +24,6 @@ class ShadowSession(DatabaseSession):
 
     async def run(self) -> None:
         """Ask, now and then, for ever."""
-        failures = 0
         while True:
             try:
                 await self._database.fetchrow("SELECT 1")
@@ -33,12 +31,9 @@ class ShadowSession(DatabaseSession):
                 self._lost(error)
                 # The pool may hold more connections that are lost: each would cost a further question.
                 await self._database.expire(silent=False)
-                await self._clock.sleep(
-                    0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)
-                )
-                failures += 1
+                await self._outage.wait()
             else:
-                failures = 0
+                self._outage.end()
                 self._found()
                 await self._attention.wait(_PROBE_EVERY)
 
@@ -51,7 +46,7 @@ class ShadowSession(DatabaseSession):
             self._wakes.ring_all()
 
     def _lost(self, error: DatabaseError) -> None:
-        if self.is_up or self.problem is None:
+        if self._outage.is_news(error):
             log.error(Event.DATABASE_DOWN, error=str(error))
         self.problem = str(error)
         self._up.clear()

@@ -79,7 +79,7 @@ async def test_callers_are_told_to_call_again_when_the_database_stays_away(
     ("name", "options", "words"),
     [
         ("poddispatchd-webhook.socket", (), "set FileDescriptorName=webhook in its socket unit"),
-        ("webhook", ("--dry-run",), "a shadow (--dry-run) takes no callbacks"),
+        ("webhook", ("--dry-run",), "disable --now poddispatchd-webhook.socket'), a shadow"),
     ],
 )
 async def test_a_socket_that_cannot_be_used_is_refused_in_words(

@@ -1,6 +1,7 @@
 """The Debian package: installed, upgraded and purged as an administrator does it."""
 
 import asyncio
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     told = run("dpkg-query", "--show", "--showformat", "${Maintainer}", "poddispatchd")
     assert told == "Operations <operations@example.org>"
     assert run("/usr/bin/poddispatchd", "--version").partition("+")[0].endswith(__version__)
+    # With the same one apt took the next build of a release for the installed one, and left that in place.
+    told = run("dpkg-query", "--show", "--showformat", "${Version}", "poddispatchd")
+    assert re.fullmatch(r"[0-9.]+(~[a-z0-9]+)?-[0-9]{14}", told)
     units = [machine.property("LoadState", unit) for unit in (UNIT, SOCKET)]
     assert (units, machine.property("ActiveState")) == (["loaded", "loaded"], "inactive")
     assert run("stat", "--format", "%U:%G:%a", "/etc/poddispatchd") == "root:root:755"

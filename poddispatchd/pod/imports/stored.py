@@ -24,6 +24,8 @@ from poddispatchd.pod.media.files import same_content
 from poddispatchd.pod.media.tree import MediaPath
 
 _HASHKEY_LENGTH = 64
+_MOST_NAMES = 50
+"""Names that are tried for one file."""
 
 
 def storage_tables(capabilities: Capabilities, table: str) -> tuple[str, ...]:
@@ -54,7 +56,8 @@ async def choose_stored_name(
     """A free path for a custom file, the same whenever this import is redone.
 
     The plain name is taken if it is free, or holds what an earlier attempt of ours left there: the same
-    bytes, and no row names it.
+    bytes, and no row names it. Then the first of the other names of which that is true: before a restore of
+    the database the same import may have put files under these, which the journal has forgotten.
 
     Args:
         result: the import.
@@ -67,24 +70,38 @@ async def choose_stored_name(
         ResultRefusedError: the name cannot be stored.
     """
     clean = slugified_file_name(name)
+    path = ""
     try:
-        path = fit_file_field(directory, clean)
-        suffixed = fit_file_field(
-            directory, with_suffix(clean, collision_suffix(result.task.pk, result.task.task_id, clean))
-        )
+        for number in range(_MOST_NAMES):
+            path = fit_file_field(directory, _numbered(result, clean, number))
+            if await _is_free(result, table, path, staged):
+                break
     except ValueError as error:
         raise ResultRefusedError(f"{name!r} cannot be stored: {error}.") from None
+    return path  # of all that are not free the last one: it is refused when it is recorded
+
+
+def _numbered(result: StagedResult, clean: str, number: int) -> str:
+    """The name itself, then others that look like Django's: each import has its own, always in this order."""
+    if number == 0:
+        return clean
+    seed = clean if number == 1 else f"{clean}\0{number}"
+    return with_suffix(clean, collision_suffix(result.task.pk, result.task.task_id, seed))
+
+
+async def _is_free(result: StagedResult, table: str, path: str, staged: MediaPath) -> bool:
+    """Whether nothing is there, or what an earlier attempt of ours left."""
     target = result.tree.path(path)
     if path in result.taken:
-        return suffixed
+        return False
     if not await result.tree.run(target.exists):
-        return path
+        return True
     if result.ours is not None and path not in result.ours:
-        return suffixed
+        return False
     named = await result.database.fetchrow(*render(QUERIES["file_is_named"], table=table)(path=path))
-    if named is not None and not named[0] and await result.tree.run(same_content, staged, target):
-        return path
-    return suffixed
+    if named is None or named[0]:
+        return False
+    return bool(await result.tree.run(same_content, staged, target))
 
 
 class StoredResult(Struct, frozen=True):

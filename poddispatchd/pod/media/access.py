@@ -13,6 +13,9 @@ from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree, own_name
 _LOOK = re.compile(rf"\.{re.escape(OURS)}0-[0-9a-f]{{16}}")
 """The name of a file that was written to see whether files can be written."""
 
+_WRONG_TREE = "is MEDIA_ROOT mounted, and are pod.media_root and pod.videos_dir right?"
+"""For a missing directory: most often nothing is wrong with the configuration, and the disk is not there."""
+
 
 class Rehearsal(Struct, frozen=True):
     """What a rehearsal found: what keeps imports from working, and what they do without; each a sentence."""
@@ -46,9 +49,9 @@ def trouble_with(directory: MediaPath) -> Trouble | None:
     try:
         opened = directory.opened()
     except FileNotFoundError:
-        return Trouble(f"{directory} does not exist: set pod.media_root to Pod's MEDIA_ROOT.")
+        return Trouble(f"{directory} does not exist: {_WRONG_TREE}.")
     except NotADirectoryError:
-        return Trouble(f"{directory} is not a directory: set pod.media_root to Pod's MEDIA_ROOT.")
+        return Trouble(f"{directory} is not a directory: {_WRONG_TREE}.")
     except PermissionError:
         return Trouble(f"{directory} cannot be reached by this user: run as the user of Pod.")
     except OSError as error:

@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -128,6 +130,8 @@ async def test_a_media_root_that_does_not_exist_is_a_problem(sound: Pod, tmp_pat
     sound.set("pod", media_root=str(tmp_path / "nowhere"))
 
     assert "does not exist" in (await _problems(sound))["media tree"]
+    said = await sound.run("check")
+    assert "nowhere does not exist: is MEDIA_ROOT mounted, and are" in said.out
 
 
 async def test_a_directory_of_thumbnails_that_cannot_be_written_to_is_a_problem(sound: Pod) -> None:
@@ -156,7 +160,10 @@ async def test_managers_of_an_establishment_that_nobody_is_of_are_told(sound: Po
 async def test_a_full_disk_is_a_problem(sound: Pod) -> None:
     sound.set("imports", keep_free="8000000GiB")
 
-    assert "imports.keep_free is " in (await _problems(sound))["media tree"]
+    words = (await _problems(sound))["media tree"]
+
+    assert "less than imports.keep_free (8000000GiB): make room there" in words
+    assert "can be written" not in words
 
 
 async def test_a_database_that_does_not_answer_is_a_problem_and_the_rest_is_told(sound: Pod) -> None:
@@ -349,13 +356,34 @@ async def test_a_server_that_only_reads_is_a_problem(sound: Pod) -> None:
     assert "default_transaction_read_only is on" in (await _problems(sound))["database"]
 
 
-async def test_what_keeps_the_running_daemon_from_its_work_is_a_problem(sound: Pod) -> None:
+@asynccontextmanager
+async def _a_daemon_that_says(sound: Pod, **told: list[str]) -> AsyncIterator[None]:
     async def answer(_: web.Request) -> web.Response:
-        told = dict.fromkeys(State.__required_keys__) | {"queue": [], "managers": [], "problems": []}
-        return web.json_response({**told, "not_ready": ["The inbox fails, 4 times by now."]})
+        state = dict.fromkeys(State.__required_keys__) | {"queue": [], "managers": [], "problems": []}
+        return web.json_response({**state, "not_ready": [], **told})
 
     site = web.Application()
     site.router.add_get("/api/status", answer)
     async with listening(site, Address("127.0.0.1", 0), "test") as address:
         sound.set("ops", listen=str(address))
+        yield
+
+
+async def test_what_keeps_the_running_daemon_from_its_work_is_a_problem(sound: Pod) -> None:
+    async with _a_daemon_that_says(sound, not_ready=["The inbox fails, 4 times by now."]):
         assert (await _problems(sound))["daemon"] == "The inbox fails, 4 times by now."
+
+
+async def test_what_only_the_running_daemon_suffers_from_is_a_problem(sound: Pod) -> None:
+    """A mount that only its sandbox saw was read-only: check said that all is well."""
+    words = "Results wait: 26.lock cannot be locked: Read-only file system."
+    async with _a_daemon_that_says(sound, problems=[words]):
+        assert await _problems(sound) == {"daemon": words}
+
+
+async def test_what_the_daemon_suffers_from_is_not_told_beside_what_check_has_found_itself(
+    sound: Pod, tmp_path: Path
+) -> None:
+    sound.set("pod", media_root=str(tmp_path / "nowhere"))
+    async with _a_daemon_that_says(sound, problems=["It is not there, in the words of the daemon."]):
+        assert set(await _problems(sound)) == {"media tree"}

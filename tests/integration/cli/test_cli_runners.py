@@ -26,7 +26,7 @@ async def test_a_paused_manager_gets_no_tasks_until_it_is_resumed(pod: Pod) -> N
     resumed = await pod.run("runners", "resume", str(pod.world.managers[0].id))
     again = await pod.run("runners", "resume", "first")
 
-    assert paused.out == "Runner manager first gets no new tasks until 'runners resume'.\n"
+    assert paused.out == "Runner manager first gets no new tasks until 'poddispatchd runners resume first'.\n"
     assert [(row["name"], row["paused"]) for row in rows] == [("first", True), ("second", False)]
     assert resumed.out == "Runner manager first gets tasks again.\n"
     assert again.out == "Runner manager first was not paused.\n"
@@ -106,11 +106,11 @@ async def test_a_pause_until_a_time_is_told_and_ended_early(pod: Pod) -> None:
     forgotten = await pod.run("runners", "resume", "first", "--planned")
 
     assert " (in 3 h 00 min)." in paused.out
-    assert later.out.endswith(" until 'runners resume'.\n")
+    assert later.out.endswith(" until 'poddispatchd runners resume first'.\n")
     assert (row["state"], cast("dict[str, object]", row["pause"])["reason"]) == ("paused", "new disks")
     assert re.search(r"paused since .* until .* \(in 2 h 59 min\): new disks; pause planned", table.out)
     assert "Runner manager first gets tasks again." in resumed.out
-    assert "'runners resume first --planned' forgets it." in resumed.out
+    assert "'poddispatchd runners resume --planned first' forgets it." in resumed.out
     assert (after["paused"], len(cast("list[object]", after["planned_pauses"]))) == (False, 1)
     assert forgotten.out == "Runner manager first was not paused.\n1 planned pause forgotten.\n"
 

@@ -192,6 +192,6 @@ async def test_a_certificate_that_expires_while_the_daemon_runs_is_waited_for(
             await session.until(problem=_RENEW)
             front.context = authority.server(tmp_path)
             await session.until(up=True, leads=True)
-    events = [entry["event"] for entry in logs]
-    assert Event.SERVICE_CRASHED not in events
-    assert events.count(Event.DATABASE_DOWN) == 1
+    assert Event.SERVICE_CRASHED not in [entry["event"] for entry in logs]
+    told = [entry["error"] for entry in logs if entry["event"] == Event.DATABASE_DOWN]
+    assert len(told) == len(set(told))

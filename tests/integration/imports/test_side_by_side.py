@@ -95,6 +95,37 @@ async def test_a_name_that_somebody_else_takes_at_the_last_moment_is_left_to_him
     assert theirs[0].read_bytes() == b"an upload"
 
 
+async def test_a_result_is_imported_though_its_second_name_is_taken_as_well(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restore an import met its own files, which the journal had forgotten, and waited for ever."""
+    task = await here.ready(video=await here.video())
+    chosen: list[str] = []
+    record = ImportCommit.record
+
+    async def seen(commits: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
+        [name] = plan.stored
+        chosen.append(name)
+        if len(chosen) <= 2:
+            (here.world.media_root / name).parent.mkdir(parents=True, exist_ok=True)
+            (here.world.media_root / name).write_bytes(b"of an earlier life")
+        await record(commits, job, plan)
+
+    monkeypatch.setattr(ImportCommit, "record", seen)
+    with capture_logs() as logged:
+        await here.import_due()
+        for _ in range(3):
+            await here.import_again()
+
+    retried = [entry for entry in logged if entry["event"] == "import.retried"]
+    assert [entry["log_level"] for entry in retried] == ["warning"] * 2
+    assert await here.status(task) == "completed"
+    assert len(chosen) == len(set(chosen)) == 3
+    old = [(here.world.media_root / name).read_bytes() for name in chosen[:2]]
+    assert old == [b"of an earlier life"] * 2
+    assert (await stored_files(here, here.pod.variant.custom_image))[-1] == chosen[2]
+
+
 async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a_connection(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -393,7 +393,7 @@ async def test_a_refused_token_is_told_by_health(client: RunnerClient) -> None:
 
 async def test_another_site_is_no_manager(client: RunnerClient) -> None:
     async with RawServer([reply(200, b"<html>welcome</html>", "text/html")]) as server:
-        with pytest.raises(RunnerManagerMisconfiguredError, match="is a runner manager"):
+        with pytest.raises(RunnerManagerMisconfiguredError, match=r"is a runner manager: a web page"):
             await client.health(manager(server.url))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app.findings import CheckLevel
 from poddispatchd.cli.check import _unit_findings
 from poddispatchd.cli.unit import Unit, parsed, run_as, unit_of, work_as_its_user
 from poddispatchd.config.model import Settings
@@ -139,6 +140,37 @@ async def test_a_unit_that_was_started_and_never_enabled_is_told(
     assert unit is not None
     found = [finding.words async for finding in _unit_findings(Settings(), unit)]
     assert any("'systemctl enable poddispatchd.service'" in words for words in found) is is_forgotten
+
+
+@pytest.mark.parametrize(
+    ("states", "is_down"),
+    [
+        ("ActiveState=failed\\nUnitFileState=enabled", True),
+        ("ActiveState=inactive\\nUnitFileState=enabled", True),
+        ("ActiveState=active\\nUnitFileState=enabled", False),
+        ("ActiveState=activating\\nUnitFileState=enabled", False),
+        ("ActiveState=inactive\\nUnitFileState=disabled", False),
+    ],
+)
+async def test_a_unit_that_is_enabled_and_does_not_run_is_a_problem(
+    states: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_down: bool
+) -> None:
+    """With a daemon that had ended, check found nothing wrong, and monitoring by it stayed green."""
+    program = tmp_path / "systemctl"
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in cat) printf "[Service]\\nUser=root\\n";; '
+        f'show) printf "{states}\\n";; *) exit 1;; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    unit = unit_of(None)
+
+    assert unit is not None
+    found = [finding async for finding in _unit_findings(Settings(), unit)]
+    told = [item for item in found if "is enabled, and does not run" in item.words]
+    assert [item.severity for item in told] == ([CheckLevel.PROBLEM] if is_down else [])
 
 
 def test_a_drop_in_that_is_not_utf_8_is_read_all_the_same(

@@ -92,6 +92,11 @@ def test_what_nothing_can_work_with_is_refused_at_the_start(tmp_path: Path, text
         "postgresql://pod:hun#ter@db.example.org/pod",
         "postgresql://pod:hun?ter@db.example.org/pod",
         "postgresql://pod:hunter@db.example.org:99999/pod",
+        "postgresql://pod:hun@ter/2:3%d#1@db.example.org:5432/pod",
+        "postgresql://pod:hun@ter#2@db.example.org:5432/pod",
+        "postgresql://pod:5432/hunter@db.example.org/pod",
+        "postgresql://pod:5432#hunter@db.example.org/pod",
+        "postgresql://pod:5432?hunter@db.example.org/pod",
         "postgresql://[hunter/pod",
     ],
 )
@@ -109,6 +114,7 @@ def test_a_database_address_that_no_driver_understands_is_told_with_what_a_passw
     "dsn",
     [
         "postgresql:///pod?host=/run/postgresql&port=5433",
+        "postgresql://db.example.org/pod?user=pod@server",
         "postgres://pod:p%2Fw@[::1]:5432/pod",
         "postgresql://pod@one:5432,two:5433/pod",
         "postgresql://%2Frun%2Fpostgresql/pod",
@@ -186,7 +192,7 @@ def test_a_file_that_holds_no_sections_is_refused(tmp_path: Path, text: str) -> 
     ("text", "line", "words"),
     [
         ("pod:\n  title_site: 'open\n", 3, "found unexpected end of stream"),
-        ("pod:\n\ttitle_site: x\n", 2, "found character '\\t' that cannot start any token"),
+        ("pod:\n\ttitle_site: x\n", 2, "a tab stands where only spaces may"),
         ("pod:\n  title_site: x\n   title_etb: y\n", 3, "mapping values are not allowed here"),
         ("database:\n  dsn: *hunter2\n", 2, "found undefined alias"),
         ("database:\n  dsn: !hunter2 x\n", 2, "could not determine a constructor for the tag"),
