@@ -17,8 +17,8 @@ from poddispatchd.pod import duplicates
 log = structlog.get_logger(__name__)
 
 _BY_HAND = (
-    "Its row was completed by hand, or by Pod, before this result was imported, and stays so. 'poddispatchd "
-    "tasks restart {}' runs the task again."
+    "Its row was completed by hand, or by Pod, before this result was imported, and stays so. "
+    "'poddispatchd tasks restart {}' runs the task again."
 )
 
 

@@ -7,6 +7,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.routing import capacity, site_of
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId
@@ -142,6 +143,9 @@ class ManagerRows:
         self._administration = administration
         self._memories = memories
         self._read_at = float("-inf")
+        self._compared_at = float("-inf")
+        self._rows: Sequence[RunnerManager] = ()
+        """As they were when all was read."""
         self._rings = 0
         self._expiries = 0
         self._reads = 0
@@ -173,6 +177,7 @@ class ManagerRows:
         self._rings, self._taken_over = rings, read
         if expiries == self._expiries:
             self._read_at = now
+        self._rows = managers
         # Before the registry has them: whoever sees a manager there finds its site.
         self._sites.take_over(sites)
         self.registry.refresh(managers, memories, latest_tasks)
@@ -180,8 +185,14 @@ class ManagerRows:
     async def refresh_in_quiet(self, within: float) -> None:
         """Read them again, unless that was done within so many seconds and none of them is missing.
 
-        Tasks may wait for want of a manager, and nothing rings when a person adds or activates one.
+        Tasks may wait for want of a manager, and nothing rings when a person adds or activates one: while one
+        is missing, their rows are looked at, and the rest is read when one of these has changed.
         """
-        room = capacity(self.registry.lanes(), self._clock.monotonic())
+        now = self._clock.monotonic()
+        room = capacity(self.registry.lanes(), now)
         has_all = all(self._sites.served <= room.get(kind, frozenset()) for kind in SUBMITTABLE)
-        await self.refresh(within=within if has_all else FRESH_FOR)
+        if not has_all and now - max(self._read_at, self._compared_at) >= FRESH_FOR:
+            is_same = await pod_managers.runner_managers(self._database) == self._rows
+            self._compared_at = now
+            within = within if is_same else 0.0
+        await self.refresh(within=within)
