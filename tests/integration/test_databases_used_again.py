@@ -11,6 +11,7 @@ from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.sandbox.postgresql import PostgresServer
+from tests.plugins import rewinding
 from tests.plugins.postgres import PodDatabase, cloned_database, ensure_template
 from tests.plugins.world import planted
 from tests.tables import all_rows
@@ -39,6 +40,12 @@ async def next_test(postgres: PostgresServer, database_with_journal: PodDatabase
     return world
 
 
+@pytest.fixture
+def patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that has been closed is waited for however long it stays: a busy machine needs a while."""
+    monkeypatch.setattr(rewinding, "LOOKS", 10_000)
+
+
 def tells_what_was_written(postgres: PostgresServer) -> bool:
     """Whether a session can be had to tell at once what it has written; before PostgreSQL 15 it cannot."""
     return postgres.address.release >= 15
@@ -57,6 +64,7 @@ async def everything(database: PodDatabase) -> tuple[object, ...]:
         )
 
 
+@pytest.mark.usefixtures("patiently")
 async def test_a_database_that_a_test_has_written_to_is_as_it_was(
     next_test: NextTest, postgres: PostgresServer
 ) -> None:
@@ -139,6 +147,7 @@ async def test_one_that_a_role_was_made_for_is_not_used_again(next_test: NextTes
             await connection.execute(f"DROP ROLE {name}_reader")
 
 
+@pytest.mark.usefixtures("patiently")
 async def test_what_sessions_wrote_that_were_cut_off_is_put_back(
     next_test: NextTest, postgres: PostgresServer
 ) -> None:

@@ -22,7 +22,7 @@ _MOST_ROWS = 2000
 _MOST_USES = 60
 """What was deleted stays in the files until somebody vacuums: then it is time for a fresh copy."""
 
-_LOOKS = 25
+LOOKS = 25
 _PAUSE = 0.002
 """Seconds: a closed connection's server process takes a moment to leave."""
 
@@ -140,7 +140,7 @@ async def rewind(connection: Connection, database: Rewound) -> bool:
 
 async def _rights(connection: Connection) -> str | None:
     """The rights to a database in which nobody else is connected; None if somebody stays."""
-    for _ in range(_LOOKS):
+    for _ in range(LOOKS):
         place = await connection.fetchrow(_PLACE)
         assert place is not None
         if place["sessions"] == 1:
