@@ -11,6 +11,7 @@ from poddispatchd.app.campaign_checks import campaign_findings
 from poddispatchd.app.connection_checks import sessions_findings
 from poddispatchd.app.database_checks import (
     certificate_findings,
+    clock_findings,
     held_rows_finding,
     pooler_finding,
     restored_findings,
@@ -117,6 +118,7 @@ async def _on_database(
 ) -> AsyncGenerator[CheckResult, None]:
     yield await server_finding(database)
     for finding in [
+        *await clock_findings(database),
         *await certificate_findings(database),
         await pooler_finding(database),
         *await sessions_findings(database, pool_size=settings.database.pool_size),

@@ -1,5 +1,7 @@
 """What a check finds in Pod's database and in our schema there."""
 
+from datetime import timedelta
+
 from poddispatchd.app.findings import CheckResult, fine, note, problem, unseen
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -8,6 +10,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain import certificate_ends
 from poddispatchd.domain.lifecycle import row_status
+from poddispatchd.domain.situation import duration_words
 from poddispatchd.domain.task import StaleTasks, TaskStatus
 from poddispatchd.errors import MAY_PASS, DatabaseError, RowLockedError, SchemaError
 from poddispatchd.journal import observations
@@ -25,6 +28,9 @@ OLDEST_POSTGRESQL = 13
 
 _HELD_FOR = 10.0
 """Seconds after which it is worth a word that a whole table is held."""
+
+_CLOCKS_APART = timedelta(minutes=1)
+"""Two clocks that are both kept by NTP agree to a second."""
 
 _MOST_STALE = 100
 _SHOWN = 5
@@ -90,6 +96,31 @@ async def certificate_findings(database: Database) -> list[CheckResult]:
         else:
             found.append(fine("database", f"{words}."))
     return found
+
+
+async def clock_findings(database: Database, clock: Clock | None = None) -> list[CheckResult]:
+    """Whether the clock of this machine agrees with the database's; nothing where it does."""
+    clock = clock or Clock()
+    before = clock.now()
+    try:
+        row = await database.fetchrow("SELECT clock_timestamp()")
+    except DatabaseError as error:
+        return unseen("database", error)
+    assert row is not None  # noqa: S101 - a SELECT without FROM has a row
+    there, after = row[0], clock.now()
+    if before - _CLOCKS_APART < there < after + _CLOCKS_APART:
+        return []
+    is_ahead = there < before
+    apart = (
+        f"{duration_words(before - there)} ahead of"
+        if is_ahead
+        else f"{duration_words(there - after)} behind"
+    )
+    words = (
+        f"The clock of this machine is {apart} the database's: time windows open by the one, and what "
+        "waits comes due by the other. See 'timedatectl' on both machines."
+    )
+    return [note("database", words)]
 
 
 async def pooler_finding(database: Database) -> CheckResult:
