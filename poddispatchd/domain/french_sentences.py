@@ -130,6 +130,8 @@ SENTENCES: Mapping[str, str] = {
     # --- results: where they go ---
     "The file of video {video} was replaced while it was worked on.": "Le fichier de la vidéo {video} a été remplacé pendant le travail.",
     "The file of recording {recording} was replaced while it was worked on.": "Le fichier de l'enregistrement {recording} a été remplacé pendant le travail.",
+    "Its runner worked on it as {type}, and its type was changed to {other} meanwhile.": "Son runner a travaillé avec le type {type}, et son type a été changé en {other} entre-temps.",
+    "Its runner worked on video {video}, and it was given video {other} meanwhile.": "Son runner a travaillé sur la vidéo {video}, et la vidéo {other} lui a été donnée entre-temps.",
     "The video of task {task} does not exist any more.": "La vidéo de la tâche {task} n'existe plus.",
     "The recording of task {task} does not exist any more.": "L'enregistrement de la tâche {task} n'existe plus.",
     "Video {video} has no file, so its results have no place to go.": "La vidéo {video} n'a pas de fichier : ses résultats n'ont pas d'endroit où aller.",

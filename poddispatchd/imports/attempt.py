@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain import manifest
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.run_request import RunRequest
 from poddispatchd.domain.task import ManagerId, Task
 from poddispatchd.errors import (
     DatabaseUnavailableError,
@@ -23,7 +25,9 @@ from poddispatchd.errors import (
     ResultError,
     ResultGoneError,
     RunnerManagerChangedError,
+    RunnerManagerError,
     RunnerManagerMisconfiguredError,
+    SourceReplacedError,
 )
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.failure_handling import FailedAttempt, FailureHandling
@@ -138,6 +142,7 @@ class ImportAttempt:
             log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
             # Before a byte is fetched: under a MEDIA_ROOT that is not mounted it would fill another disk.
             await self._preparation.check_tree(tree, wanted)
+            wanted = await self._as_requested(job, wanted, manager)
             staging = staging_directory(tree, wanted)
             await self._import(job, wanted, manager, staging, checked)
         except RaceLostError as error:
@@ -167,6 +172,26 @@ class ImportAttempt:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")
         return manager
 
+    async def _as_requested(self, job: ImportJob, wanted: WantedTask, manager: RunnerManager) -> WantedTask:
+        """The task with what its runner was asked for: before the result is fetched, which may take hours.
+
+        Raises:
+            SourceReplacedError: its row asks for something else by now.
+        """
+        # Pod's web process submits most tasks itself, and writes nowhere what it asked for.
+        request = wanted.request or await self._request_told(job, manager)
+        if (changed := request.contradiction(wanted.task)) is not None:
+            raise SourceReplacedError(changed)
+        return replace(wanted, request=request)
+
+    async def _request_told(self, job: ImportJob, manager: RunnerManager) -> RunRequest:
+        """What a manager says that it was asked for."""
+        try:
+            record = await self._client.status(manager, job.task_id)
+        except RunnerManagerError:
+            return RunRequest()  # it is asked for the result next, and what is wrong is found out by that
+        return RunRequest.of(record.task_type, record.source_url, record.parameters)
+
     async def _import(
         self,
         job: ImportJob,
@@ -186,7 +211,7 @@ class ImportAttempt:
             async with asyncio.timeout(LONGEST_ATTEMPT) as limit:
                 await staging.tree.run(staging_area.begin, staging, task.pk)
                 size, left_out = await self._fetched(job, task, manager, staging)
-                plan = await self._preparation.prepare(task, job, staging, size, left_out)
+                plan = await self._preparation.prepare(wanted, job, staging, size, left_out)
         except TimeoutError:
             # ETIMEDOUT of a file server is one, too, and says nothing of the result (I16).
             if not limit.expired():

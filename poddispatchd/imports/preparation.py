@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.task import Task, TaskType, VideoId, no_import_words
+from poddispatchd.domain.run_request import RunRequest
+from poddispatchd.domain.task import TaskType, VideoId, no_import_words
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, RowLockedError
 from poddispatchd.imports import queue, recorded_files
 from poddispatchd.imports.queue import ImportJob
@@ -133,12 +134,17 @@ class Preparation:
             raise MediaNotWritableError(words)
 
     async def prepare(
-        self, task: Task, job: ImportJob, staging: MediaPath, size: int, left_out: Mapping[str, str]
+        self,
+        wanted: WantedTask,
+        job: ImportJob,
+        staging: MediaPath,
+        size: int,
+        left_out: Mapping[str, str],
     ) -> ImportPlan:
         """Check a staged result and plan its import; nothing visible is touched.
 
         Args:
-            task: whose result it is.
+            wanted: whose result it is, with what its runner was asked for.
             job: the import.
             staging: where it was downloaded to.
             size: its bytes.
@@ -150,7 +156,7 @@ class Preparation:
             SourceReplacedError: it was made of a file that the video has no more.
             RaceLostError: the lease is lost.
         """
-        pod = self._pod
+        task, request, pod = wanted.task, wanted.request or RunRequest(), self._pod
         if job.of_campaign:
             # A campaign of encodings is none of transcriptions: captions that somebody corrected stay.
             pod = replace(pod, use_transcription=False)
@@ -167,9 +173,9 @@ class Preparation:
             left_out,
             ours=known.ours,
             taken=known.taken,
-            source_url=known.source_url,
+            source_url=request.source_url,
             source_size=known.source_size,
-            language=known.language,
+            language=request.language,
         )
         match task.result_type:
             case TaskType.ENCODING:

@@ -1,10 +1,7 @@
 """The files of an import: what it is about to put under MEDIA_ROOT is recorded before its first rename."""
 
-import json
 from collections.abc import Collection
-from contextlib import suppress
 from enum import Enum
-from typing import Any
 
 from msgspec import Struct
 
@@ -25,16 +22,13 @@ class Known(Struct, frozen=True):
     """What the journal knows of an import before it is prepared.
 
     ``ours``: files that it has put in place so far, or was about to. ``taken``: those of other open imports:
-    no new name may be one of them. ``source_url``: what its runner was to fetch; None where Pod submitted it.
-    ``source_size``: how large that was then; None where nobody looked. ``language``: of the subtitles that
-    were asked for; None for other tasks, and where Pod submitted it.
+    no new name may be one of them. ``source_size``: how large its source was when it was submitted; None
+    where nobody looked.
     """
 
     ours: frozenset[str]
     taken: frozenset[str]
-    source_url: str | None
     source_size: int | None
-    language: str | None
 
 
 async def known(connection: Connection, job: ImportJob) -> Known:
@@ -43,16 +37,7 @@ async def known(connection: Connection, job: ImportJob) -> Known:
         *_QUERIES["known"](import_id=job.id, runner_manager=job.runner_manager_id, task_id=job.task_id)
     )
     assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
-    body: dict[str, Any] = {}
-    with suppress(ValueError):  # of a submission of Pod's nothing is known
-        body = json.loads(row["body"] or b"{}")
-    return Known(
-        frozenset(row["ours"] or ()),
-        frozenset(row["taken"] or ()),
-        body.get("source_url"),
-        row["source_size"],
-        body.get("parameters", {}).get("language"),
-    )
+    return Known(frozenset(row["ours"] or ()), frozenset(row["taken"] or ()), row["source_size"])
 
 
 async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:

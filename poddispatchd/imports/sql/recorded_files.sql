@@ -1,9 +1,8 @@
 -- name: known
--- What an import has recorded so far, what other open imports have, and what was submitted to manager :runner_manager as :task_id.
+-- What an import has recorded so far, what other open imports have, and how large the source was that was submitted to manager
+-- :runner_manager as :task_id.
 SELECT array_agg(file.path) FILTER (WHERE file.import_id = :import_id) AS ours,
        array_agg(file.path) FILTER (WHERE file.import_id <> :import_id) AS taken,
-       (SELECT body FROM poddispatchd.submission
-         WHERE runner_manager_id = :runner_manager AND task_id = :task_id ORDER BY id DESC LIMIT 1) AS body,
        (SELECT source_size FROM poddispatchd.submission
          WHERE runner_manager_id = :runner_manager AND task_id = :task_id ORDER BY id DESC LIMIT 1) AS source_size
 FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id

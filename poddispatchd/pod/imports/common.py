@@ -17,6 +17,7 @@ from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain import media
 from poddispatchd.domain.encoding_plan import Rendition
 from poddispatchd.domain.naming import ctime
+from poddispatchd.domain.run_request import RunRequest
 from poddispatchd.domain.task import Task, TaskPk, TaskType, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError, SourceReplacedError, UnsubmittableError
 from poddispatchd.pod.capabilities import Capabilities
@@ -125,12 +126,14 @@ class WantedTask(Struct, frozen=True):
         video_file: of its video, as Pod stores it; None without a video.
         source_file: what its runner fetched, as Pod stores it; None when that is gone.
         later: the task that was asked for the same source later, and did it.
+        request: what its runner was asked for; None where Pod submitted it: its manager knows.
     """
 
     task: Task
     video_file: str | None
     source_file: str | None
     later: TaskPk | None = None
+    request: RunRequest | None = None
 
     def source_below(self, media_root: str) -> str | None:
         """Where the source is, relative to MEDIA_ROOT; None when no row names one there."""
@@ -152,7 +155,8 @@ async def read_wanted_task(connection: Connection, task: TaskPk) -> WantedTask |
         return None
     is_studio = TaskType.of(record["type"]) is TaskType.STUDIO
     source = record["source_file"] if is_studio else record["mp3"] or record["video_file"]
-    return WantedTask(task_of(record), record["video_file"], source, record["later"])
+    request = RunRequest.of_body(record["body"]) if record["body"] else None
+    return WantedTask(task_of(record), record["video_file"], source, record["later"], request)
 
 
 class VideoFacts(Struct, frozen=True):

@@ -1,8 +1,8 @@
 -- Statements shared by the imports of all three task types.
 
 -- name: wanted_task
--- The task :task with its output, the file that its runner fetched, and who did its source later, unless somebody holds the row:
--- an error at once. Under WEBTV_MODE the file of a video can be NULL.
+-- The task :task with its output, the file that its runner fetched, who did its source later, and what was submitted under its id
+-- (empty, or nothing, where Pod did that itself), unless somebody holds the row: an error at once. Under WEBTV_MODE the file of a video can be NULL.
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, {output},
        task.video_id, task.recording_id, task.runner_manager_id,
        CASE WHEN film.id IS NOT NULL THEN coalesce(film.video, '') END AS video_file, recording.source_file,
@@ -12,7 +12,10 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
            AND task.type = 'transcription'
          ORDER BY audio.id
          LIMIT 1) AS mp3,
-       {done_later} AS later
+       {done_later} AS later,
+       (SELECT body FROM poddispatchd.submission
+         WHERE (submission.runner_manager_id, submission.task_id) = (task.runner_manager_id, task.task_id)
+         ORDER BY submission.id DESC LIMIT 1) AS body
   FROM runner_manager_task AS task
   LEFT JOIN video_video AS film ON film.id = task.video_id
   LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id

@@ -137,7 +137,10 @@ class Bench:
             "task_type": kind.value,
             "source_url": f"http://pod.example.org/media/{path}",
             "notify_url": "",
-            "parameters": {"rendition": "{}"} if kind is not TaskType.TRANSCRIPTION else {"language": "fr"},
+            "parameters": {
+                **({"rendition": "{}"} if kind is not TaskType.TRANSCRIPTION else {"language": "fr"}),
+                **({} if video is None else {"video_id": video.id}),
+            },
         }
         manager = self.world.managers[0]
         accepted = await self.parts.client.execute(manager, json.dumps(body).encode())
@@ -165,6 +168,16 @@ class Bench:
         await self.end(task, behaviour)
         await self.open_import(task)
         return task
+
+    async def submitted_by_us(self, task: TaskPk, **body: object) -> None:
+        """It was this daemon that asked for its run, and not Pod's web process."""
+        await self.execute(
+            "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body,"
+            " state, task_id, settled_at, date_added)"
+            " SELECT id, type, runner_manager_id, 1, $2, 'accepted', task_id, now(), date_added"
+            " FROM runner_manager_task WHERE id = $1",
+            *(task, json.dumps(body).encode()),
+        )
 
     async def end(self, task: TaskPk, behaviour: Behaviour | None = None) -> None:
         await self.fake.finish(str(await self.of(task, "task_id")), behaviour=behaviour or Behaviour())

@@ -1,12 +1,12 @@
 """What people change of a video, or of a task, in Pod while a runner works on it."""
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.sandbox.pod.world import SampleVideo
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 from tests.plugins.postgres import database_with_journal as pod_database
@@ -20,22 +20,11 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
         yield made
 
 
-async def _submitted(here: Bench, task: TaskPk, **body: object) -> None:
-    """It was this daemon that asked for it."""
-    await here.execute(
-        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state,"
-        " task_id, settled_at, date_added)"
-        " SELECT id, type, runner_manager_id, 1, $2, 'accepted', task_id, now(), date_added"
-        " FROM runner_manager_task WHERE id = $1",
-        *(task, json.dumps(body).encode()),
-    )
-
-
 async def test_subtitles_are_stored_under_the_language_that_was_asked_for(here: Bench) -> None:
     """The owner chose another language meanwhile: French captions took the place of the English ones."""
     video = await here.video(transcript="fr")
     task = await here.ready(TaskType.TRANSCRIPTION, video=video)
-    await _submitted(here, task, parameters={"language": "fr"})
+    await here.submitted_by_us(task, parameters={"language": "fr"})
     await here.execute("UPDATE video_video SET transcript = 'en' WHERE id = $1", video.id)
 
     await here.import_due()
@@ -54,7 +43,7 @@ async def test_a_recording_that_a_task_was_given_instead_does_not_get_the_video_
     recording, other = await here.recording(), await here.recording()
     task = await here.ready(TaskType.STUDIO, recording=recording)
     url = f"http://pod.example.org/media/{recording.source_file.relative_to(here.world.media_root)}"
-    await _submitted(here, task, source_url=url)
+    await here.submitted_by_us(task, source_url=url)
     await here.execute("UPDATE runner_manager_task SET recording_id = $2 WHERE id = $1", task, other.id)
 
     await here.import_due()
@@ -66,3 +55,95 @@ async def test_a_recording_that_a_task_was_given_instead_does_not_get_the_video_
         f"The file of recording {other.id} was replaced while it was worked on.",
     )
     assert await here.value("SELECT count(*) FROM video_video") == 0
+
+
+@pytest.mark.parametrize("by_us", [True, False], ids=["submitted by us", "submitted by Pod"])
+async def test_a_result_is_not_imported_as_what_its_task_was_made_into_meanwhile(
+    here: Bench, *, by_us: bool
+) -> None:
+    """The coordinates of an overview were published as the subtitles of a video."""
+    video = await here.video()
+    task = await here.ready(TaskType.ENCODING, video=video)
+    if by_us:
+        await here.submitted_by_us(task, task_type="encoding", source_url=_url(video))
+    await here.execute("UPDATE runner_manager_task SET type = 'transcription' WHERE id = $1", task)
+
+    await here.import_due()
+
+    assert await here.value("SELECT count(*) FROM completion_track") == 0
+    words = "Its runner worked on it as encoding, and its type was changed to transcription meanwhile."
+    assert await _runs_again(here, task, words)
+
+
+@pytest.mark.parametrize("by_us", [True, False], ids=["submitted by us", "submitted by Pod"])
+async def test_a_video_that_a_task_was_given_instead_does_not_get_the_subtitles_of_the_other_one(
+    here: Bench, *, by_us: bool
+) -> None:
+    """They are made of audio files, which have the same name for every video."""
+    video, other = await here.video(encoded=True), await here.video(encoded=True)
+    task = await here.ready(TaskType.TRANSCRIPTION, video=video)
+    if by_us:
+        await here.submitted_by_us(
+            task, source_url=_url(video), parameters={"language": "fr", "video_id": video.id}
+        )
+    await here.execute("UPDATE runner_manager_task SET video_id = $2 WHERE id = $1", task, other.id)
+
+    await here.import_due()
+
+    assert await here.value("SELECT count(*) FROM completion_track") == 0
+    words = f"Its runner worked on video {video.id}, and it was given video {other.id} meanwhile."
+    assert await _runs_again(here, task, words)
+
+
+async def test_a_task_that_was_given_the_run_of_another_one_by_hand_does_not_get_its_result(
+    here: Bench,
+) -> None:
+    other = await here.running(TaskType.ENCODING)
+    task = await here.running(TaskType.ENCODING)
+    await here.end(other)
+    await here.execute(
+        "UPDATE runner_manager_task SET task_id = (SELECT task_id FROM runner_manager_task WHERE id = $2)"
+        " WHERE id = $1",
+        *(task, other),
+    )
+    await here.open_import(task)
+
+    await here.import_due()
+
+    assert await here.value("SELECT count(*) FROM video_encode_transcript_encodingvideo") == 0
+    assert await here.status(task) == "pending"
+
+
+async def test_a_run_that_pod_submitted_does_not_bring_the_encoding_of_a_file_that_was_replaced(
+    here: Bench,
+) -> None:
+    """Pod writes nowhere what it asked for, and submits most tasks itself: their manager is asked."""
+    video = await here.video()
+    task = await here.ready(TaskType.ENCODING, video=video)
+    await here.execute("UPDATE video_video SET video = video || '.mp4' WHERE id = $1", video.id)
+
+    await here.import_due()
+
+    assert await _runs_again(here, task, f"The file of video {video.id} was replaced while it was worked on.")
+
+
+async def test_subtitles_of_a_run_that_pod_submitted_have_the_language_that_was_asked_for(
+    here: Bench,
+) -> None:
+    video = await here.video(transcript="fr")
+    await here.ready(TaskType.TRANSCRIPTION, video=video)
+    await here.execute("UPDATE video_video SET transcript = 'en' WHERE id = $1", video.id)
+
+    await here.import_due()
+
+    assert await here.value("SELECT array_agg(lang::text) FROM completion_track") == ["fr"]
+
+
+def _url(video: SampleVideo) -> str:
+    return f"http://pod.example.org/media/{video.path}"
+
+
+async def _runs_again(here: Bench, task: TaskPk, words: str) -> bool:
+    """Whether a task waits for another run, for this reason."""
+    [(state, _, reason)] = await here.imports_of(task)
+    return (await here.status(task), state, reason) == ("pending", "failed", words)

@@ -27,6 +27,7 @@ async def test_a_result_that_is_well_meets_no_trouble(pod_database: PodDatabase,
             await here.ready()
             await here.import_due()
             task = await here.ready()
+            await here.submitted_by_us(task, task_type="encoding")
             importer = features.importer(here.parts)
 
             modules.clear()
