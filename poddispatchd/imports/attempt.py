@@ -14,8 +14,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain import manifest
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.run_request import RunRequest
-from poddispatchd.domain.task import ManagerId, Task
+from poddispatchd.domain.task import ManagerId, RunRequest, Task
 from poddispatchd.errors import (
     DatabaseUnavailableError,
     DownloadError,
@@ -36,7 +35,8 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod.imports.common import ImportedResult, WantedTask
+from poddispatchd.pod.imports.common import ImportedResult
+from poddispatchd.pod.imports.wanted_task import WantedTask
 from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.staging import StagingStorage

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.run_request import RunRequest
-from poddispatchd.domain.task import TaskType, VideoId, no_import_words
+from poddispatchd.domain.task import RunRequest, TaskType, VideoId, no_import_words
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, RowLockedError
 from poddispatchd.imports import queue, recorded_files
 from poddispatchd.imports.queue import ImportJob
@@ -18,10 +17,9 @@ from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import (
     ImportPlan,
     StagedResult,
-    WantedTask,
     checked_video_file,
-    read_wanted_task,
 )
+from poddispatchd.pod.imports.wanted_task import WantedTask, read_wanted_task
 from poddispatchd.pod.lock_holders import held_row
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.files import existing_files

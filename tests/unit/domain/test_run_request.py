@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from poddispatchd.domain.run_request import RunRequest
-from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType, VideoId
+from poddispatchd.domain.task import RunRequest, Task, TaskPk, TaskStatus, TaskType, VideoId
 
 
 def _task(kind: TaskType = TaskType.ENCODING, *, video: int | None = 7) -> Task:
