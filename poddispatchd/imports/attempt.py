@@ -8,13 +8,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import structlog
-from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain import manifest
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import ManagerId, RunRequest, Task
+from poddispatchd.domain.task import ManagerId, Task
 from poddispatchd.errors import (
     DatabaseUnavailableError,
     DownloadError,
@@ -24,7 +23,6 @@ from poddispatchd.errors import (
     ResultError,
     ResultGoneError,
     RunnerManagerChangedError,
-    RunnerManagerError,
     RunnerManagerMisconfiguredError,
     SourceReplacedError,
 )
@@ -142,7 +140,7 @@ class ImportAttempt:
             log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
             # Before a byte is fetched: under a MEDIA_ROOT that is not mounted it would fill another disk.
             await self._preparation.check_tree(tree, wanted)
-            wanted = await self._as_requested(job, wanted, manager)
+            _require_as_requested(wanted)
             staging = staging_directory(tree, wanted)
             await self._import(job, wanted, manager, staging, checked)
         except RaceLostError as error:
@@ -171,26 +169,6 @@ class ImportAttempt:
         if manager is None:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")
         return manager
-
-    async def _as_requested(self, job: ImportJob, wanted: WantedTask, manager: RunnerManager) -> WantedTask:
-        """The task with what its runner was asked for: before the result is fetched, which may take hours.
-
-        Raises:
-            SourceReplacedError: its row asks for something else by now.
-        """
-        # Pod's web process submits most tasks itself, and writes nowhere what it asked for.
-        request = wanted.request or await self._request_told(job, manager)
-        if (changed := request.contradiction(wanted.task)) is not None:
-            raise SourceReplacedError(changed)
-        return replace(wanted, request=request)
-
-    async def _request_told(self, job: ImportJob, manager: RunnerManager) -> RunRequest:
-        """What a manager says that it was asked for."""
-        try:
-            record = await self._client.status(manager, job.task_id)
-        except RunnerManagerError:
-            return RunRequest()  # it is asked for the result next, and what is wrong is found out by that
-        return RunRequest.of(record.task_type, record.source_url, record.parameters)
 
     async def _import(
         self,
@@ -278,3 +256,13 @@ class ImportAttempt:
         wakeups.notifier.ring_within(_GATHERED)
         if done.chained_transcription is not None:
             wakeups.dispatcher.ring()
+
+
+def _require_as_requested(wanted: WantedTask) -> None:
+    """See that a run of ours was asked for what its row says, before its result is fetched.
+
+    Raises:
+        SourceReplacedError: somebody has changed the row.
+    """
+    if wanted.request is not None and (changed := wanted.request.contradiction(wanted.task)) is not None:
+        raise SourceReplacedError(changed)

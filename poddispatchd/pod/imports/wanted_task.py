@@ -19,7 +19,7 @@ class WantedTask(Struct, frozen=True):
         video_file: of its video, as Pod stores it; None without a video.
         source_file: what its runner fetched, as Pod stores it; None when that is gone.
         later: the task that was asked for the same source later, and did it.
-        request: what its runner was asked for; None where Pod submitted it: its manager knows.
+        request: what its runner was asked for; None where Pod submitted it, and wrote that nowhere.
     """
 
     task: Task

@@ -57,15 +57,13 @@ async def test_a_recording_that_a_task_was_given_instead_does_not_get_the_video_
     assert await here.value("SELECT count(*) FROM video_video") == 0
 
 
-@pytest.mark.parametrize("by_us", [True, False], ids=["submitted by us", "submitted by Pod"])
 async def test_a_result_is_not_imported_as_what_its_task_was_made_into_meanwhile(
-    here: Bench, *, by_us: bool
+    here: Bench,
 ) -> None:
     """The coordinates of an overview were published as the subtitles of a video."""
     video = await here.video()
     task = await here.ready(TaskType.ENCODING, video=video)
-    if by_us:
-        await here.submitted_by_us(task, task_type="encoding", source_url=_url(video))
+    await here.submitted_by_us(task, task_type="encoding", source_url=_url(video))
     await here.execute("UPDATE runner_manager_task SET type = 'transcription' WHERE id = $1", task)
 
     await here.import_due()
@@ -75,17 +73,14 @@ async def test_a_result_is_not_imported_as_what_its_task_was_made_into_meanwhile
     assert await _runs_again(here, task, words)
 
 
-@pytest.mark.parametrize("by_us", [True, False], ids=["submitted by us", "submitted by Pod"])
 async def test_a_video_that_a_task_was_given_instead_does_not_get_the_subtitles_of_the_other_one(
-    here: Bench, *, by_us: bool
+    here: Bench,
 ) -> None:
     """They are made of audio files, which have the same name for every video."""
     video, other = await here.video(encoded=True), await here.video(encoded=True)
     task = await here.ready(TaskType.TRANSCRIPTION, video=video)
-    if by_us:
-        await here.submitted_by_us(
-            task, source_url=_url(video), parameters={"language": "fr", "video_id": video.id}
-        )
+    parameters = {"language": "fr", "video_id": video.id}
+    await here.submitted_by_us(task, source_url=_url(video), parameters=parameters)
     await here.execute("UPDATE runner_manager_task SET video_id = $2 WHERE id = $1", task, other.id)
 
     await here.import_due()
@@ -99,6 +94,8 @@ async def test_a_task_that_was_given_the_run_of_another_one_by_hand_does_not_get
     here: Bench,
 ) -> None:
     other = await here.running(TaskType.ENCODING)
+    video = await here.value("SELECT video_id FROM runner_manager_task WHERE id = $1", other)
+    await here.submitted_by_us(other, parameters={"video_id": video})
     task = await here.running(TaskType.ENCODING)
     await here.end(other)
     await here.execute(
@@ -112,31 +109,6 @@ async def test_a_task_that_was_given_the_run_of_another_one_by_hand_does_not_get
 
     assert await here.value("SELECT count(*) FROM video_encode_transcript_encodingvideo") == 0
     assert await here.status(task) == "pending"
-
-
-async def test_a_run_that_pod_submitted_does_not_bring_the_encoding_of_a_file_that_was_replaced(
-    here: Bench,
-) -> None:
-    """Pod writes nowhere what it asked for, and submits most tasks itself: their manager is asked."""
-    video = await here.video()
-    task = await here.ready(TaskType.ENCODING, video=video)
-    await here.execute("UPDATE video_video SET video = video || '.mp4' WHERE id = $1", video.id)
-
-    await here.import_due()
-
-    assert await _runs_again(here, task, f"The file of video {video.id} was replaced while it was worked on.")
-
-
-async def test_subtitles_of_a_run_that_pod_submitted_have_the_language_that_was_asked_for(
-    here: Bench,
-) -> None:
-    video = await here.video(transcript="fr")
-    await here.ready(TaskType.TRANSCRIPTION, video=video)
-    await here.execute("UPDATE video_video SET transcript = 'en' WHERE id = $1", video.id)
-
-    await here.import_due()
-
-    assert await here.value("SELECT array_agg(lang::text) FROM completion_track") == ["fr"]
 
 
 def _url(video: SampleVideo) -> str:
