@@ -52,6 +52,7 @@ class QueueTable(Struct, frozen=True):
         condition: SQL that decides whether a due item may be claimed at all; its table is called ``item``.
         dismissed: the state of an item that a person has seen to after it was set aside; None: it is deleted.
         content: the columns that are forgotten then.
+        on_dismiss: SQL of what else that sets, with a comma behind it.
         longest_uncounted: the longest wait, in seconds, after an attempt that does not count.
         on_claim: SQL of what else a claim sets, with a comma behind it.
     """
@@ -73,6 +74,7 @@ class QueueTable(Struct, frozen=True):
     condition: str = "true"
     dismissed: str | None = None
     content: tuple[str, ...] = ()
+    on_dismiss: str = ""
     longest_uncounted: float = 120.0
     on_claim: str = ""
 
@@ -90,7 +92,8 @@ class QueueTable(Struct, frozen=True):
             "condition": f"({self.condition})",
             "on_claim": self.on_claim,
             "longest_wait": longest_wait(self.lease_seconds, self.longest_uncounted, self.backoff),
-            "forgotten": "".join(f"{self._quoted(column)} = NULL, " for column in self.content),
+            "forgotten": self.on_dismiss
+            + "".join(f"{self._quoted(column)} = NULL, " for column in self.content),
         }
         places |= {place: self._quoted(getattr(self, place)) for place in _COLUMNS}
         return {name: query.fill(**places) for name, query in _TEMPLATE.items()}

@@ -67,6 +67,8 @@ IMPORTS = LeaseQueue(
         on_claim=f"is_placing = false, {_while_tried('obstructed_since')}",
         settled_at="finished_at",
         dismissed="dropped",
+        # No report of its manager has it tried again: a person has seen to it.
+        on_dismiss="next_attempt_at = 'infinity', ",
     )
 )
 

@@ -15,8 +15,8 @@ ON CONFLICT (task_pk, runner_manager_id, task_id) DO UPDATE
 SET state = 'open', attempts = 0, next_attempt_at = now(), lease_owner = NULL, lease_expires_at = NULL,
     last_error = NULL, finished_at = NULL, obstructed_since = NULL
 -- Not one that is done, which is never brought in twice (I8), nor one that was set aside: a person has that tried
--- again.
-WHERE import.state IN ('failed', 'dropped')
+-- again, or dismisses it, which leaves it without a next attempt.
+WHERE import.state IN ('failed', 'dropped') AND import.next_attempt_at < 'infinity'
 RETURNING task_pk
 ), forgotten AS (
 DELETE FROM poddispatchd.failure WHERE task_pk IN (SELECT task_pk FROM opened)

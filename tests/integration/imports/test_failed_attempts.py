@@ -29,6 +29,7 @@ from poddispatchd.pod.imports.wanted_task import WantedTask
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download_limits import DownloadLimits
+from poddispatchd.runtime.queue_tables import IMPORTS
 from poddispatchd.sandbox.fake_runner_manager import (
     AnswerFault,
     Behaviour,
@@ -649,3 +650,19 @@ async def test_a_name_that_the_manager_never_gives_ends_the_task_at_once(here: B
     await assert_failed_in_words(here, task, "'360p_video_(2).ts'")
     for said in ("RUNNERS_STORAGE_ENABLED", "rename the source file"):
         assert said in await here.words(task)
+
+
+async def test_a_result_that_a_person_dismissed_is_not_tried_again_by_itself(here: Bench) -> None:
+    """Its manager was asked a minute later, and called it completed: it was fetched as often as before."""
+    task = await here.ready()
+    await here.execute("UPDATE poddispatchd.import SET state = 'set_aside', finished_at = now()")
+    async with here.pod.connection() as connection:
+        key = await connection.fetchval("SELECT id::text FROM poddispatchd.import")
+        assert await IMPORTS.dismiss(connection, key)
+    watcher = features.reconciler(here.parts)
+
+    await watcher.step()
+    await watcher.until_idle()
+
+    assert [state for state, *_ in await here.imports_of(task)] == ["dropped"]
+    assert await here.status(task) == "running"
