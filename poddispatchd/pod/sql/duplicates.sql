@@ -26,12 +26,12 @@ other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recordin
 (past.status = 'completed'
  AND EXISTS (SELECT FROM poddispatchd.submission AS posted
               WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0)
+ AND NOT EXISTS (SELECT FROM poddispatchd.submission AS posted
+                   JOIN poddispatchd.import AS brought
+                     ON (brought.task_pk, brought.runner_manager_id, brought.task_id) = (posted.task_pk, posted.runner_manager_id, posted.task_id)
+                  WHERE brought.state = 'done' AND (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0)
  AND NOT EXISTS (SELECT FROM poddispatchd.import AS brought
-                  WHERE brought.state = 'done'
-                    AND brought.task_pk IN (SELECT id FROM {others} AS alike
-                                             UNION ALL
-                                            SELECT task_pk FROM poddispatchd.submission AS posted
-                                             WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id))
+                  WHERE brought.state = 'done' AND brought.task_pk IN (SELECT id FROM {others} AS alike)
                     AND (brought.runner_manager_id, brought.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0))
 
 -- name: done_later
