@@ -46,9 +46,13 @@ def ends_in_file(path: Path) -> list[datetime]:
     """
     # It may have been exchanged for a FIFO since somebody looked.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as opened:
+    # Without closefd: of a directory no file object comes about that could close it.
+    try:
         _require(os.fstat(descriptor), path)
-        return ends_in(opened.read(_LARGEST).decode("ascii", errors="replace"))
+        with os.fdopen(descriptor, "rb", closefd=False) as opened:
+            return ends_in(opened.read(_LARGEST).decode("ascii", errors="replace"))
+    finally:
+        os.close(descriptor)
 
 
 def _require(status: os.stat_result, path: str | Path) -> None:

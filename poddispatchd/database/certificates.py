@@ -21,8 +21,8 @@ _USUAL = {
 }
 """Where libpq, and the driver, look for what no address names; in ``~/.postgresql``."""
 
-_WITHOUT_TLS = ("disable", "allow")
-"""Values of ``sslmode`` with which the driver reads no file."""
+_WITHOUT_TLS = "disable"
+"""The value of ``sslmode`` with which the driver reads no file; with "allow" it reads ours."""
 
 
 class CertificateEnds(Struct, frozen=True):
@@ -52,7 +52,7 @@ def require_files(dsn: str) -> None:
     Raises:
         UnusableFileError: one would be waited for, or read, without an end.
     """
-    if asked(dsn, "sslmode", "PGSSLMODE") in _WITHOUT_TLS:
+    if asked(dsn, "sslmode", "PGSSLMODE") == _WITHOUT_TLS:
         return
     for name, path in {**_usual_files(), **files_of(dsn)}.items():
         try:

@@ -68,6 +68,16 @@ def fit_file_field(directory: str, name: str, *, limit: int = _FILE_FIELD_LENGTH
     return posixpath.join(directory, stem[:-excess] + extension)
 
 
+def fit_with_suffix(directory: str, name: str, suffix: str) -> str:
+    """``directory/name`` with a suffix, which stays whole: of a long name the rest is shortened.
+
+    Raises:
+        ValueError: even a stem of one character does not fit.
+    """
+    room = _FILE_FIELD_LENGTH - len(suffix) - 1
+    return with_suffix(fit_file_field(directory, name, limit=room), suffix)
+
+
 def studio_file_name(moment: datetime) -> str:
     """The name Pod gives to the video file made from a studio recording; ``moment`` in Pod's time zone."""
     return f"studio_base_{moment:%Y-%m-%d_%H-%M-%S.%f}.mp4"

@@ -144,8 +144,8 @@ class ManagerRows:
         self._memories = memories
         self._read_at = float("-inf")
         self._compared_at = float("-inf")
-        self._rows: Sequence[RunnerManager] = ()
-        """As they were when all was read."""
+        self._rows: tuple[Sequence[RunnerManager], Mapping[ManagerId, ManagerMemory]] = ((), {})
+        """They and what the journal holds of them, as they were when all was read."""
         self._rings = 0
         self._expiries = 0
         self._reads = 0
@@ -177,7 +177,7 @@ class ManagerRows:
         self._rings, self._taken_over = rings, read
         if expiries == self._expiries:
             self._read_at = now
-        self._rows = managers
+        self._rows = managers, memories
         # Before the registry has them: whoever sees a manager there finds its site.
         self._sites.take_over(sites)
         self.registry.refresh(managers, memories, latest_tasks)
@@ -185,14 +185,15 @@ class ManagerRows:
     async def refresh_in_quiet(self, within: float) -> None:
         """Read them again, unless that was done within so many seconds and none of them is missing.
 
-        Tasks may wait for want of a manager, and nothing rings when a person adds or activates one: while one
-        is missing, their rows are looked at, and the rest is read when one of these has changed.
+        Tasks may wait for want of a manager, and nothing rings when a person adds or activates one, nor,
+        behind some poolers, when one is resumed: while one is missing, their rows, and what the journal holds
+        of them, are looked at, and the rest is read when something of these has changed.
         """
         now = self._clock.monotonic()
         room = capacity(self.registry.lanes(), now)
         has_all = all(self._sites.served <= room.get(kind, frozenset()) for kind in SUBMITTABLE)
         if not has_all and now - max(self._read_at, self._compared_at) >= FRESH_FOR:
-            is_same = await pod_managers.runner_managers(self._database) == self._rows
+            rows = await pod_managers.runner_managers(self._database), await self._memories(self._database)
             self._compared_at = now
-            within = within if is_same else 0.0
+            within = within if rows == self._rows else 0.0
         await self.refresh(within=within)

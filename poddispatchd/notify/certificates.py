@@ -4,6 +4,7 @@ A connection is made for it, as for a mail or an event, and nothing is sent: the
 """
 
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from poddispatchd.config.notification import EventsSettings, MailSettings
 from poddispatchd.notify.event_post import reach
@@ -29,6 +30,7 @@ async def event_certificate_end(settings: EventsSettings) -> datetime | None:
     Raises:
         DeliveryError: nobody answers there, or not as who is asked for.
     """
-    if not settings.enabled or settings.command:
+    is_secured = urlsplit(settings.url.get_secret_value()).scheme == "https"
+    if not settings.enabled or settings.command or not is_secured:
         return None
     return await reach(settings)

@@ -241,9 +241,12 @@ async def mail_server(settings: MailSettings, *, logs_in: bool = True) -> AsyncI
     try:
         yield MailServer(client)
     finally:
-        with suppress(SMTPException, OSError):
-            await client.quit(timeout=_QUIT_WITHIN)
-        client.close()
+        try:
+            with suppress(SMTPException, OSError):
+                await client.quit(timeout=_QUIT_WITHIN)
+        finally:
+            # Also of whoever gives up on the farewell: the library keeps the connection then.
+            client.close()
 
 
 async def _own_name() -> str:

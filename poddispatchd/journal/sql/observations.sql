@@ -3,9 +3,14 @@
 INSERT INTO poddispatchd.sighting AS known (task_pk, task_id, runner_manager_id)
 SELECT * FROM unnest(:tasks::bigint[], :task_ids::text[], :runner_managers::bigint[])
 ON CONFLICT (task_pk) DO UPDATE
-   SET task_id = excluded.task_id, runner_manager_id = excluded.runner_manager_id, seen_at = now(), missing_runner = NULL, missing_since = NULL, is_stale = false
- -- Under another id it is another run, of which nothing is known yet.
- WHERE known.task_id IS DISTINCT FROM excluded.task_id
+   SET task_id = excluded.task_id, runner_manager_id = excluded.runner_manager_id,
+       -- Under another id it is another run, of which nothing is known yet.
+       seen_at = CASE WHEN known.task_id IS DISTINCT FROM excluded.task_id THEN now() ELSE known.seen_at END,
+       missing_runner = CASE WHEN known.task_id IS NOT DISTINCT FROM excluded.task_id THEN known.missing_runner END,
+       missing_since = CASE WHEN known.task_id IS NOT DISTINCT FROM excluded.task_id THEN known.missing_since END,
+       is_stale = known.is_stale AND known.task_id IS NOT DISTINCT FROM excluded.task_id
+ -- An older release leaves the manager as it was, or none.
+ WHERE (known.task_id, known.runner_manager_id) IS DISTINCT FROM (excluded.task_id, excluded.runner_manager_id)
 
 -- name: of_tasks
 -- What is known of these tasks; a submission of ours counts from its acceptance. A clock that was put forward would make a run look lost.

@@ -14,8 +14,8 @@ from poddispatchd.domain.media import video_number
 from poddispatchd.domain.naming import (
     collision_suffix,
     fit_file_field,
+    fit_with_suffix,
     slugified_file_name,
-    with_suffix,
 )
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
@@ -73,7 +73,7 @@ async def choose_stored_name(
     path = ""
     try:
         for number in range(_MOST_NAMES):
-            path = fit_file_field(directory, _numbered(result, clean, number))
+            path = _numbered(result, directory, clean, number)
             if await _is_free(result, table, path, staged):
                 break
     except ValueError as error:
@@ -81,12 +81,13 @@ async def choose_stored_name(
     return path  # of all that are not free the last one: it is refused when it is recorded
 
 
-def _numbered(result: StagedResult, clean: str, number: int) -> str:
+def _numbered(result: StagedResult, directory: str, clean: str, number: int) -> str:
     """The name itself, then others that look like Django's: each import has its own, always in this order."""
     if number == 0:
-        return clean
+        return fit_file_field(directory, clean)
     seed = clean if number == 1 else f"{clean}\0{number}"
-    return with_suffix(clean, collision_suffix(result.task.pk, result.task.task_id, seed))
+    suffix = collision_suffix(result.task.pk, result.task.task_id, seed)
+    return fit_with_suffix(directory, clean, suffix)
 
 
 async def _is_free(result: StagedResult, table: str, path: str, staged: MediaPath) -> bool:

@@ -20,11 +20,16 @@ other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recordin
 
 -- name: unimported
 -- Whether the result of `past`, a task of the source of `task`, is not in Pod though it is completed, as when a person wrote that: we
--- submitted its run, and imported none, for whichever task. Of runs that Pod submitted only Pod knows what it did. What is forgotten
--- of a run is first that it was submitted. OFFSET 0: they are looked up one by one; joined, every import that there is might be read.
+-- submitted its run, and imported none, for whichever task, also one that is deleted by now. Of runs that Pod submitted only Pod knows
+-- what it did. What is forgotten of a run is first that it was submitted. OFFSET 0: they are looked up one by one; joined, every import
+-- that there is might be read.
 (past.status = 'completed'
  AND EXISTS (SELECT FROM poddispatchd.submission AS posted
               WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0)
+ AND NOT EXISTS (SELECT FROM poddispatchd.submission AS posted
+                   JOIN poddispatchd.import AS brought
+                     ON (brought.task_pk, brought.runner_manager_id, brought.task_id) = (posted.task_pk, posted.runner_manager_id, posted.task_id)
+                  WHERE brought.state = 'done' AND (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0)
  AND NOT EXISTS (SELECT FROM poddispatchd.import AS brought
                   WHERE brought.state = 'done' AND brought.task_pk IN (SELECT id FROM {others} AS alike)
                     AND (brought.runner_manager_id, brought.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0))
@@ -91,11 +96,11 @@ SELECT other.id
  ORDER BY other.id LIMIT 1
 
 -- name: by_hand
--- Those of the tasks :tasks that are completed without the result of their run.
+-- Those of the tasks :tasks that are completed without the result of their run, or that of a later task, with which we complete them.
 SELECT past.id
   FROM runner_manager_task AS task
  CROSS JOIN LATERAL (SELECT task.*) AS past
- WHERE task.id = ANY (:tasks::bigint[]) AND {unimported}
+ WHERE task.id = ANY (:tasks::bigint[]) AND {unimported} AND {done_later} IS NULL
 
 -- name: of_later
 -- The task that did the source of the task :task later.

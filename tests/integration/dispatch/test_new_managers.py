@@ -35,6 +35,25 @@ async def test_a_manager_that_is_activated_gets_what_waits_for_it_with_the_next_
         assert await pod.holders([pk]) == ["new"]
 
 
+async def test_a_manager_that_is_resumed_gets_what_waits_for_it_with_the_next_look_also_where_nothing_rings(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Through a pooler that pools transactions nobody hears of it: for five minutes nobody looked."""
+    async with scene(pod_database, media_root) as pod:
+        [manager] = pod.ids.values()
+        await pauses.pause(pod.connection, manager)
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        for _ in range(3):
+            daemon.clock.advance(30)
+            await daemon.settle()
+        assert await pod.status(pk) == "pending"
+        await pauses.resume(pod.connection, manager)
+        daemon.clock.advance(30)
+        await daemon.settle()
+        assert await pod.status(pk) == "running"
+
+
 async def test_managers_are_not_read_again_while_one_of_them_waits_for_tasks(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

@@ -16,7 +16,9 @@ from poddispatchd.imports import commit, recorded_files
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.imports.recorded_files import Recorded
+from poddispatchd.pod.imports import encoding_files
 from poddispatchd.pod.imports.common import ImportPlan
+from poddispatchd.pod.imports.stored import choose_stored_name
 from poddispatchd.pod.media.placing import Ready
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runtime.queue_tables import IMPORTS
@@ -95,10 +97,16 @@ async def test_a_name_that_somebody_else_takes_at_the_last_moment_is_left_to_him
     assert theirs[0].read_bytes() == b"an upload"
 
 
+@pytest.mark.parametrize("longer", [0, 40], ids=["a short name", "one that is as long as Pod can store"])
 async def test_a_result_is_imported_though_its_second_name_is_taken_as_well(
-    here: Bench, monkeypatch: pytest.MonkeyPatch
+    here: Bench, monkeypatch: pytest.MonkeyPatch, longer: int
 ) -> None:
     """After a restore an import met its own files, which the journal had forgotten, and waited for ever."""
+
+    async def choose(*arguments: object, name: str, **others: object) -> str:
+        return await choose_stored_name(*arguments, name="long-" * longer + name, **others)  # type: ignore[arg-type] # as it was called
+
+    monkeypatch.setattr(encoding_files, "choose_stored_name", choose)
     task = await here.ready(video=await here.video())
     chosen: list[str] = []
     record = ImportCommit.record

@@ -286,6 +286,37 @@ async def test_whether_results_are_refused_alike_is_told_by_the_latest_of_them(
                 assert _scanned(json.loads(explained)[0]["Plan"]) <= most, (mode, explained)
 
 
+@pytest.mark.parametrize("runs", ["one for all", "one for each"])
+async def test_a_source_of_a_thousand_completed_tasks_is_looked_at_once(
+    pod_database: PodDatabase, runs: str
+) -> None:
+    """Whether each was imported was looked for among all of them: with five thousand it took 20 seconds."""
+    number = "1" if runs == "one for all" else "n"
+    who = "n % 1000 = 1" if runs == "one for all" else "true"
+    series = "FROM generate_series(1, 1000) AS n"
+    async with opened(pod_database) as database, pod_database.connection() as connection:
+        await migration.upgrade(database)
+        await connection.execute(
+            "SET session_replication_role = replica;"
+            "INSERT INTO runner_manager_task"
+            " (id, type, status, date_added, video_id, runner_manager_id, task_id) OVERRIDING SYSTEM VALUE"
+            f" SELECT n, 'encoding', 'completed', now(), 7, 3, 'task-' || {number} {series};"
+            "INSERT INTO poddispatchd.submission"
+            " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
+            f" SELECT n, 'encoding', 3, 1, '', 'accepted', 'task-' || n, now() {series} WHERE {who};"
+            "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+            f" SELECT n, 3, 'task-' || n, 'done', now() {series} WHERE {who};"
+            "RESET session_replication_role; ANALYZE"
+        )
+        queries = duplicates._QUERIES
+        for sql, *arguments in (
+            queries["ended"](task=0, type="encoding", video=7, recording=None),
+            queries["of_later"](task=1),
+        ):
+            explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT json) {sql}", *arguments)
+            assert _scanned(json.loads(explained)[0]["Plan"]) <= 20 * 1000, sql
+
+
 def _scanned(plan: dict[str, object]) -> float:
     """The rows that the leaves of a plan looked at, those they threw away included."""
     loops = _number(plan, "Actual Loops")

@@ -151,6 +151,14 @@ async def test_those_of_the_mail_server_and_of_the_endpoint_of_events_are_told_t
     assert (told, server.logins) == (["the mail server"] * 2, 0)
 
 
+async def test_nobody_is_connected_to_who_shows_no_certificate() -> None:
+    """An endpoint without TLS had a connection each hour, on which nothing was ever asked."""
+    async with RawServer([]) as endpoint:
+        url = endpoint.url
+    # It is gone: whoever connected to it would be told so.
+    assert await event_certificate_end(EventsSettings.read({"url": url})) is None
+
+
 async def test_certificates_are_told_as_well_where_no_other_connection_can_be_had(
     front: TlsFront, authority: Authority, tmp_path: Path
 ) -> None:

@@ -13,13 +13,14 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.app.parts import Parts
+from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.notices import PushMessage
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ServiceUnreachableError
 from poddispatchd.notify import push as push_module
 from poddispatchd.notify import queue, webpush
 from poddispatchd.notify.deliveries import Deliveries
-from poddispatchd.notify.smtp import Envelope, MailServer, Sent
+from poddispatchd.notify.smtp import Envelope, MailServer, Sent, mail_server
 from poddispatchd.notify.webpush import Target
 from poddispatchd.pod import recipients
 from poddispatchd.runtime.lease_queue import Leased
@@ -182,6 +183,34 @@ async def test_a_mail_server_that_says_nothing_holds_up_neither_pushes_nor_other
             assert await queue_of(parts) == [("mail", "open", 1), ("push", "done", 1)]
             await mailing
             assert await queue_of(parts) == [("mail", "open", 1), ("push", "done", 1)]
+
+
+async def test_a_connection_to_a_mail_server_that_ends_none_ends_with_whoever_gives_up_on_it() -> None:
+    """Who looked at its certificate, each hour, had no time left for its farewell, and left it behind."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def never_says_goodbye(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while line := await reader.readline():
+            if line.upper().startswith(b"QUIT"):
+                asked.set()
+            else:
+                writer.write(b"250 here\r\n")
+        ended.set()
+        writer.close()
+
+    async def look(port: int) -> None:
+        async with mail_server(MailSettings.read({**mail_settings(None), "port": port})):
+            pass
+
+    async with await asyncio.start_server(never_says_goodbye, "127.0.0.1", 0) as server:
+        looking = asyncio.create_task(look(server.sockets[0].getsockname()[1]))
+        await asked.wait()
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+        async with asyncio.timeout(5):
+            await ended.wait()
 
 
 def _known_services(monkeypatch: pytest.MonkeyPatch, services: dict[int, str]) -> list[str]:

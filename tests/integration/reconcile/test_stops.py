@@ -551,6 +551,39 @@ async def test_a_run_that_pod_submitted_itself_is_stopped_as_well(
         assert (await pod.row(pk))["task_id"] not in (None, record.task_id)
 
 
+async def _looked_which_tasks_run(daemon: Daemon) -> None:
+    """As a daemon does that has just begun to schedule."""
+    watcher = features.reconciler(daemon.parts)
+    await watcher.step()
+    await watcher.until_idle()
+
+
+@pytest.mark.parametrize("left", [None, 999], ids=["nobody", "who had the run before"])
+async def test_a_run_that_pod_submitted_and_an_older_release_saw_is_stopped_as_well(
+    pod: Scene, left: int | None
+) -> None:
+    """It noted no manager, or left that of the run before: nobody, or somebody else, was asked to stop it."""
+    pk = await _beside_another(pod)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    [record] = pod.fakes["first"].tasks.values()
+    await pod.connection.execute("DELETE FROM poddispatchd.submission")
+    await _looked_which_tasks_run(daemon)
+    await pod.connection.execute(
+        "UPDATE poddispatchd.sighting SET runner_manager_id = $1, seen_at = seen_at - interval '1 day'", left
+    )
+    await _looked_which_tasks_run(daemon)
+    age = await pod.connection.fetchval("SELECT now() - seen_at FROM poddispatchd.sighting")
+    assert age >= timedelta(days=1)
+    await pod.connection.execute(_RESTART, pk)
+
+    for _ in range(2):
+        await features.stops(daemon.parts).step()
+
+    await _is_stopped(record)
+    assert (_stops(pod), await _unwanted(pod)) == (1, 0)
+
+
 async def test_a_run_whose_submission_is_held_keeps_nobody_from_being_stopped_or_asked_about(
     pod: Scene,
 ) -> None:

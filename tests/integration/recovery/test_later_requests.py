@@ -166,6 +166,47 @@ async def test_a_result_that_is_told_of_twice_was_not_completed_by_hand(here: Be
     assert [line.get("reason") for line in lines if line["event"] == "callback.ignored"] == [None]
 
 
+async def test_a_result_that_came_too_late_and_is_told_of_twice_was_not_completed_by_hand(
+    here: Bench,
+) -> None:
+    """Its task was completed as a later one: the log said that a person had done it, and to run it again."""
+    old, new = await _two_of_one_source(here)
+    await _submitted_by_us(here, old, new)
+    await _asked_about(here)
+    assert await here.status(old) == "completed"
+    with capture_logs() as lines:
+        await _called(here, old)
+    assert [line.get("reason") for line in lines if line["event"] == "callback.ignored"] == [None]
+
+
+async def test_a_later_result_keeps_an_earlier_one_out_when_the_task_that_it_was_imported_for_is_deleted(
+    here: Bench,
+) -> None:
+    """Whoever shared its run counted as completed by hand, and the earlier result was put over the later."""
+    video = await here.video()
+    old = await here.running(video=video)
+    await here.end(old)
+    new = await here.ready(video=video)
+    await _submitted_by_us(here, old, new)
+    await here.import_due()
+    run = [await here.of(new, "runner_manager_id"), await here.of(new, "task_id")]
+    sharing = await here.running(video=video)
+    await here.execute(
+        "UPDATE runner_manager_task SET status = 'completed', runner_manager_id = $2, task_id = $3"
+        " WHERE id = $1",
+        sharing,
+        *run,
+    )
+    await here.execute("DELETE FROM runner_manager_task WHERE id = $1", new)
+    files = here.files()
+    await _called(here, old)
+    await here.import_due()
+    assert [state for state, *_ in await here.imports_of(old)] == ["dropped"]
+    assert here.files() == files
+    await _asked_about(here)
+    assert await here.status(old) == "completed"
+
+
 async def test_a_recording_whose_later_task_made_its_video_makes_no_second_one(here: Bench) -> None:
     recording = await here.recording()
     old = await here.running(TaskType.STUDIO, recording=recording)

@@ -3,12 +3,15 @@
 import os
 import ssl
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from poddispatchd.config.certificate_files import ends_in_file, require_file, trust
 from poddispatchd.config.loading import load_settings
+from poddispatchd.database.certificates import require_files
+from poddispatchd.database.connect_errors import UnusableFileError
 from poddispatchd.errors import ConfigurationError
 from tests.integration.certificates import Authority
 
@@ -55,6 +58,28 @@ def test_nothing_is_read_that_is_no_file_or_has_no_end(
     (tmp_path / "config.yaml").touch()
     with pytest.raises(ConfigurationError, match=f"runners.ca_file: {file} cannot be read: {words}"):
         load_settings(tmp_path / "config.yaml", environ={"PODDISPATCHD_RUNNERS__CA_FILE": str(file)})
+
+
+def test_what_is_refused_stays_closed(tmp_path: Path) -> None:
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            ends_in_file(tmp_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_read"),
+    [("disable", False), ("allow", True), ("prefer", True), ("require", True), ("verify-full", True)],
+)
+def test_a_file_of_the_databases_address_is_looked_at_wherever_the_driver_reads_it(
+    tmp_path: Path, mode: str, is_read: bool
+) -> None:
+    """With sslmode=allow it reads our certificate, too: a FIFO was waited for, for ever."""
+    file = tmp_path / "ours.pem"
+    os.mkfifo(file)
+    with pytest.raises(UnusableFileError) if is_read else nullcontext():
+        require_files(f"postgresql://here/pod?sslmode={mode}&sslcert={file}")
 
 
 def test_what_is_as_large_as_a_file_may_be_is_read(tmp_path: Path) -> None:

@@ -99,6 +99,13 @@ def test_a_directory_that_leaves_no_room_is_refused() -> None:
         naming.fit_file_field("d" * 255, "a.png")
 
 
+@pytest.mark.parametrize("length", [1, 180, 240, 300])
+def test_a_suffix_stays_whole_however_long_the_name_is(length: int) -> None:
+    path = naming.fit_with_suffix("files", f"{'s' * length}.png", "abcDEF1")
+    assert path.endswith("s_abcDEF1.png")
+    assert len(path) == min(255, len("files/_abcDEF1.png") + length)
+
+
 def test_the_number_of_a_video_has_at_least_four_digits() -> None:
     assert video_number(VideoId(7)) == "0007"
     assert video_number(VideoId(12345)) == "12345"
