@@ -3,11 +3,12 @@
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
 import poddispatchd
+from poddispatchd.database.pool import Database
 
 _ROOT = f"{Path(poddispatchd.__file__).parent}/"
 
@@ -38,3 +39,10 @@ def visited() -> Iterator[set[str]]:
 def passes(modules: set[str], *names: str) -> list[str]:
     """Those of the modules that are named, or lie in a room that is."""
     return sorted(module for module in modules if module.startswith(names))
+
+
+async def connect_all(database: Database, number: int) -> None:
+    """Make all connections of a pool: how many of them work needs at once a busy machine decides."""
+    async with AsyncExitStack() as stack:
+        for _ in range(number):
+            await stack.enter_async_context(database.connection())

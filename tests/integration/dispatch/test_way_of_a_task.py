@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.integration.dispatch.scene import scene
-from tests.integration.visited import passes, visited
+from tests.integration.visited import connect_all, passes, visited
 from tests.plugins.postgres import PodDatabase
 
 _MOST_MODULES = 54
@@ -41,6 +41,7 @@ async def test_a_task_meets_no_feature_that_is_off_and_no_trouble_that_it_does_n
             await pod.encoding()
             await daemon.settle()
             task = await pod.encoding(title="Algèbre")
+            await connect_all(daemon.parts.database, daemon.parts.settings.database.pool_size)
 
             modules.clear()
             await daemon.settle()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from poddispatchd.app import features
 from tests.integration.imports.bench import bench, idle
-from tests.integration.visited import passes, visited
+from tests.integration.visited import connect_all, passes, visited
 from tests.plugins.postgres import PodDatabase
 
 _MOST_MODULES = 70
@@ -29,6 +29,7 @@ async def test_a_result_that_is_well_meets_no_trouble(pod_database: PodDatabase,
             task = await here.ready()
             await here.submitted_by_us(task, task_type="encoding")
             importer = features.importer(here.parts)
+            await connect_all(here.parts.database, here.parts.settings.database.pool_size)
 
             modules.clear()
             await importer.step()
