@@ -1,7 +1,6 @@
 """Pod's task rows and the names used for them everywhere."""
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType, TypedDict
@@ -128,12 +127,8 @@ class Task(Struct, frozen=True):
         return "nothing"
 
 
-_MOST_DIGITS = 19
-"""Of a primary key."""
-
-
 class RunRequest(Struct, frozen=True):
-    """What a runner was asked for. What is None nobody knows: it contradicts nothing.
+    """What we asked a runner for. What is None was not said: it contradicts nothing.
 
     Attributes:
         task_type: as what.
@@ -148,24 +143,17 @@ class RunRequest(Struct, frozen=True):
     video_id: str | None = None
 
     @classmethod
-    def of(
-        cls, task_type: object, source_url: object, parameters: Mapping[str, object] | None
-    ) -> "RunRequest":
-        """What a request says, or a manager's record of it, in which anything may stand."""
-        told = parameters or {}
-        kind, number = _text(task_type), str(told.get("video_id", ""))
-        return cls(
-            kind if kind in SUBMITTABLE else None,
-            _text(source_url),
-            _text(told.get("language")),
-            number if number.isdecimal() and len(number) <= _MOST_DIGITS else None,
-        )
-
-    @classmethod
     def of_body(cls, body: bytes) -> "RunRequest":
         """What a submission of ours says."""
         told: dict[str, Any] = json.loads(body)
-        return cls.of(told.get("task_type"), told.get("source_url"), told.get("parameters"))
+        parameters = told.get("parameters", {})
+        number = parameters.get("video_id")
+        return cls(
+            told.get("task_type"),
+            told.get("source_url"),
+            parameters.get("language"),
+            None if number is None else str(number),
+        )
 
     def contradiction(self, task: Task) -> str | None:
         """Why the result is not what the row asks for, in words: somebody has changed the row meanwhile."""
@@ -178,10 +166,6 @@ class RunRequest(Struct, frozen=True):
             given = f"it was given video {task.video_id} meanwhile"
             return f"Its runner worked on video {self.video_id}, and {given}."
         return None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 class TaskSource(TypedDict):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
 from poddispatchd.app.database_checks import certificate_findings
@@ -159,6 +160,19 @@ async def test_nobody_is_connected_to_who_shows_no_certificate() -> None:
     assert await event_certificate_end(EventsSettings.read({"url": url})) is None
 
 
+def _of_the_database(
+    database: Database, session: ClientSession, metrics: Metrics, clock: HandClock
+) -> CertificateWatch:
+    return CertificateWatch(
+        database=database,
+        registry=ManagerRegistry(clock, metrics),
+        client=RunnerClient(session, request_timeout=15.0),
+        others={},
+        metrics=metrics,
+        clock=clock,
+    )
+
+
 async def test_certificates_are_told_as_well_where_no_other_connection_can_be_had(
     front: TlsFront, authority: Authority, tmp_path: Path
 ) -> None:
@@ -167,14 +181,7 @@ async def test_certificates_are_told_as_well_where_no_other_connection_can_be_ha
     await database.open()
     front.context = authority.server(tmp_path, begins=-2, ends=-1)
     async with open_session(RunnersSettings()) as session:
-        watch = CertificateWatch(
-            database=database,
-            registry=ManagerRegistry(clock, metrics),
-            client=RunnerClient(session, request_timeout=15.0),
-            others={},
-            metrics=metrics,
-            clock=clock,
-        )
+        watch = _of_the_database(database, session, metrics, clock)
         clock.advance(60.0)
         with capture_logs() as lines:
             await watch.look(_NOTHING)
@@ -187,14 +194,7 @@ async def test_where_no_certificate_counts_no_connection_is_made_for_them(front:
     database, metrics, clock = Database(front.dsn("sslmode=require")), Metrics(), HandClock()
     await database.open()
     async with open_session(RunnersSettings()) as session:
-        watch = CertificateWatch(
-            database=database,
-            registry=ManagerRegistry(clock, metrics),
-            client=RunnerClient(session, request_timeout=15.0),
-            others={},
-            metrics=metrics,
-            clock=clock,
-        )
+        watch = _of_the_database(database, session, metrics, clock)
         clock.advance(60.0)
         before = front.taken
         await watch.look(_NOTHING)
