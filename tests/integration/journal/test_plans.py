@@ -8,6 +8,7 @@ import pytest
 from poddispatchd.database import migration
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.imports.queue import _QUERIES
+from poddispatchd.journal import unwanted_runs
 from poddispatchd.journal.ages import with_ages
 from poddispatchd.pod import duplicates
 from poddispatchd.runtime import queue_tables
@@ -229,7 +230,7 @@ def _queries() -> Iterator[tuple[str, Query, Mapping[str, str]]]:
     """Every hot query: what it is called, the statement, its parameters as PostgreSQL writes them."""
     for file, name, arguments in _HOT:
         package = _ROOMS.get(file, "poddispatchd.journal")
-        query = load_queries(package, file)[name].fill(newest="9")
+        query = load_queries(package, file)[name].fill(newest="9", unnoted=unwanted_runs.UNNOTED)
         yield f"{file}: {name}", with_ages(query, **_AGES.get(name, {})), arguments
     for queue in QUEUES.values():
         statements = queue.table.statements()
