@@ -20,12 +20,12 @@ other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recordin
 
 -- name: unimported
 -- Whether the result of `past`, a task of the source of `task`, is not in Pod though it is completed, as when a person wrote that: we
--- submitted its run, and imported none, for whichever task, also one that is deleted by now. Of runs that Pod submitted only Pod knows
--- what it did. What is forgotten of a run is first that it was submitted. OFFSET 0: they are looked up one by one; joined, every import
--- that there is might be read.
+-- submitted its run, and imported none, for whichever task, also one that is deleted by now. Of runs that Pod submitted, which may be
+-- noted without a body, only Pod knows what it did. What is forgotten of a run is first that it was submitted. OFFSET 0: they are looked
+-- up one by one; joined, every import that there is might be read.
 (past.status = 'completed'
  AND EXISTS (SELECT FROM poddispatchd.submission AS posted
-              WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0)
+              WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) AND posted.body <> '' OFFSET 0)
  AND NOT EXISTS (SELECT FROM poddispatchd.submission AS posted
                    JOIN poddispatchd.import AS brought
                      ON (brought.task_pk, brought.runner_manager_id, brought.task_id) = (posted.task_pk, posted.runner_manager_id, posted.task_id)
