@@ -107,7 +107,7 @@ SELECT past.id
 SELECT {done_later} FROM runner_manager_task AS task WHERE task.id = :task
 
 -- name: complete
--- A task that still is as it was read, in :status, is completed, and with it those that share its run, which manager
+-- A task that still is as it was read, in :status and with its source, is completed, and with it those that share its run, which manager
 -- :runner_manager calls :task_id, however they had ended; says whether it was so. They are locked by primary key: the
 -- order of every transaction that locks several rows, or two of them would wait for each other.
 WITH locked AS MATERIALIZED (
@@ -124,6 +124,7 @@ WITH locked AS MATERIALIZED (
       FROM locked
      WHERE task.id = locked.id AND task.task_id IS NOT DISTINCT FROM :task_id
        AND CASE WHEN task.id = :task THEN task.status = :status AND task.status <> 'completed'
+                                          AND task.type = :type AND (task.video_id = :video OR task.recording_id = :recording)
                 ELSE task.status IN ('pending', 'running', 'warning', 'failed', 'timeout') END
     RETURNING task.id
 )
