@@ -19,14 +19,17 @@ ON CONFLICT DO NOTHING
 -- those that were seen to run or were taken lately; what is in Pod is over. Each once: its submission counts no more. Of a run that
 -- Pod submitted itself there is none: it was seen, and is noted as one, for the next one of its task must differ in its bytes.
 -- None while Pod's table is empty: it is being put back from a backup, perhaps, and nobody has deleted its rows.
-WITH taken AS MATERIALIZED (
+-- By its newest row: where all older ones have just been purged, whoever looks for any reads what is left of these.
+WITH pods AS MATERIALIZED (
+    SELECT max(id) AS newest FROM runner_manager_task
+), taken AS MATERIALIZED (
     SELECT run.id
       FROM poddispatchd.submission AS run
      WHERE run.id IN (SELECT id FROM poddispatchd.submission JOIN poddispatchd.sighting USING (task_pk, task_id)
                        UNION ALL
                       SELECT id FROM poddispatchd.submission WHERE state <> 'open' AND settled_at > now() - interval '10 minutes')
        AND run.state = 'accepted' AND run.task_id IS NOT NULL
-       AND EXISTS (SELECT FROM runner_manager_task)
+       AND (SELECT newest FROM pods) IS NOT NULL
        AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
        AND NOT EXISTS (SELECT FROM poddispatchd.import
                         WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
@@ -43,7 +46,7 @@ WITH taken AS MATERIALIZED (
     SELECT run.task_pk
       FROM poddispatchd.sighting AS run
      WHERE {unnoted}
-       AND EXISTS (SELECT FROM runner_manager_task)
+       AND (SELECT newest FROM pods) IS NOT NULL
        AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
      ORDER BY run.task_pk FOR UPDATE OF run SKIP LOCKED
 ), of_pod AS (

@@ -287,6 +287,25 @@ async def test_whether_results_are_refused_alike_is_told_by_the_latest_of_them(
                 assert _scanned(json.loads(explained)[0]["Plan"]) <= most, (mode, explained)
 
 
+async def test_runs_that_were_let_go_of_are_looked_for_without_reading_what_was_purged(
+    pod_database: PodDatabase,
+) -> None:
+    """Whether Pod's table has any row was read from its beginning: half a second after a purge of 500,000."""
+    async with opened(pod_database) as database, pod_database.connection() as connection:
+        await migration.upgrade(database)
+        await connection.execute(
+            "SET session_replication_role = replica;"
+            "ALTER TABLE runner_manager_task SET (autovacuum_enabled = false);"
+            "INSERT INTO runner_manager_task (type, status, date_added, task_id)"
+            f" SELECT 'encoding', 'completed', now(), 'task-' || n FROM generate_series(1, {_SETTLED}) AS n;"
+            f"DELETE FROM runner_manager_task WHERE id < {_SETTLED}; RESET session_replication_role"
+        )
+        query = unwanted_runs._QUERIES["add_let_go"]()[0]
+        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {query}")
+        plan = json.loads(explained)[0]["Plan"]
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100, explained
+
+
 @pytest.mark.parametrize("runs", ["one for all", "one for each"])
 async def test_a_source_of_a_thousand_completed_tasks_is_looked_at_once(
     pod_database: PodDatabase, runs: str
@@ -304,7 +323,7 @@ async def test_a_source_of_a_thousand_completed_tasks_is_looked_at_once(
             f" SELECT n, 'encoding', 'completed', now(), 7, 3, 'task-' || {number} {series};"
             "INSERT INTO poddispatchd.submission"
             " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
-            f" SELECT n, 'encoding', 3, 1, '', 'accepted', 'task-' || n, now() {series} WHERE {who};"
+            f" SELECT n, 'encoding', 3, 1, '{{}}', 'accepted', 'task-' || n, now() {series} WHERE {who};"
             "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
             f" SELECT n, 3, 'task-' || n, 'done', now() {series} WHERE {who};"
             "RESET session_replication_role; ANALYZE"
