@@ -80,7 +80,12 @@ DECLARE
     item record;
     names text;
     sequence regclass;
+    schema name;
 BEGIN
+  -- Everybody may connect and use a schema, until a DBA takes that from PUBLIC.
+  IF NOT has_database_privilege({role}::name, current_database()::text, 'CONNECT') THEN
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), {role});
+  END IF;
   IF to_regnamespace('poddispatchd') IS NULL THEN
     BEGIN
       EXECUTE format('CREATE SCHEMA poddispatchd AUTHORIZATION %I', {role});
@@ -94,6 +99,11 @@ BEGIN
 {rights}
   ) AS wanted (name, privilege, columns) LOOP
     CONTINUE WHEN item.place IS NULL;
+    SELECT relnamespace::regnamespace INTO schema FROM pg_catalog.pg_class
+     WHERE oid = item.place AND NOT has_schema_privilege({role}::name, relnamespace, 'USAGE');
+    IF schema IS NOT NULL THEN
+      EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', schema, {role});
+    END IF;
     IF item.columns = '' THEN
       EXECUTE format('GRANT %s ON %s TO %I', item.privilege, item.place, {role});
     ELSE
