@@ -14,7 +14,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE
 from poddispatchd.errors import ConfigurationError, DatabaseError
 from poddispatchd.pod.capabilities import hidden_tables
-from poddispatchd.pod.grants import grants_script
+from poddispatchd.pod.grants import grants_script, joining, leaving
 
 _ITERATIONS = 4096
 """PostgreSQL's own number (scram_iterations)."""
@@ -112,9 +112,10 @@ def setup_script(role: str, *, has_password: bool) -> str:
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal}) THEN\n"
         f"  EXECUTE format('CREATE ROLE %I LOGIN', {literal});\n"
         "END IF; END $$;\n"
-        f"{password}{grants_script(role)}"
+        f"{password}{joining(role)};\n{grants_script(role)}"
         f"SET LOCAL ROLE {quoted(role)};\n"
         f"{migration.statements_from(0)}\n"
+        f"RESET ROLE;\n{leaving(role)};\n"
         "COMMIT;\n"
     )
 
@@ -136,11 +137,13 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
                     "older than 4.2. See database.dsn."
                 )
             made_role = await _role(connection, plan)
+            await connection.execute(joining(plan.role))
             await connection.execute(grants_script(plan.role))
             # Tables belong to who makes them: these to the role that the daemon uses, and upgrades them with.
             await connection.execute(f"SET LOCAL ROLE {quoted(plan.role)}")
             steps = await migration.upgrade_within(connection)
             await connection.execute("RESET ROLE")
+            await connection.execute(leaving(plan.role))
             return SetupResult(made_role, steps)
     except DatabaseError as error:
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:

@@ -133,3 +133,24 @@ BEGIN
     END LOOP;
   END LOOP;
 END $$;
+
+-- name: join
+-- Let the current role act as the other one until "leave": on a managed server it is no superuser, and whoever makes a
+-- role is no member of it, or, since PostgreSQL 16, one that may not act as it.
+DO $$
+BEGIN
+  IF NOT pg_has_role(current_user, {role}::name,
+                     CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
+    EXECUTE format('GRANT %I TO %I', {role}, current_user);
+    PERFORM set_config('poddispatchd.joined', 'yes', true);
+  END IF;
+END $$
+
+-- name: leave
+-- End the membership that "join" has given.
+DO $$
+BEGIN
+  IF current_setting('poddispatchd.joined', true) = 'yes' THEN
+    EXECUTE format('REVOKE %I FROM %I', {role}, current_user);
+  END IF;
+END $$

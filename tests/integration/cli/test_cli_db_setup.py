@@ -115,6 +115,54 @@ async def test_who_may_not_connect_or_use_the_schema_is_told_what_gives_that(
     assert "GRANT CONNECT ON DATABASE" in no_database["database"]
 
 
+@pytest.fixture
+async def no_superuser(pod: Pod) -> AsyncIterator[str]:
+    """Who owns all of Pod's and may make roles, as on a managed server, where nobody can do more."""
+    name = f"manager_of_{pod.database.name}"
+    await pod.execute(
+        f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'x';"
+        f'ALTER DATABASE "{pod.database.name}" OWNER TO {name};'
+        f"ALTER SCHEMA public OWNER TO {name};"
+        "DO $$ DECLARE pods regclass; BEGIN"
+        "  FOR pods IN SELECT oid FROM pg_class"
+        "              WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP"
+        f"   EXECUTE format('ALTER TABLE %s OWNER TO {name}', pods); END LOOP; END $$"
+    )
+    yield name
+    await pod.execute(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}")
+    await pod.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("way", ["the command", "its printed SQL"])
+async def test_the_owner_need_not_be_a_superuser(
+    pod: Pod, role: str, no_superuser: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role it had just made could not be given a schema: there was no way on a managed server."""
+    owner = _owner(pod, monkeypatch).replace("postgres@", f"{no_superuser}@")
+    monkeypatch.setenv("PGPASSWORD", "x")
+    _use_role(pod, role)
+
+    if way == "the command":
+        said = await pod.run("db", "setup", "--owner-dsn", owner)
+        assert (said.status, said.err) == (0, "")
+    else:
+        printed = await pod.run("db", "setup", "--print-sql")
+        connection = await asyncpg.connect(owner)
+        try:
+            await connection.execute(printed.out)
+        finally:
+            await connection.close()
+
+    [made] = await pod.fetch(
+        "SELECT nspowner::regrole::text = quote_ident($1) AS is_its_own,"
+        " EXISTS (SELECT FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = roleid"
+        "          WHERE rolname = $1 AND NOT admin_option) AS is_joined"
+        "  FROM pg_namespace WHERE nspname = 'poddispatchd'",
+        role,
+    )
+    assert made == {"is_its_own": True, "is_joined": False}
+
+
 @pytest.mark.parametrize("by", ["the database", "the address"])
 async def test_pods_tables_may_be_in_another_schema(
     pod: Pod, role: str, by: str, monkeypatch: pytest.MonkeyPatch
