@@ -113,7 +113,7 @@ def _row(
         "name": manager.name,
         "site": manager.site_id,
         "priority": manager.priority,
-        "url": manager.url,
+        "url": manager.shown_url,
         "is_active": manager.is_active,
         "paused": timetable.pause is not None,
         "pause": None if timetable.pause is None else asdict(timetable.pause),

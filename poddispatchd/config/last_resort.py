@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from poddispatchd.config.document import parse_yaml
+from poddispatchd.config.files import LONGEST
 from poddispatchd.config.listeners import OpsSettings
-from poddispatchd.config.loading import DEFAULT_PATH, LONGEST
+from poddispatchd.config.loading import DEFAULT_PATH
 from poddispatchd.config.units import Address
 
 

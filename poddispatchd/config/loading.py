@@ -20,6 +20,7 @@ from msgspec import Struct, field
 
 from poddispatchd.config.consistency import contradictions
 from poddispatchd.config.document import Document, parse_yaml
+from poddispatchd.config.files import LONGEST, TooLongError, bytes_of, is_blank
 from poddispatchd.config.findings import under, words_of
 from poddispatchd.config.keys import Key, KeyPath, known_keys, known_sections, suggestion
 from poddispatchd.config.model import Settings
@@ -27,9 +28,6 @@ from poddispatchd.config.section import UnfitSettingsError
 from poddispatchd.errors import ConfigurationError
 
 DEFAULT_PATH = Path("/etc/poddispatchd/config.yaml")
-
-LONGEST = 2**20
-"""Bytes that are read of a file: to parse as many takes a minute."""
 
 PREFIX = "PODDISPATCHD_"
 
@@ -50,6 +48,7 @@ def load_settings(
     environ: Mapping[str, str],
     default_path: Path = DEFAULT_PATH,
     credentials: Mapping[str, Path] = MappingProxyType({}),
+    was_written: bool = False,
 ) -> Settings:
     """The settings of file, credentials and environment together.
 
@@ -58,13 +57,19 @@ def load_settings(
         environ: the environment, ``os.environ`` but in tests.
         default_path: the file that is allowed to be missing.
         credentials: files of credentials by their names, where no ``$CREDENTIALS_DIRECTORY`` has them.
+        was_written: the file held something when it was read before (``is_written``): that it holds nothing
+            now, or is gone, is an accident, as on a full disk, and no wish for the defaults.
 
     Raises:
         ConfigurationError: it holds every problem of all three sources, each with its place; no secret.
     """
     gathered = _Gathered()
-    chosen = path or (Path(environ["PODDISPATCHD_CONFIG"]) if environ.get("PODDISPATCHD_CONFIG") else None)
-    gathered.read_file(chosen or default_path, may_be_missing=chosen is None)
+    chosen = _chosen(path, environ)
+    gathered.read_file(
+        chosen or default_path,
+        may_be_missing=chosen is None and not was_written,
+        may_be_empty=not was_written,
+    )
     if environ.get("CREDENTIALS_DIRECTORY"):
         gathered.read_credentials(Path(environ["CREDENTIALS_DIRECTORY"]))
     else:
@@ -74,16 +79,17 @@ def load_settings(
     return gathered.validate()
 
 
-class _TooLongError(Exception):
-    """This is no file of settings."""
+def is_written(path: Path | None, *, environ: Mapping[str, str], default_path: Path = DEFAULT_PATH) -> bool:
+    """Whether the file that ``load_settings`` reads holds anything."""
+    try:
+        return not is_blank(bytes_of(_chosen(path, environ) or default_path))
+    except (OSError, TooLongError):
+        return False
 
 
-def _bytes_of(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        data = opened.read(LONGEST + 1)
-    if len(data) > LONGEST:
-        raise _TooLongError
-    return data
+def _chosen(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = environ.get("PODDISPATCHD_CONFIG")
+    return path or (Path(named) if named else None)
 
 
 class _Gathered(Struct):
@@ -94,10 +100,11 @@ class _Gathered(Struct):
     problems: list[str] = field(default_factory=list)
     broken: set[KeyPath] = field(default_factory=set)
 
-    def read_file(self, path: Path, *, may_be_missing: bool) -> None:
+    def read_file(self, path: Path, *, may_be_missing: bool, may_be_empty: bool) -> None:
         try:
-            text = _bytes_of(path).decode("utf-8-sig")
-        except _TooLongError:
+            data = bytes_of(path)
+            text = data.decode("utf-8-sig")
+        except TooLongError:
             self._file_lost(f"{path}: it is longer than {LONGEST >> 20} MiB")
             return
         except FileNotFoundError:
@@ -113,6 +120,9 @@ class _Gathered(Struct):
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             self._file_lost(f"{path}:{line}: it is not UTF-8")
+            return
+        if not may_be_empty and is_blank(data):
+            self._file_lost(f"{path}: it is empty, as after a full disk: write it anew ({{}}: all defaults)")
             return
         document = parse_yaml(text)
         for fault in document.faults:
@@ -173,8 +183,8 @@ class _Gathered(Struct):
                 self.problems.append(f"credential {name}: unknown key{hint}")
             return
         try:
-            text = _bytes_of(file).decode("utf-8-sig")
-        except _TooLongError:
+            text = bytes_of(file).decode("utf-8-sig")
+        except TooLongError:
             self.problems.append(f"credential {name}: it is longer than {LONGEST >> 20} MiB")
         except OSError as error:
             self.problems.append(f"credential {name}: it cannot be read: {error.strerror}")

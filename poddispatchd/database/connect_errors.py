@@ -178,6 +178,11 @@ def _to_be_changed_there(error: BaseException) -> str | None:
     match error:
         case UnusableFileError():
             return str(error)
+        case asyncpg.InsufficientPrivilegeError():
+            return (
+                f"{first_line(error)}: 'poddispatchd db setup' lets the role connect, or the owner of the "
+                "database does (GRANT CONNECT ON DATABASE)"
+            )
         case NotWritableError():
             return (
                 "its server cannot be written to, as target_session_attrs asks: wait for the switch-over, or "

@@ -12,6 +12,9 @@ from poddispatchd.errors import RunnerManagerMisconfiguredError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
+_SECRET_PARTS = re.compile(r"(?<=//).*@|[?#].*", re.DOTALL)
+"""Of a URL: what may be a password or a token, though neither is ever used there."""
+
 
 class RunnerManager(Struct, frozen=True):
     """A row of Pod's ``runner_manager``.
@@ -45,6 +48,11 @@ class RunnerManager(Struct, frozen=True):
         """
         if (problem := _url_problem(self.url)) is not None:
             raise RunnerManagerMisconfiguredError(f"The URL of runner manager {self.name!r} {problem}.")
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without what may be secret in one that cannot be used: see ``check_url``."""
+        return _SECRET_PARTS.sub(lambda found: found[0][0] + "…" if found[0][0] in "?#" else "…@", self.url)
 
     def authorization(self) -> str:
         """The value of the ``Authorization`` header.

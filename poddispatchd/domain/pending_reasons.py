@@ -127,6 +127,9 @@ def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
         finding = min(found, key=lambda item: SEVEREST_FIRST.index(item.severity))
     if finding.reason is Reason.NEXT and situation.scheduling is Scheduling.PASSES:
         finding = _with_the_next_pass("They are submitted", situation)
+    elif finding.reason is Reason.NEXT and situation.dispatch_problems:
+        words = "A runner manager has room, and they are submitted as far as that does not fail."
+        finding = Finding(Reason.NEXT, Severity.NORMAL, " ".join((words, *situation.dispatch_problems)))
     elif finding.reason is Reason.NEXT and situation.source_problems:
         words = "A runner manager has room: those whose sources are there are submitted now."
         finding = Finding(Reason.NEXT, Severity.NORMAL, " ".join((words, *situation.source_problems)))
@@ -204,6 +207,9 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
         if situation.source_problems:
             words += ", if its source is there"
             place = " ".join((place, *situation.source_problems))
+        elif situation.dispatch_problems:
+            words += ", if that does not fail"
+            place = " ".join((place, *situation.dispatch_problems))
         return Finding(Reason.NEXT, Severity.NORMAL, f"{words}.{place}")
     words = finding.words.replace("They wait for their", "It waits for its", 1)
     words = words.replace("They wait for", "It waits for", 1)

@@ -164,6 +164,7 @@ class Situation(Struct, frozen=True):
         write_problem: in words, if the database answers but does not take what is written.
         media_problem: in words, if nothing can be read or written under MEDIA_ROOT.
         source_problems: in words, what keeps the tasks that have their sources at some places.
+        dispatch_problems: in words, what fails while tasks are submitted, each time or for some of them.
         stalled_after: seconds after which a type that waits while none of it runs is a problem
             (``reconcile.stale_after``).
         opened_at: since when the windows of types are open; a wait before that is no sign of trouble.
@@ -180,6 +181,7 @@ class Situation(Struct, frozen=True):
     write_problem: str | None = None
     media_problem: str | None = None
     source_problems: tuple[str, ...] = ()
+    dispatch_problems: tuple[str, ...] = ()
     stalled_after: float = 7200.0
     opened_at: Mapping[str, datetime] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
+from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.errors import SchemaError
@@ -139,6 +140,8 @@ async def introspect(database: Database) -> Capabilities:
                 is_readable=record["is_readable"],
             )
         )
+    if "runner_manager_task" not in tables and (words := await hidden_tables(database)):
+        raise SchemaError(words)
     pointers = await database.fetch(
         *_QUERIES["targets"](
             tables=[table for table, _ in schema.POINTERS], columns=[column for _, column in schema.POINTERS]
@@ -147,6 +150,23 @@ async def introspect(database: Database) -> Capabilities:
     return capabilities_of(
         tables, {(record["table_name"], record["column_name"]): record["target"] for record in pointers}
     )
+
+
+async def hidden_tables(database: "Database | Connection") -> str | None:
+    """Where Pod's tables are when a session does not see them, and what helps; None: they are nowhere."""
+    for record in await database.fetch(*_QUERIES["hidden_tables"]()):
+        place, role = record["schema"], record["role"]
+        if record["is_open"]:
+            return (
+                f"Pod's tables are in the schema {place}, where this session does not look for any: let a "
+                f"DBA run ALTER DATABASE … SET search_path = {place}, or append ?search_path=… to "
+                "database.dsn, and for 'poddispatchd db setup' to --owner-dsn."
+            )
+        return (
+            f"Pod's tables are in the schema {place}, which the role {role} may not use: run "
+            f"'poddispatchd db setup' again, or let a DBA run GRANT USAGE ON SCHEMA {place} TO {role}."
+        )
+    return None
 
 
 def capabilities_of(

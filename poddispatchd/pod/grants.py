@@ -247,9 +247,23 @@ def grants_script(role: str) -> str:
     The schema is made for the role, which so needs no right to create any; who may not give it away, lets the
     role use it.
     """
-    literal = "'" + role.replace("'", "''") + "'"
+    literal = _literal(role)
     wanted = ",\n".join(
         f"    ('{right.table}', '{right.privilege}', '{' '.join(right.columns)}')"
         for right in needed_rights()
     )
     return _QUERIES["grant"].fill(role=literal, rights=wanted).source + ";\n"
+
+
+def joining(role: str) -> str:
+    """The statement that lets who has made the role act as it; without one where that is so already."""
+    return _QUERIES["join"].fill(role=_literal(role)).source
+
+
+def leaving(role: str) -> str:
+    """The statement that takes back what ``joining`` gave, in the same transaction."""
+    return _QUERIES["leave"].fill(role=_literal(role)).source
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -13,7 +13,8 @@ from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import Database
 from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE
 from poddispatchd.errors import ConfigurationError, DatabaseError
-from poddispatchd.pod.grants import grants_script
+from poddispatchd.pod.capabilities import hidden_tables
+from poddispatchd.pod.grants import grants_script, joining, leaving
 
 _ITERATIONS = 4096
 """PostgreSQL's own number (scram_iterations)."""
@@ -21,7 +22,10 @@ _ITERATIONS = 4096
 _LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 _ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1)"
-_IS_POD = "SELECT to_regclass('public.runner_manager_task') IS NOT NULL"
+_IS_POD = "SELECT to_regclass('runner_manager_task') IS NOT NULL"
+
+_OF_THE_SESSION = ("options", "search_path")
+"""Parameters of an address that say where its tables are looked for."""
 
 
 class SetupPlan(Struct, frozen=True):
@@ -77,6 +81,7 @@ def owner_dsn(dsn: str) -> str:
         [
             *([f"host={quote(host, safe='')}"] if host.startswith("/") else []),
             *([f"port={port}"] if port else []),
+            *(f"{name}={quote(given[name][0], safe='')}" for name in _OF_THE_SESSION if name in given),
         ]
     )
     return f"postgresql://postgres@{parts.path or '/postgres'}{f'?{query}' if query else ''}"
@@ -107,9 +112,10 @@ def setup_script(role: str, *, has_password: bool) -> str:
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal}) THEN\n"
         f"  EXECUTE format('CREATE ROLE %I LOGIN', {literal});\n"
         "END IF; END $$;\n"
-        f"{password}{grants_script(role)}"
+        f"{password}{joining(role)};\n{grants_script(role)}"
         f"SET LOCAL ROLE {quoted(role)};\n"
         f"{migration.statements_from(0)}\n"
+        f"RESET ROLE;\n{leaving(role)};\n"
         "COMMIT;\n"
     )
 
@@ -126,15 +132,18 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
             if not await connection.fetchval(_IS_POD):
                 name = await connection.fetchval("SELECT current_database()")
                 raise ConfigurationError(
-                    f"The database {name} has no table runner_manager_task: it is not Pod's, or Pod is older "
-                    "than 4.2. See database.dsn."
+                    await hidden_tables(connection)
+                    or f"The database {name} has no table runner_manager_task: it is not Pod's, or Pod is "
+                    "older than 4.2. See database.dsn."
                 )
             made_role = await _role(connection, plan)
+            await connection.execute(joining(plan.role))
             await connection.execute(grants_script(plan.role))
             # Tables belong to who makes them: these to the role that the daemon uses, and upgrades them with.
             await connection.execute(f"SET LOCAL ROLE {quoted(plan.role)}")
             steps = await migration.upgrade_within(connection)
             await connection.execute("RESET ROLE")
+            await connection.execute(leaving(plan.role))
             return SetupResult(made_role, steps)
     except DatabaseError as error:
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:

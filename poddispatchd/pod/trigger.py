@@ -79,8 +79,15 @@ async def _run(database: Database, name: str, command: str) -> None:
             ) from error
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
-        owner = (await database.fetchrow(*_QUERIES["owner"]()) or ("its owner",))[0]
+        row = await database.fetchrow(*_QUERIES["owner"]())
+        owner, is_ours, schema_owner = row or ("its owner", False, "")
+        by_superuser = f"poddispatchd db {command} --print-sql | sudo -u postgres psql <Pod's database>"
+        if is_ours:
+            raise DatabaseError(
+                f"{owner}, who owns Pod's task table, may not do this in the schema {_SCHEMA}, which belongs "
+                f"to {schema_owner}: let that role run GRANT USAGE, CREATE ON SCHEMA {_SCHEMA} TO {owner}, "
+                f"or a superuser: {by_superuser}"
+            ) from error
         raise DatabaseError(
-            f"Only {owner}, who owns Pod's task table, or a superuser may do this: "
-            f"poddispatchd db {command} --print-sql | sudo -u postgres psql <Pod's database>"
+            f"Only {owner}, who owns Pod's task table, or a superuser may do this: {by_superuser}"
         ) from error

@@ -133,7 +133,9 @@ def task_record(manager: RunnerManager, answer: HttpAnswer, task_id: RunnerTaskI
         raise RecordTooLongError(
             f"Runner manager {manager.name!r} answered too long a record of task {task_id!r} to be read."
         )
-    if data.get("task_id", task_id) != task_id:
+    named = data.get("task_id")
+    # A manager that gave a number as the id has it here, too.
+    if named is not None and _usable_id(named)[0] != task_id:
         raise UnusableAnswerError(f"Runner manager {manager.name!r} answered with another task's record.")
     status = data.get("status")
     if not isinstance(status, str) or not status:

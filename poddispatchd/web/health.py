@@ -11,6 +11,9 @@ from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.media_health import MediaHealth
 from poddispatchd.runtime.standstill import Standstill
 
+_DISPATCHING = frozenset({"dispatcher", "submission"})
+"""Jobs, by the names under which their failures are told, without which no task is submitted."""
+
 
 class DaemonHealth:
     """Whether the daemon can do its work.
@@ -74,6 +77,11 @@ class DaemonHealth:
     def source_problems(self) -> tuple[str, ...]:
         """What keeps the tasks that have their sources at some places."""
         return self._evidence.place_problems
+
+    @property
+    def dispatch_problems(self) -> tuple[str, ...]:
+        """What fails while tasks are submitted."""
+        return tuple(incident.words for incident in self._incidents.active if incident.job in _DISPATCHING)
 
     @property
     def import_problem(self) -> str | None:

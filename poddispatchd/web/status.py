@@ -193,6 +193,7 @@ class DaemonStatus:
             write_problem=health.write_problem,
             media_problem=health.submission_problem,
             source_problems=health.source_problems,
+            dispatch_problems=health.dispatch_problems,
             stalled_after=settings.reconcile.stale_after,
             opened_at=self._registry.availability.opened_at(now),
         )

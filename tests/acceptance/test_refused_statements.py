@@ -67,6 +67,10 @@ async def test_an_acceptance_that_is_refused_is_told_once_and_stored_when_it_can
 
     problems = await _until_told(rig, "3 times by now")
     assert words in problems
+    _, text = await rig.get("/api/status")
+    [why] = [entry["why"] for entry in json.loads(text)["queue"] if entry["type"] == "encoding"]
+    # Beside that problem, they were said to be submitted now.
+    assert words in str(why)
     ready, _ = await rig.get("/health/ready")
     assert ready == expected
     # One line for each job that met it: the submission, and perhaps the callback.

@@ -146,6 +146,18 @@ async def test_a_reload_of_a_bad_file_says_why_and_keeps_what_is(rig: Rig) -> No
     await daemon.event("task.completed", task=task)
 
 
+async def test_a_file_that_a_full_disk_has_emptied_is_not_taken_over(rig: Rig) -> None:
+    """All defaults were: nobody got mail any more, and the reload was called a success."""
+    daemon = await rig.start()
+    rig.config.write_text("", encoding="utf-8")
+
+    daemon.signal(signal.SIGHUP)
+
+    entry = await daemon.event("config.invalid")
+    assert "it is empty" in str(entry["problem"])
+    assert daemon.find("config.reloaded") is None
+
+
 async def test_a_file_that_cannot_be_read_to_its_end_holds_up_nothing_and_is_told(rig: Rig) -> None:
     """The daemon stood still for as long as the disk of its configuration, until its watchdog ended it."""
     daemon = await rig.start(constants={"poddispatchd.app.reload._READ_WITHIN": 0.5})

@@ -80,7 +80,12 @@ DECLARE
     item record;
     names text;
     sequence regclass;
+    schema name;
 BEGIN
+  -- Everybody may connect and use a schema, until a DBA takes that from PUBLIC.
+  IF NOT has_database_privilege({role}::name, current_database()::text, 'CONNECT') THEN
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), {role});
+  END IF;
   IF to_regnamespace('poddispatchd') IS NULL THEN
     BEGIN
       EXECUTE format('CREATE SCHEMA poddispatchd AUTHORIZATION %I', {role});
@@ -94,6 +99,11 @@ BEGIN
 {rights}
   ) AS wanted (name, privilege, columns) LOOP
     CONTINUE WHEN item.place IS NULL;
+    SELECT relnamespace::regnamespace INTO schema FROM pg_catalog.pg_class
+     WHERE oid = item.place AND NOT has_schema_privilege({role}::name, relnamespace, 'USAGE');
+    IF schema IS NOT NULL THEN
+      EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', schema, {role});
+    END IF;
     IF item.columns = '' THEN
       EXECUTE format('GRANT %s ON %s TO %I', item.privilege, item.place, {role});
     ELSE
@@ -123,3 +133,24 @@ BEGIN
     END LOOP;
   END LOOP;
 END $$;
+
+-- name: join
+-- Let the current role act as the other one until "leave": on a managed server it is no superuser, and whoever makes a
+-- role is no member of it, or, since PostgreSQL 16, one that may not act as it.
+DO $$
+BEGIN
+  IF NOT pg_has_role(current_user, {role}::name,
+                     CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
+    EXECUTE format('GRANT %I TO %I', {role}, current_user);
+    PERFORM set_config('poddispatchd.joined', 'yes', true);
+  END IF;
+END $$
+
+-- name: leave
+-- End the membership that "join" has given.
+DO $$
+BEGIN
+  IF current_setting('poddispatchd.joined', true) = 'yes' THEN
+    EXECUTE format('REVOKE %I FROM %I', {role}, current_user);
+  END IF;
+END $$

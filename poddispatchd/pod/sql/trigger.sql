@@ -23,8 +23,12 @@ DROP TRIGGER IF EXISTS poddispatchd_task_pending ON runner_manager_task;
 DROP FUNCTION IF EXISTS {schema}.announce_task();
 
 -- name: owner
--- Who owns the task table.
-SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass('runner_manager_task')
+-- Who owns the task table, whether the current role does, and who owns our schema.
+SELECT quote_ident(pg_get_userbyid(relowner)) AS owner, pg_has_role(current_user, relowner, 'USAGE') AS is_ours,
+       quote_ident(pg_get_userbyid(nspowner)) AS schema_owner
+  FROM pg_class
+  LEFT JOIN pg_namespace ON nspname = 'poddispatchd'
+ WHERE pg_class.oid = to_regclass('runner_manager_task')
 
 -- name: index
 -- Small, for it holds unfinished tasks only; with it the queue is read without the table.

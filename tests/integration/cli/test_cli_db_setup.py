@@ -80,6 +80,124 @@ async def test_one_command_makes_the_role_its_rights_and_the_schema(
         await connection.close()
 
 
+async def test_what_a_dba_has_taken_from_everybody_is_given_to_the_role(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was said to have all it needs, could not connect, and then saw "not the database of a Pod"."""
+    await pod.execute(
+        f'REVOKE ALL ON DATABASE "{pod.database.name}" FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC'
+    )
+    owner = _owner(pod, monkeypatch)
+    _use_role(pod, role)
+
+    said = await pod.run("db", "setup", "--owner-dsn", owner)
+    monkeypatch.delenv("PGPASSWORD")
+    checked = await pod.run("check", "--json")
+
+    assert (said.status, said.err) == (0, "")
+    assert "database" not in _problems(checked.json())
+    assert "Pod's tables" not in _problems(checked.json())
+
+
+async def test_who_may_not_connect_or_use_the_schema_is_told_what_gives_that(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = _owner(pod, monkeypatch)
+    _use_role(pod, role)
+    await pod.run("db", "setup", "--owner-dsn", owner)
+    await pod.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    monkeypatch.delenv("PGPASSWORD")
+    no_schema = _problems((await pod.run("check", "--json")).json())
+    await pod.execute(f'REVOKE ALL ON DATABASE "{pod.database.name}" FROM PUBLIC')
+    no_database = _problems((await pod.run("check", "--json")).json())
+
+    assert "GRANT USAGE ON SCHEMA public TO " in no_schema["Pod's tables"]
+    assert "GRANT CONNECT ON DATABASE" in no_database["database"]
+
+
+@pytest.fixture
+async def no_superuser(pod: Pod) -> AsyncIterator[str]:
+    """Who owns all of Pod's and may make roles, as on a managed server, where nobody can do more."""
+    name = f"manager_of_{pod.database.name}"
+    await pod.execute(
+        f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'x';"
+        f'ALTER DATABASE "{pod.database.name}" OWNER TO {name};'
+        f"ALTER SCHEMA public OWNER TO {name};"
+        "DO $$ DECLARE pods regclass; BEGIN"
+        "  FOR pods IN SELECT oid FROM pg_class"
+        "              WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP"
+        f"   EXECUTE format('ALTER TABLE %s OWNER TO {name}', pods); END LOOP; END $$"
+    )
+    yield name
+    await pod.execute(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}")
+    await pod.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("way", ["the command", "its printed SQL"])
+async def test_the_owner_need_not_be_a_superuser(
+    pod: Pod, role: str, no_superuser: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role it had just made could not be given a schema: there was no way on a managed server."""
+    owner = _owner(pod, monkeypatch).replace("postgres@", f"{no_superuser}@")
+    monkeypatch.setenv("PGPASSWORD", "x")
+    _use_role(pod, role)
+
+    if way == "the command":
+        said = await pod.run("db", "setup", "--owner-dsn", owner)
+        assert (said.status, said.err) == (0, "")
+    else:
+        printed = await pod.run("db", "setup", "--print-sql")
+        connection = await asyncpg.connect(owner)
+        try:
+            await connection.execute(printed.out)
+        finally:
+            await connection.close()
+
+    [made] = await pod.fetch(
+        "SELECT nspowner::regrole::text = quote_ident($1) AS is_its_own,"
+        " EXISTS (SELECT FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = roleid"
+        "          WHERE rolname = $1 AND NOT admin_option) AS is_joined"
+        "  FROM pg_namespace WHERE nspname = 'poddispatchd'",
+        role,
+    )
+    assert made == {"is_its_own": True, "is_joined": False}
+
+
+@pytest.mark.parametrize("by", ["the database", "the address"])
+async def test_pods_tables_may_be_in_another_schema(
+    pod: Pod, role: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the schema public was looked at, and all else goes by search_path."""
+    await pod.execute("ALTER SCHEMA public RENAME TO university; CREATE SCHEMA public")
+    owner = _owner(pod, monkeypatch)
+    _use_role(pod, role)
+    not_found = await pod.run("db", "setup", "--owner-dsn", owner)
+    if by == "the database":
+        await pod.execute(f'ALTER DATABASE "{pod.database.name}" SET search_path = university')
+    else:
+        owner += "?search_path=university"
+        pod.set("database", dsn=f"{_dsn_of(pod)}?options=-c%20search_path%3Duniversity")
+
+    said = await pod.run("db", "setup", "--owner-dsn", owner)
+    monkeypatch.delenv("PGPASSWORD")
+    checked = _problems((await pod.run("check", "--json")).json())
+
+    assert not_found.status == 2
+    assert "Pod's tables are in the schema university" in not_found.err
+    assert (said.status, said.err) == (0, "")
+    assert "Pod's tables" not in checked
+
+
+def _dsn_of(pod: Pod) -> str:
+    return str(pod.tree["database"]["dsn"])
+
+
+def _problems(findings: object) -> dict[str, str]:
+    """The words of the problems that ``check`` found, by what they are about."""
+    assert isinstance(findings, list)
+    return {item["subject"]: item["words"] for item in findings if item["severity"] == "problem"}
+
+
 async def test_the_password_of_a_role_that_exists_is_changed_only_when_that_is_asked_for(
     pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +331,10 @@ async def test_a_role_that_nobody_names_is_the_user_whom_the_configuration_belon
         (
             "postgresql:///pod?host=/run/pg&port=6000",
             "postgresql://postgres@/pod?host=%2Frun%2Fpg&port=6000",
+        ),
+        (
+            "postgresql:///pod?options=-c%20search_path%3Duni&application_name=x",
+            "postgresql://postgres@/pod?options=-c%20search_path%3Duni",
         ),
     ],
 )

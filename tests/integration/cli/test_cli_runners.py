@@ -18,6 +18,21 @@ async def test_managers_are_listed_from_their_rows_when_no_daemon_answers(pod: P
     assert TOKEN not in table.out + listed.out
 
 
+async def test_a_password_in_an_address_is_listed_nowhere(pod: Pod) -> None:
+    """Such an address is refused in words that do not hold it, and was listed with it."""
+    await pod.execute(
+        "UPDATE runner_manager SET url = CASE name WHEN 'first' THEN 'http://pod:pass/w@rd@m.example.org/x'"
+        " ELSE 'https://m.example.org:8443/?token=pass/w@rd' END"
+    )
+
+    table = await pod.run("runners", "list")
+    listed = await pod.run("runners", "list", "--json")
+
+    assert "w@rd" not in table.out + listed.out
+    rows = cast("list[dict[str, object]]", listed.json())
+    assert [row["url"] for row in rows] == ["http://…@m.example.org/x", "https://…@rd"]
+
+
 async def test_a_paused_manager_gets_no_tasks_until_it_is_resumed(pod: Pod) -> None:
     await pod.run("db", "init")
 

@@ -95,6 +95,21 @@ async def test_who_owns_pods_tables_installs_it_and_who_only_adds_tasks_announce
         await pod.execute("ALTER TABLE runner_manager_task OWNER TO postgres")
 
 
+async def test_who_owns_pods_tables_and_not_the_schema_is_told_what_that_takes(pod: Pod) -> None:
+    """It was told that only itself might do this."""
+    await pod.run("db", "init")
+    async with _role(pod, "owner") as owner:
+        await pod.execute(f"ALTER TABLE runner_manager_task OWNER TO {owner}")
+        said = await pod.run("db", "install-trigger")
+        grant = f"GRANT USAGE, CREATE ON SCHEMA poddispatchd TO {owner}"
+        await pod.execute(grant)
+        granted = await pod.run("db", "install-trigger")
+        await pod.execute("ALTER TABLE runner_manager_task OWNER TO postgres")
+
+    assert (said.status, grant in said.err, "which belongs to postgres" in said.err) == (1, True, True)
+    assert granted.status == 0
+
+
 async def test_a_useful_index_is_advised_but_not_made(pod: Pod) -> None:
     said = await pod.run("db", "advise-index")
     assert said.status == 0

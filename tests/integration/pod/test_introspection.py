@@ -82,7 +82,7 @@ async def test_everything_that_is_missing_is_named_at_once(pod_database: PodData
 
 async def test_an_empty_database_is_refused_in_words(pod_database: PodDatabase) -> None:
     async with pod_database.connection() as connection:
-        await connection.execute("CREATE SCHEMA elsewhere")
+        await connection.execute("CREATE SCHEMA elsewhere; DROP TABLE runner_manager_task")
         await connection.execute(f'ALTER DATABASE "{pod_database.name}" SET search_path = elsewhere')
     async with opened(pod_database) as database:
         with pytest.raises(SchemaError, match=r"missing tables: .*video_video"):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.config.files import LONGEST
 from poddispatchd.config.keys import known_keys
-from poddispatchd.config.loading import LONGEST, NOT_SETTINGS, load_settings, variable
+from poddispatchd.config.loading import NOT_SETTINGS, is_written, load_settings, variable
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import Address
 from poddispatchd.errors import ConfigurationError
@@ -129,6 +130,32 @@ def test_every_form_of_a_database_address_is_taken(tmp_path: Path, dsn: str) -> 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "webhook:\nops:\n", "\ufeffpod:\n"])
 def test_an_empty_file_and_empty_sections_are_fine(tmp_path: Path, text: str) -> None:
     assert Settings() == load_settings(write(tmp_path, text), environ={})
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "\0" * 100])
+def test_a_file_that_held_settings_and_holds_nothing_any_more_is_no_wish_for_defaults(
+    tmp_path: Path, text: str
+) -> None:
+    path = write(tmp_path, "mail: {enabled: true, host: mail.example.org, from_email: pod@example.org}\n")
+    was_written = is_written(path, environ={})
+    path.write_text(text)
+
+    with pytest.raises(ConfigurationError, match="it is empty, as after a full disk"):
+        load_settings(path, environ={}, was_written=was_written)
+    assert not is_written(path, environ={})
+
+
+def test_the_file_of_its_usual_place_may_be_missing_only_as_long_as_it_was_never_there(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, "pod: {site_id: 2}\n")
+    was_written = is_written(None, environ={}, default_path=path)
+    path.unlink()
+
+    assert was_written
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        load_settings(None, environ={}, default_path=path, was_written=True)
+    assert load_settings(None, environ={}, default_path=path) == Settings()
 
 
 def test_environment_beats_credential_beats_file_beats_default(tmp_path: Path) -> None:

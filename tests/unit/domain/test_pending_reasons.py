@@ -74,6 +74,20 @@ def test_nobody_is_said_to_be_submitted_now_whose_source_may_not_be_there() -> N
     assert of_type(replace(situation, managers=(FULL,))) == of_type(replace(CALM, managers=(FULL,)))
 
 
+def test_nobody_is_said_to_be_submitted_now_while_submitting_fails() -> None:
+    """Beside the problem that the dispatcher fails, or each attempt with a task, all were "submitted now"."""
+    failing = "The dispatcher fails, 4 times by now: Another database session holds a row or a table (55P03)."
+    situation = replace(CALM, dispatch_problems=(failing,))
+
+    assert of_type(situation).words == (
+        f"A runner manager has room, and they are submitted as far as that does not fail. {failing}"
+    )
+    assert why_task(replace(TASK, rank=1), situation).words == (
+        f"It is submitted next, if that does not fail. It has place 1 in the queue. {failing}"
+    )
+    assert of_type(replace(situation, managers=(FULL,))) == of_type(replace(CALM, managers=(FULL,)))
+
+
 def test_full_managers_are_named_with_since_when_and_when_they_are_asked_again() -> None:
     finding = of_type(replace(CALM, managers=(FULL,)))
 

@@ -73,6 +73,14 @@ def test_texts_are_fit_for_the_database() -> None:
     assert record.script_output == '["x"]'
 
 
+@pytest.mark.parametrize("named", [4711, None])
+def test_a_record_may_name_its_task_by_a_number_as_the_acceptance_did(named: object) -> None:
+    """A number was taken as an id, and each record of it was then another task's: its task ran for ever."""
+    given = answer(200, {"task_id": named, "status": "completed"})
+
+    assert task_record(manager(), given, RunnerTaskId("4711")).status is RunnerStatus.COMPLETED
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -82,6 +90,7 @@ def test_texts_are_fit_for_the_database() -> None:
         answer(200, {"task_id": TASK}),
         answer(200, {"status": 1}),
         answer(200, {"status": "completed", "task_id": "other"}),
+        answer(200, {"status": "completed", "task_id": 4711}),
         page(200),
     ],
 )
