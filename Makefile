@@ -33,7 +33,7 @@ test-thorough: $(STAMP) ## the properties of the domain with a thousand examples
 	$(BIN)/pytest -n auto -q --hypothesis-profile thorough tests/unit $(PYTEST_OPTIONS)
 	PODDISPATCHD_TEST_TASKS=1000000 $(BIN)/pytest -q tests/integration/pod/test_plans.py tests/integration/dispatch/test_plans.py tests/integration/journal/test_history_size.py
 	PODDISPATCHD_TEST_THOROUGH=1 $(BIN)/pytest -n auto -q tests/integration/dispatch/test_recorded_order.py \
-		tests/integration/recovery/test_failing_statements.py \
+		tests/integration/recovery/test_failing_statements.py tests/integration/reconcile/test_random_restarts.py \
 		tests/integration/dispatch/test_every_table.py tests/integration/imports/test_every_table.py
 
 coverage: $(STAMP) pgbouncer nginx axe ## branch coverage of the package under all tests

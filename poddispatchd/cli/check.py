@@ -50,7 +50,7 @@ def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     if unit is None or account is None or account.pw_uid == 0:
         status = look()
     else:
-        status = run_as(account, lambda: exit_status(look), umask=unit.umask)
+        status = run_as(account, lambda: exit_status(look), groups=unit.groups, umask=unit.umask)
     if status:
         sys.exit(status)
 

@@ -10,6 +10,7 @@ from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus
 from poddispatchd.journal import imports
+from poddispatchd.journal.imports import ImportState, Outstanding
 
 
 class HeldRow(Protocol):
@@ -34,19 +35,33 @@ async def delays(database: Database, state: State | None, rows: Iterable[HeldRow
     running = [row for row in rows if row_status(row.status) is TaskStatus.RUNNING]
     if not running:
         return {}
-    words: dict[TaskPk, imports.LastWords] = {}
+    results: dict[TaskPk, Outstanding] = {}
     async with database.connection() as connection:
         if await migration.current_version(connection) == migration.LATEST:
-            words = await imports.last_words(connection, [row.pk for row in running])
+            results = await imports.outstanding(connection, [row.pk for row in running])
     away = _cannot_be_asked(state)
     told: dict[TaskPk, str] = {}
     for row in running:
-        last = words.get(row.pk)
-        if last is not None and last.error is not None:
-            told[row.pk] = f"Its result is there, and could not be imported yet: {last.error}"
-        elif last is None and row.runner_manager_id in away:
+        if (result := results.get(row.pk)) is not None:
+            if (words := _words(row.pk, result)) is not None:
+                told[row.pk] = words
+        elif row.runner_manager_id in away:
             told[row.pk] = f"Its runner manager cannot be asked about it: {away[row.runner_manager_id]}"
     return told
+
+
+def _words(task: TaskPk, result: Outstanding) -> str | None:
+    """What is wrong with a result; None: it is about to be imported."""
+    match result.state:
+        case ImportState.SET_ASIDE:
+            again = f"'poddispatchd queues retry imports {result.id}' has it tried again"
+            return f"Its result was set aside after too many attempts ({again}): {result.error}"
+        case ImportState.DROPPED:
+            return f"Its result was dismissed: 'poddispatchd tasks restart {task}' runs it again."
+        case _ if result.error is not None:
+            return f"Its result is there, and could not be imported yet: {result.error}"
+        case _:
+            return None
 
 
 def _cannot_be_asked(state: State | None) -> dict[ManagerId | None, str]:

@@ -6,7 +6,7 @@ from functools import partial
 import click
 
 from poddispatchd.cli.daemon_state import State
-from poddispatchd.cli.situation import JournalRows, daemon_state, own_tasks_of, read_journal
+from poddispatchd.cli.situation import JournalRows, own_tasks_of, read_journal
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.config.windows import availability_of
@@ -35,7 +35,7 @@ OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 async def expected(
-    settings: Settings, database: Database, statuses: Collection[str], state: State | None = None
+    settings: Settings, database: Database, statuses: Collection[str], state: State | None
 ) -> Forecast | None:
     """What can be expected of the queue (see ``_expected``); what is shown beside it does not depend on it.
 
@@ -57,7 +57,7 @@ async def expected(
 
 
 async def _expected(
-    settings: Settings, database: Database, statuses: Collection[str], state: State | None = None
+    settings: Settings, database: Database, statuses: Collection[str], state: State | None
 ) -> Forecast | None:
     """What can be expected of the queue; None when none of these statuses is one of a task that is not over.
 
@@ -65,11 +65,10 @@ async def _expected(
         settings: those in effect.
         database: Pod's.
         statuses: of the tasks that are shown.
-        state: of the daemon, if it was asked already.
+        state: of the daemon; None: none answers.
     """
     if not {*OPEN} & {*statuses} or not await _has_history(database):
         return None
-    state = state or await daemon_state(settings)
     journal = await read_journal(database)
     managers = await pod_managers.runner_managers(database)
     sites = await pod_managers.sites(database)

@@ -27,6 +27,7 @@ from poddispatchd.cli.tables import print_table, shortened
 from poddispatchd.cli.task_filter import Chosen, age, filter_options
 from poddispatchd.clock import Clock
 from poddispatchd.domain.forecast import Forecast
+from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.situation import duration_words
 from poddispatchd.domain.task import ManagerId, TaskStatus, TaskType
 from poddispatchd.pod import duplicates, task_list
@@ -66,7 +67,7 @@ async def list_(
         found = await task_list.listed_tasks(database, await chosen.filter(database), limit=limit)
         async with database.connection() as connection:
             blockers = await duplicates.blockers(connection, [row.pk for row in found])
-        state = await daemon_state(settings) if any(row.status in OPEN for row in found) else None
+        state = await daemon_state(settings) if any(row_status(row.status) in OPEN for row in found) else None
         forecast = await expected(settings, database, [row.status for row in found], state)
         delayed = await delays(database, state, found)
         closed = await closed_types(settings, database, managers)

@@ -22,7 +22,7 @@ from poddispatchd.cli.common import (
     shown,
 )
 from poddispatchd.cli.delays import delays
-from poddispatchd.cli.forecast import expected, expected_words, interval_as_dict
+from poddispatchd.cli.forecast import OPEN, expected, expected_words, interval_as_dict
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.situation import daemon_state, odd_status, why_it_waits
 from poddispatchd.cli.tables import say
@@ -90,7 +90,8 @@ async def show(
             share = await _share(settings, database, task.pk)
         elif task is not None and row_status(task.status) is None:
             why = odd_status(task)
-        state = await daemon_state(settings)
+        is_open = task is not None and row_status(task.status) in OPEN
+        state = await daemon_state(settings) if is_open else None
         forecast = None if task is None else await expected(settings, database, [task.status], state)
         delay = (await delays(database, state, filter(None, [task]))).get(TaskPk(task_pk))
         rows = await listed_tasks(database, TaskFilter(tasks=[TaskPk(task_pk)]), limit=1)

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -30,7 +31,16 @@ _ANSWERED_WITHIN = 5.0
 _UMASK = 0o022
 """That of systemd."""
 
-_LISTS = frozenset({"LoadCredential", "ReadWritePaths", "BindPaths", "Environment", "EnvironmentFile"})
+_LISTS = frozenset(
+    {
+        "LoadCredential",
+        "ReadWritePaths",
+        "BindPaths",
+        "Environment",
+        "EnvironmentFile",
+        "SupplementaryGroups",
+    }
+)
 """Settings that add up, until an empty one begins anew."""
 
 
@@ -46,6 +56,7 @@ class Unit(Struct, frozen=True):
     """Settings that it is given as variables. Which file it reads its command line tells."""
     group: str = ""
     """Empty: that of its user."""
+    more_groups: tuple[str, ...] = ()
     umask: int = _UMASK
     is_forgotten_at_boot: bool = False
     """It runs, and nothing starts it with the machine."""
@@ -65,13 +76,27 @@ class Unit(Struct, frozen=True):
     def account(self) -> "pwd.struct_passwd | None":
         """Its user, in its group; None where this machine does not know one of them."""
         try:
-            found = pwd.getpwnam(self.user)
+            found = pwd.getpwuid(int(self.user)) if self.user.isdigit() else pwd.getpwnam(self.user)
             if not self.group:
                 return found
-            group = int(self.group) if self.group.isdigit() else grp.getgrnam(self.group).gr_gid
+            group = _number_of(self.group)
         except KeyError:
             return None
         return pwd.struct_passwd((*found[:3], group, *found[4:]))
+
+    @property
+    def groups(self) -> frozenset[int]:
+        """The groups that it is in besides those of its user, as far as this machine knows them."""
+        known = set()
+        for name in self.more_groups:
+            with suppress(KeyError):
+                known.add(_number_of(name))
+        return frozenset(known)
+
+
+def _number_of(group: str) -> int:
+    """Raises ``KeyError`` where this machine does not know it."""
+    return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
 
 
 def unit_of(config: Path | None) -> Unit | None:
@@ -146,6 +171,7 @@ def parsed(name: str, text: str, instance: str = "") -> Unit:
         {key: Path(path) for key, path in credentials.items()},
         _settings(many["Environment"], many["EnvironmentFile"]),
         single.get("Group", ""),
+        tuple(many["SupplementaryGroups"]),
         _mode(single.get("UMask", "")),
     )
 
@@ -178,17 +204,24 @@ def _settings(assigned: Iterable[str], files: Iterable[str]) -> Mapping[str, str
     }
 
 
-def run_as(account: "pwd.struct_passwd", function: Callable[[], int], *, umask: int = _UMASK) -> int:
+def run_as(
+    account: "pwd.struct_passwd",
+    function: Callable[[], int],
+    *,
+    groups: Iterable[int] = (),
+    umask: int = _UMASK,
+) -> int:
     """Run a function in a process of another user, and return its exit status. Only root may.
 
     Args:
         account: the user.
         function: it prints what it has to say, and returns an exit status.
+        groups: in which the process is besides those of the user.
         umask: of the process.
     """
     child = os.fork()
     if child == 0:  # pragma: no cover - another process
-        _become(account, function, umask)
+        _become(account, function, groups, umask)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
 
@@ -211,7 +244,7 @@ async def work_as_its_user(unit: Unit | None, tree: MediaTree) -> str | None:
     account = None if unit is None else unit.account
     if unit is not None and account is not None:
         if account.pw_uid != 0:
-            _take_over(account, unit.umask)
+            _take_over(account, unit.groups, unit.umask)
         return None
     try:
         owner = await tree.look(Look.ACCESS, owner_of, tree.top)
@@ -225,9 +258,9 @@ async def work_as_its_user(unit: Unit | None, tree: MediaTree) -> str | None:
     )
 
 
-def _take_over(account: "pwd.struct_passwd", umask: int) -> None:
+def _take_over(account: "pwd.struct_passwd", groups: Iterable[int], umask: int) -> None:
     # Groups first: who is not root any more may not change them.
-    os.initgroups(account.pw_name, account.pw_gid)
+    os.setgroups(sorted({*os.getgrouplist(account.pw_name, account.pw_gid), *groups}))
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
     os.umask(umask)
@@ -235,14 +268,14 @@ def _take_over(account: "pwd.struct_passwd", umask: int) -> None:
 
 
 def _become(
-    account: "pwd.struct_passwd", function: Callable[[], int], umask: int
+    account: "pwd.struct_passwd", function: Callable[[], int], groups: Iterable[int], umask: int
 ) -> None:  # pragma: no cover - see above
     import sys
     import traceback
 
     status = 1
     try:
-        _take_over(account, umask)
+        _take_over(account, groups, umask)
         status = function()
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else 1

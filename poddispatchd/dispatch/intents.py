@@ -21,7 +21,7 @@ from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus, TaskType, source_of
 from poddispatchd.errors import RowLockedError
-from poddispatchd.journal import scheduling, submissions
+from poddispatchd.journal import scheduling, submissions, unwanted_runs
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.pod import tasks
@@ -30,7 +30,9 @@ from poddispatchd.runtime.batching import Batcher
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.transitions import fail_task, ring_for
 
-_OPEN = load_queries(__package__, "intents.sql")["open"].fill(same_source=SAME_SOURCE)
+_OPEN = load_queries(__package__, "intents.sql")["open"].fill(
+    same_source=SAME_SOURCE, unnoted=unwanted_runs.UNNOTED
+)
 _HOLD = 5.0
 _MOST_TRIES = 4
 """Statements about one task: the first, as another attempt, after a look at its duplicates, and once more."""

@@ -168,6 +168,17 @@ class RunRequest(Struct, frozen=True):
         return None
 
 
+def changed_request(read: Task, now: Task) -> str | None:
+    """Why the result of a task, as it was read before that was fetched, is not what its row asks for now."""
+    video = None if read.video_id is None else str(read.video_id)
+    asked = RunRequest(None if read.type is TaskType.OTHER else read.type.value, video_id=video)
+    if (words := asked.contradiction(now)) is not None:
+        return words
+    if read.type is TaskType.STUDIO and now.recording_id not in (None, read.recording_id):
+        return f"The file of recording {now.recording_id} was replaced while it was worked on."
+    return None
+
+
 class TaskSource(TypedDict):
     """A task's key, type and source, as statements name them: its video, or its recording."""
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -132,6 +133,7 @@ class ImportAttempt:
 
     async def _under_lock(self, job: ImportJob, tree: MediaTree, checked: Callable[[], None]) -> None:
         staging: MediaPath | None = None
+        wanted: WantedTask | None = None
         try:
             # Under Pod's lock, not before: whoever held it may have completed the task.
             wanted = await self._preparation.wanted_task(job)
@@ -144,7 +146,7 @@ class ImportAttempt:
             staging = staging_directory(tree, wanted)
             await self._import(job, wanted, manager, staging, checked)
         except RaceLostError as error:
-            await self._failures.drop(FailedAttempt(job, error, tree, staging), str(error))
+            await self._lost(FailedAttempt(job, error, tree, staging), wanted)
         except DatabaseUnavailableError:
             # Not even what follows could be written down: the importer gives the lease back later.
             raise
@@ -154,6 +156,16 @@ class ImportAttempt:
             log.exception(Event.SERVICE_CRASHED, job="import", task=job.task_pk)
             unforeseen = PoddispatchdError(_UNFORESEEN.format(name=type(error).__name__))
             await self._failures.handle(FailedAttempt(job, unforeseen, tree, staging))
+
+    async def _lost(self, attempt: FailedAttempt, wanted: WantedTask | None) -> None:
+        """Drop a result that is not wanted any more; a task that asks for something else now runs again."""
+        changed = None
+        if wanted is not None:
+            changed = await self._preparation.changed_request(attempt.job, wanted.task)
+        if changed is None:
+            await self._failures.drop(attempt, str(attempt.error))
+        else:
+            await self._failures.handle(replace(attempt, error=SourceReplacedError(changed)))
 
     # --- the steps ---------------------------------------------------------------------------------------
 

@@ -114,7 +114,9 @@ class ImportCommit:
             # Whoever waits for a row that another session holds keeps all others of this daemon waiting.
             hurried, is_again = is_again, True
             async with self._choosing, self._database.transaction(hurried=hurried) as connection:
-                return await recorded_files.record_files(connection, job, brought, there=there, stored=stored)
+                return await recorded_files.record_files(
+                    connection, job, plan.result.task, brought, there=there, stored=stored
+                )
 
         for _ in range(_OTHERS_WITHIN):
             # Anew each time: whoever was waited for has put files there.
@@ -153,6 +155,10 @@ class ImportCommit:
 
         Returns:
             What was imported, and whether files are to be deleted because of it.
+
+        Raises:
+            RaceLostError: the result is not wanted any more, or its task asks for something else by now.
+            PoddispatchdError: it cannot be put in place.
         """
         tree, size = plan.result.tree, plan.result.size
         try:

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.task import RunRequest, TaskType, VideoId, no_import_words
+from poddispatchd.domain.task import RunRequest, Task, TaskType, VideoId, changed_request, no_import_words
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, RowLockedError
 from poddispatchd.imports import queue, recorded_files
 from poddispatchd.imports.queue import ImportJob
+from poddispatchd.pod import tasks
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import (
@@ -87,6 +88,15 @@ class Preparation:
         if wanted.later is not None:
             raise recorded_files.later_error(wanted.later)
         return wanted
+
+    async def changed_request(self, job: ImportJob, read: Task) -> str | None:
+        """Why a row that has the same run as when it was read asks for something else now; None: it does not.
+
+        To fetch a result may take hours, and somebody may give its task another type or source meanwhile.
+        """
+        async with self._database.connection() as connection:
+            now = await tasks.get_task(connection, read.pk)
+        return None if now is None or not job.is_wanted_by(now) else changed_request(read, now)
 
     async def check_tree(self, tree: MediaTree, wanted: WantedTask) -> None:
         """Make sure that the media tree is the right one: the task's source is there, or others are.

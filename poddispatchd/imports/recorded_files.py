@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import Task, TaskPk, source_of
 from poddispatchd.errors import ImportBusyError, RaceLostError
 from poddispatchd.imports.queue import NOT_WANTED, ImportJob
 from poddispatchd.pod.duplicates import DONE_LATER
@@ -58,6 +58,7 @@ class Recorded(Enum):
 async def record_files(
     connection: Connection,
     job: ImportJob,
+    task: Task,
     brought: Collection[str],
     *,
     there: Collection[str],
@@ -71,6 +72,7 @@ async def record_files(
     Args:
         connection: in the transaction.
         job: the import.
+        task: as it was read before the result was fetched.
         brought: the files.
         there: those of them at whose paths there is something.
         stored: those of them whose names were chosen because they are free: no other import may have them.
@@ -82,9 +84,16 @@ async def record_files(
     hold = _QUERIES["hold"](import_id=job.id, owner=job.owner)
     if not await connection.fetch(*hold):
         return Recorded.LOST
+    source = source_of(task)
     other = await connection.fetchrow(
         *_QUERIES["record_files"](
-            import_id=job.id, brought=list(brought), there=list(there), stored=list(stored)
+            import_id=job.id,
+            type=source["type"],
+            video=source["video"],
+            recording=source["recording"],
+            brought=list(brought),
+            there=list(there),
+            stored=list(stored),
         )
     )
     assert other is not None  # noqa: S101 - an aggregate without GROUP BY always has a row

@@ -47,6 +47,20 @@ class LastWords(Struct, frozen=True):
     error: str | None
 
 
+class Outstanding(Struct, frozen=True):
+    """A result that is not in Pod.
+
+    Attributes:
+        id: of the import.
+        state: open, set aside, or dropped: a person has dismissed it.
+        error: why the last attempt came to nothing; None before one has.
+    """
+
+    id: ImportId
+    state: ImportState
+    error: str | None
+
+
 async def of_task(connection: Connection, task_pk: TaskPk) -> list[ImportRecord]:
     """The imports of one task, oldest first."""
     return [
@@ -117,3 +131,12 @@ async def known_tasks(connection: Connection, tasks: Collection[TaskPk]) -> dict
     """Those of these tasks that ever had an import, and whether one of them is open."""
     rows = await connection.fetch(*_QUERIES["known_tasks"](tasks=list(tasks)))
     return {TaskPk(row["task_pk"]): row["is_open"] for row in rows}
+
+
+async def outstanding(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, Outstanding]:
+    """The results of what these tasks run as, as far as there are any that are not in Pod."""
+    rows = await connection.fetch(*_QUERIES["outstanding"](tasks=list(tasks)))
+    return {
+        TaskPk(row["task_pk"]): Outstanding(ImportId(row["id"]), ImportState(row["state"]), row["last_error"])
+        for row in rows
+    }

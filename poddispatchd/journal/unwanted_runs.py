@@ -11,7 +11,12 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, TaskPk
 from poddispatchd.journal.ages import with_ages
 
-_QUERIES = load_queries(__package__, "unwanted_runs.sql")
+_TEXTS = load_queries(__package__, "unwanted_runs.sql")
+
+UNNOTED = _TEXTS["unnoted"]
+"""The condition that ``run``, a sighting, is of a run that Pod submitted itself, and that nobody noted."""
+
+_QUERIES = {name: query.fill(unnoted=UNNOTED) for name, query in _TEXTS.items()}
 
 _FORGET_OLD = with_ages(_QUERIES["forget_old"], age="since")
 

@@ -44,7 +44,8 @@ class JournalPurge:
         self._settings = settings
         self._clock = clock
         self._is_told = False
-        self._turns = Turns()
+        # At random: a single pass remembers nothing for the next one, which would begin with the same.
+        self._turns = Turns(clock.random())
 
     async def purge(self) -> None:
         """Delete those that have had their time, by the database's clock if that is not far ahead of ours.
@@ -69,10 +70,14 @@ class JournalPurge:
 
 
 class Turns:
-    """What a purge leaves to the next one: who is next, and how far erasure has come."""
+    """What a purge leaves to the next one: who is next, and how far erasure has come.
 
-    def __init__(self) -> None:
-        self.first = 0
+    ``chance``: who is first of all, from 0 (the first one) to less than 1 (the last one).
+    """
+
+    def __init__(self, chance: float = 0.0) -> None:
+        self.chance = chance
+        self.first: int | None = None
         self.erasure = Erasure()
 
 
@@ -125,7 +130,8 @@ async def purge(
         while await steps[number]() and not is_over():
             pass
 
-    order = [*range(turns.first, len(steps)), *range(turns.first)]
+    first = int(turns.chance * len(steps)) if turns.first is None else turns.first
+    order = [*range(first, len(steps)), *range(first)]
     await each_apart(*(partial(take_turn, number) for number in order))
 
 

@@ -20,9 +20,14 @@ class LastTried:
         self._failed_at: dict[str, float] = {}
 
     def in_turn(self, names: Sequence[str]) -> list[str]:
-        """All that is there: what was not tried, in this order, then what failed, the longest ago first."""
+        """All that is there: what was not tried, then what failed, the longest ago first.
+
+        What was not tried stands in this order, beginning anywhere: single passes remember nothing.
+        """
         self._failed_at = {name: self._failed_at[name] for name in names if name in self._failed_at}
-        return sorted(names, key=lambda name: self._failed_at.get(name, float("-inf")))
+        untried = [name for name in names if name not in self._failed_at]
+        first = int(self._clock.random() * len(untried))
+        return [*untried[first:], *untried[:first], *sorted(self._failed_at, key=self._failed_at.__getitem__)]
 
     def begin(self, names: Collection[str]) -> None:
         """These are about to be tried: should that hang, or end in an error, it was in vain."""

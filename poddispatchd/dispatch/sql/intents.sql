@@ -55,9 +55,12 @@ WITH wanted AS MATERIALIZED (
               FROM poddispatchd.own_task
              WHERE task_pk = wanted.id AND own_task.date_added = wanted.date_added
                AND not_before > now() AND not_before <= now() + interval '10 minutes') AS wait,
+           -- A run of Pod's that the row has let go of is noted as one of these by whoever looks for such runs: later, perhaps.
            (SELECT 1 + count(*)::integer
               FROM poddispatchd.submission
-             WHERE task_pk = wanted.id AND state IN ('accepted', 'lost', 'orphaned')) AS next_attempt
+             WHERE task_pk = wanted.id AND state IN ('accepted', 'lost', 'orphaned'))
+           + (SELECT count(*)::integer FROM poddispatchd.sighting AS run WHERE run.task_pk = wanted.id AND {unnoted})
+           AS next_attempt
       FROM wanted
 ), intent AS (
     INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added, source_size)

@@ -24,12 +24,14 @@ SELECT pg_advisory_xact_lock(hashtext('poddispatchd.import_file')) FROM held
 -- What an import is about to put in place, and which of these are there (:there); what an earlier attempt found stays.
 -- Nothing, when another open import has recorded one of the names :stored, which were chosen because they are free
 -- (is_chosen), when somebody puts another one in place that brings one of these files, too (is_at_work), when a later task has done
--- its source (later), or when its row does not wait for it any more (is_wanted).
+-- its source (later), or when its row, of type :type and with video :video or recording :recording, does not wait for it any more
+-- (is_wanted).
 WITH task AS MATERIALIZED (
     SELECT {done_later} AS later
       FROM poddispatchd.import
       JOIN runner_manager_task AS task ON (task.id, task.runner_manager_id, task.task_id) = (task_pk, import.runner_manager_id, import.task_id)
      WHERE import.id = :import_id AND task.status <> 'completed'
+       AND task.type = :type AND (task.video_id = :video OR task.recording_id = :recording)
 ), other AS MATERIALIZED (
     SELECT coalesce(bool_or(file.path = ANY(:stored::text[])), false) AS is_chosen,
            coalesce(bool_or(import.is_placing AND import.lease_expires_at > now()), false) AS is_at_work

@@ -61,3 +61,12 @@ SELECT DISTINCT task_pk FROM poddispatchd.import WHERE state = 'open'
 -- Who is at the open imports of these tasks, and why the last attempt at each came to nothing.
 SELECT task_pk, lease_owner, last_error FROM poddispatchd.import
 WHERE state = 'open' AND task_pk = ANY(:tasks::bigint[])
+
+-- name: outstanding
+-- The results of the runs that the tasks :tasks have now, as far as these are to come, were set aside, or were dismissed after that.
+SELECT import.id, import.task_pk, import.state, import.last_error
+  FROM poddispatchd.import
+  JOIN runner_manager_task AS task
+    ON (task.id, task.runner_manager_id, task.task_id) = (import.task_pk, import.runner_manager_id, import.task_id)
+ WHERE import.task_pk = ANY(:tasks::bigint[])
+   AND (import.state IN ('open', 'set_aside') OR (import.state = 'dropped' AND import.next_attempt_at = 'infinity'))

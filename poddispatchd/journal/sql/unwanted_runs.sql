@@ -5,19 +5,31 @@ VALUES (:runner_manager, :task_id, :task, now() + make_interval(secs => :seconds
 -- It waits already for its next request, which comes when it was to come.
 ON CONFLICT DO NOTHING
 
+-- name: unnoted
+-- Whether a run that was seen is one that Pod submitted itself, of which nothing is noted yet, and whose result is not in Pod.
+(run.task_id <> '' AND run.runner_manager_id IS NOT NULL
+ AND NOT EXISTS (SELECT FROM poddispatchd.submission AS ours
+                  WHERE (ours.task_pk, ours.runner_manager_id, ours.task_id) = (run.task_pk, run.runner_manager_id, run.task_id))
+ AND NOT EXISTS (SELECT FROM poddispatchd.import
+                  WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
+                    AND import.state = 'done'))
+
 -- name: add_let_go
 -- The runs that their tasks have let go of, as when these were restarted in Pod's administration or their rows deleted: of
 -- those that were seen to run or were taken lately; what is in Pod is over. Each once: its submission counts no more. Of a run that
 -- Pod submitted itself there is none: it was seen, and is noted as one, for the next one of its task must differ in its bytes.
 -- None while Pod's table is empty: it is being put back from a backup, perhaps, and nobody has deleted its rows.
-WITH taken AS MATERIALIZED (
+-- By its newest row: where all older ones have just been purged, whoever looks for any reads what is left of these.
+WITH pods AS MATERIALIZED (
+    SELECT max(id) AS newest FROM runner_manager_task
+), taken AS MATERIALIZED (
     SELECT run.id
       FROM poddispatchd.submission AS run
      WHERE run.id IN (SELECT id FROM poddispatchd.submission JOIN poddispatchd.sighting USING (task_pk, task_id)
                        UNION ALL
                       SELECT id FROM poddispatchd.submission WHERE state <> 'open' AND settled_at > now() - interval '10 minutes')
        AND run.state = 'accepted' AND run.task_id IS NOT NULL
-       AND EXISTS (SELECT FROM runner_manager_task)
+       AND (SELECT newest FROM pods) IS NOT NULL
        AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
        AND NOT EXISTS (SELECT FROM poddispatchd.import
                         WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
@@ -33,14 +45,9 @@ WITH taken AS MATERIALIZED (
 ), seen AS MATERIALIZED (
     SELECT run.task_pk
       FROM poddispatchd.sighting AS run
-     WHERE run.task_id <> '' AND run.runner_manager_id IS NOT NULL
-       AND EXISTS (SELECT FROM runner_manager_task)
+     WHERE {unnoted}
+       AND (SELECT newest FROM pods) IS NOT NULL
        AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = run.task_pk AND task.task_id = run.task_id)
-       AND NOT EXISTS (SELECT FROM poddispatchd.submission AS ours
-                        WHERE (ours.task_pk, ours.runner_manager_id, ours.task_id) = (run.task_pk, run.runner_manager_id, run.task_id))
-       AND NOT EXISTS (SELECT FROM poddispatchd.import
-                        WHERE (import.task_pk, import.runner_manager_id, import.task_id) = (run.task_pk, run.runner_manager_id, run.task_id)
-                          AND import.state = 'done')
      ORDER BY run.task_pk FOR UPDATE OF run SKIP LOCKED
 ), of_pod AS (
     DELETE FROM poddispatchd.sighting AS run USING seen

@@ -20,12 +20,12 @@ other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recordin
 
 -- name: unimported
 -- Whether the result of `past`, a task of the source of `task`, is not in Pod though it is completed, as when a person wrote that: we
--- submitted its run, and imported none, for whichever task, also one that is deleted by now. Of runs that Pod submitted only Pod knows
--- what it did. What is forgotten of a run is first that it was submitted. OFFSET 0: they are looked up one by one; joined, every import
--- that there is might be read.
+-- submitted its run, and imported none, for whichever task, also one that is deleted by now. Of runs that Pod submitted, which may be
+-- noted without a body, only Pod knows what it did. What is forgotten of a run is first that it was submitted. OFFSET 0: they are looked
+-- up one by one; joined, every import that there is might be read.
 (past.status = 'completed'
  AND EXISTS (SELECT FROM poddispatchd.submission AS posted
-              WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) OFFSET 0)
+              WHERE (posted.runner_manager_id, posted.task_id) = (past.runner_manager_id, past.task_id) AND posted.body <> '' OFFSET 0)
  AND NOT EXISTS (SELECT FROM poddispatchd.submission AS posted
                    JOIN poddispatchd.import AS brought
                      ON (brought.task_pk, brought.runner_manager_id, brought.task_id) = (posted.task_pk, posted.runner_manager_id, posted.task_id)
@@ -107,7 +107,7 @@ SELECT past.id
 SELECT {done_later} FROM runner_manager_task AS task WHERE task.id = :task
 
 -- name: complete
--- A task that still is as it was read, in :status, is completed, and with it those that share its run, which manager
+-- A task that still is as it was read, in :status and with its source, is completed, and with it those that share its run, which manager
 -- :runner_manager calls :task_id, however they had ended; says whether it was so. They are locked by primary key: the
 -- order of every transaction that locks several rows, or two of them would wait for each other.
 WITH locked AS MATERIALIZED (
@@ -124,6 +124,7 @@ WITH locked AS MATERIALIZED (
       FROM locked
      WHERE task.id = locked.id AND task.task_id IS NOT DISTINCT FROM :task_id
        AND CASE WHEN task.id = :task THEN task.status = :status AND task.status <> 'completed'
+                                          AND task.type = :type AND (task.video_id = :video OR task.recording_id = :recording)
                 ELSE task.status IN ('pending', 'running', 'warning', 'failed', 'timeout') END
     RETURNING task.id
 )

@@ -53,6 +53,29 @@ async def test_why_a_result_is_not_imported_is_listed_in_place_of_when_it_would_
     assert await _told(pod, task) == [words] * 4
 
 
+async def test_a_result_that_was_set_aside_or_dismissed_is_listed_in_place_of_when_it_would_be_there(
+    pod: Pod,
+) -> None:
+    """Nobody tries it any more, and the task was said to end in a few seconds, for days."""
+    await pod.run("db", "init")
+    task = await _running(pod)
+    await pod.execute(
+        "INSERT INTO poddispatchd.import"
+        " (task_pk, runner_manager_id, task_id, state, last_error, finished_at)"
+        f" VALUES ({task}, 1, 'of an earlier run', 'set_aside', 'Something else.', now()),"
+        f" ({task}, 1, 'x', 'set_aside', $${_PAGE}$$, now())"
+    )
+
+    again = "'poddispatchd queues retry imports 2' has it tried again"
+    assert (
+        await _told(pod, task) == [f"Its result was set aside after too many attempts ({again}): {_PAGE}"] * 4
+    )
+
+    await pod.run("queues", "dismiss", "imports", "2")
+    words = f"Its result was dismissed: 'poddispatchd tasks restart {task}' runs it again."
+    assert await _told(pod, task) == [words] * 4
+
+
 async def test_that_nobody_can_be_asked_about_a_running_task_is_listed(pod: Pod) -> None:
     """A manager was switched off, in Pod's administration too: nothing said why its tasks ran for days."""
     await pod.run("db", "init")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.sandbox.pod.world import SampleVideo
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -109,6 +110,41 @@ async def test_a_task_that_was_given_the_run_of_another_one_by_hand_does_not_get
 
     assert await here.value("SELECT count(*) FROM video_encode_transcript_encodingvideo") == 0
     assert await here.status(task) == "pending"
+
+
+@pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO])
+@pytest.mark.parametrize("after", ["it was fetched", "its files were put in place"])
+@pytest.mark.parametrize("what", ["source", "type"])
+async def test_a_task_that_is_made_another_one_while_its_result_comes_in_is_not_completed_with_it(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, kind: TaskType, after: str, what: str
+) -> None:
+    """It was completed, and nobody had worked on what its row asks for."""
+    task = await here.ready(kind)
+    change = "type = CASE type WHEN 'encoding' THEN 'transcription' ELSE 'encoding' END"
+    if what == "source" and kind is TaskType.STUDIO:
+        change = f"recording_id = {(await here.recording()).id}"
+    elif what == "source":
+        change = f"video_id = {(await here.video()).id}"
+    step = "commit" if after == "it was fetched" else "_write_rows_with_retries"
+    go_on = getattr(ImportCommit, step)
+
+    async def beaten(commits: ImportCommit, *arguments: object) -> object:
+        await here.execute(f"UPDATE runner_manager_task SET {change} WHERE id = $1", task)
+        return await go_on(commits, *arguments)
+
+    monkeypatch.setattr(ImportCommit, step, beaten)
+    videos, files = await here.value("SELECT count(*) FROM video_video"), here.files()
+
+    await here.import_due()
+
+    assert (await here.status(task), [state for state, *_ in await here.imports_of(task)]) == (
+        "pending",
+        ["failed"],
+    )
+    assert await here.value("SELECT count(*) FROM video_video") == videos
+    assert await here.value("SELECT count(*) FROM video_encode_transcript_encodingvideo") == 0
+    assert await here.value("SELECT count(*) FROM completion_track") == 0
+    assert here.files() == files
 
 
 def _url(video: SampleVideo) -> str:

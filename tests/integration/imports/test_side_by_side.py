@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from poddispatchd.app import features
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.domain.task import Task, TaskPk, TaskType
 from poddispatchd.imports import commit, recorded_files
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.queue import ImportJob
@@ -154,6 +154,7 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
     async def counted(
         connection: Connection,
         job: ImportJob,
+        task: Task,
         brought: Collection[str],
         *,
         there: Collection[str],
@@ -162,7 +163,7 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
         nonlocal recording, most
         recording += 1
         most = max(most, recording)
-        recorded = await record_files(connection, job, brought, there=there, stored=stored)
+        recorded = await record_files(connection, job, task, brought, there=there, stored=stored)
         recording -= 1
         return recorded
 

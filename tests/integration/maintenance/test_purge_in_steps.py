@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 import asyncpg
 import pytest
 
+from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database import migration
 from poddispatchd.journal import history
 from poddispatchd.maintenance import journal_purge
+from tests.integration.dispatch.scene import HandClock
 from tests.integration.pod.rows import opened
 from tests.integration.pod.years import nodes
 from tests.plugins.postgres import PodDatabase
@@ -171,6 +173,38 @@ async def test_a_purge_whose_time_is_over_is_gone_on_with_by_the_next_and_nobody
             assert counting.statements <= 12
             purges += 1
             assert purges < 30
+
+
+class _Chance(HandClock):
+    """A clock of a process that is given this number when it asks for one at random."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self._number = number
+
+    def random(self) -> float:
+        return self._number
+
+
+async def test_single_passes_that_remember_nothing_do_not_all_begin_with_what_never_ends(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each began anew with the first table, and ended with the same: what stood behind was kept for ever."""
+
+    async def endless(*_: object, **__: object) -> bool:
+        clock.advance(100.0)
+        return True
+
+    monkeypatch.setattr(history, "purge", endless)
+    async with opened(pod_database) as database, pod_database.connection() as connection:
+        await migration.upgrade(database)
+        await connection.execute(_SOME)
+        left = "SELECT count(*) FROM poddispatchd.overtaking"
+        for number in (0.0, 0.999):
+            clock = _Chance(number)
+            assert await connection.fetchval(left) > 0
+            await journal_purge.JournalPurge(database, RetentionSettings, clock).purge()
+        assert await connection.fetchval(left) == 0
 
 
 @pytest.mark.slow

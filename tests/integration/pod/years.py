@@ -79,7 +79,7 @@ async def _fill(connection: Connection) -> None:
           FROM generate_series(1, {PENDING}) AS n, sources;
         INSERT INTO poddispatchd.submission
                (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, date_added, settled_at)
-        SELECT id, 'encoding', runner_manager_id, 1, '', 'accepted', task_id, date_added, now()
+        SELECT id, 'encoding', runner_manager_id, 1, 'x', 'accepted', task_id, date_added, now()
           FROM runner_manager_task WHERE id <= {SUBMITTED};
         """
     )

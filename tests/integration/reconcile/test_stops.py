@@ -551,6 +551,29 @@ async def test_a_run_that_pod_submitted_itself_is_stopped_as_well(
         assert (await pod.row(pk))["task_id"] not in (None, record.task_id)
 
 
+async def test_a_run_that_pod_submitted_is_not_given_back_to_its_task_that_is_submitted_first(
+    pod: Scene,
+) -> None:
+    """Its manager gives the same id for the same bytes, and nobody had looked at what runs since."""
+    pk = await _beside_another(pod)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    [record] = pod.fakes["first"].tasks.values()
+    await pod.connection.execute("DELETE FROM poddispatchd.submission")
+    await _looked_which_tasks_run(daemon)
+    await pod.connection.execute(_RESTART, pk)
+    daemon.clock.advance(15)
+
+    await daemon.settle()
+
+    assert (await pod.row(pk))["task_id"] not in (None, record.task_id)
+    await _looked_which_tasks_run(daemon)
+    await features.stops(daemon.parts).step()
+    await _is_stopped(record)
+    assert (_stops(pod), await _unwanted(pod)) == (1, 0)
+    assert sorted(each.attempt for each in await pod.journal(pk)) == [2, 2]
+
+
 async def _looked_which_tasks_run(daemon: Daemon) -> None:
     """As a daemon does that has just begun to schedule."""
     watcher = features.reconciler(daemon.parts)

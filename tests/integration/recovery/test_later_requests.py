@@ -114,6 +114,28 @@ async def test_a_later_task_that_was_completed_by_hand_keeps_no_earlier_result_o
     )
 
 
+async def test_a_later_result_that_pod_brought_in_of_its_own_run_keeps_an_earlier_one_out(
+    here: Bench,
+) -> None:
+    """It was noted as given up, and its row went on with it: it counted as one of ours, completed by hand."""
+    video = await here.video()
+    old = await here.running(video=video)
+    await here.end(old)
+    new = await here.running(video=video)
+    await _submitted_by_us(here, old)
+    await here.execute(
+        "INSERT INTO poddispatchd.submission"
+        " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
+        " SELECT id, type, runner_manager_id, 1, '', 'orphaned', task_id, now() FROM runner_manager_task"
+        " WHERE id = $1",
+        new,
+    )
+    await _set(here, new, "completed")
+    await _called(here, old)
+    await here.import_due()
+    assert [state for state, *_ in await here.imports_of(old)] == ["dropped"]
+
+
 async def test_a_later_result_that_was_imported_for_whoever_shared_its_run_keeps_an_earlier_one_out(
     here: Bench,
 ) -> None:

@@ -259,6 +259,17 @@ def test_what_root_imports_is_of_the_units_group_and_umask(tmp_path: Path) -> No
     assert _told("nobody", tmp_path, "Group=www-data").startswith(f"{who} 022 ")
     assert _told("nobody", tmp_path, f"Group={group}\nUMask=0007").startswith(f"{who} 007 ")
     assert _told("nobody", tmp_path, "UMask=u=rwx").startswith(f"{nobody.pw_uid} {nobody.pw_gid} ")
+    assert _told(str(nobody.pw_uid), tmp_path, "Group=www-data").startswith(f"{who} 022 ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_root_works_in_the_further_groups_of_the_unit_as_well(tmp_path: Path) -> None:
+    """By one of them the daemon may write to the media tree: check, and a pass, found that it could not."""
+    nobody, group = pwd.getpwnam("nobody"), grp.getgrnam("www-data").gr_gid
+    settings = "SupplementaryGroups=audio\nSupplementaryGroups=\nSupplementaryGroups=www-data 4711 none-such"
+    told = _told("nobody", tmp_path, settings)
+    groups = sorted({nobody.pw_gid, group, 4711})
+    assert told.startswith(f"{nobody.pw_uid} {nobody.pw_gid} {groups} 022 ")
 
 
 def test_a_unit_in_a_group_that_this_machine_does_not_know_has_no_account() -> None:
