@@ -20,10 +20,6 @@ from tests.plugins.rewinding import Beginning, keep
 
 SERVER = pytest.StashKey[PostgresServer]()
 
-_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
-"""A new session plans a statement five times over, and a test runs few more often: that is a fifth of what the
-whole run takes. Tests that look at plans look at both kinds."""
-
 _FORGET = (
     "CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP; DISCARD SEQUENCES;"
     " SELECT pg_advisory_unlock_all()"
@@ -121,7 +117,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     workerinput: dict[str, str] | None = getattr(config, "workerinput", None)
     directory = None if workerinput is None else Path(workerinput["postgres_directory"])
-    config.stash[SERVER] = server = PostgresServer(directory, settings=_SETTINGS)
+    config.stash[SERVER] = server = PostgresServer(directory)
     forked.share(server.directory)
 
 
