@@ -40,7 +40,7 @@ async def ended_runs(here: Bench) -> list[tuple[object, ...]]:
     async with here.pod.connection() as connection:
         rows = await connection.fetch(
             "SELECT task_pk, task_type, status, round(ran / 60), owner_id IS NOT NULL, priority,"
-            " source_bytes > 0 FROM poddispatchd.ended_run ORDER BY id"
+            " source_bytes > 0 FROM poddispatchd.ended_run ORDER BY task_pk"
         )
     return [tuple(row) for row in rows]
 
