@@ -62,11 +62,28 @@ BY_NAME = {"foresight": _foresight, "fairness": _fairness, "campaigns": _campaig
 def main(arguments: list[str]) -> int:
     """Measure and print; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *MEASUREMENTS, *BY_NAME], help="those only")
-    parser.add_argument("--quick", dest="size", action="store_const", const=Size.QUICK, default=Size.USUAL)
-    parser.add_argument("--full", dest="size", action="store_const", const=Size.FULL)
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"those only; of all, in turn: {', '.join(MEASUREMENTS)}; by name only: {', '.join(BY_NAME)}",
+    )
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--quick",
+        dest="size",
+        action="store_const",
+        const=Size.QUICK,
+        default=Size.USUAL,
+        help="one round of fewer samples: a first impression",
+    )
+    sizes.add_argument(
+        "--full", dest="size", action="store_const", const=Size.FULL, help="five rounds of all samples"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, too")
     options = parser.parse_args(arguments)
+    if unknown := [name for name in options.names if name not in (*MEASUREMENTS, *BY_NAME)]:
+        parser.error(f"unknown: {', '.join(unknown)}")
     facts = machine()
     print(", ".join(f"{name} {value}" for name, value in facts.items()), HEAD, sep="\n")
     figures: list[Figure] = []

@@ -164,10 +164,17 @@ async def _all(axes: Sequence[str], largest: int | None) -> dict[str, list[Point
 def main(arguments: list[str]) -> None:
     """Measure, write what was measured beside the picture, and draw."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("axes", nargs="*", choices=[[], *_AXES], help="those only; of others what is beside")
-    parser.add_argument("--quick", action="store_const", const=_LARGEST_QUICK)
+    parser.add_argument("target", type=Path, help="the drawing (SVG); the figures go beside it, as .json")
+    parser.add_argument(
+        "axes",
+        nargs="*",
+        metavar="AXIS",
+        help=f"those only, of {', '.join(_AXES)}; the others are drawn as the figures beside have them",
+    )
+    parser.add_argument("--quick", action="store_const", const=_LARGEST_QUICK, help="without the large sizes")
     options = parser.parse_args(arguments)
+    if unknown := [axis for axis in options.axes if axis not in _AXES]:
+        parser.error(f"unknown: {', '.join(unknown)}")
     facts = machine()
     beside = options.target.with_suffix(".json")
     points = _read(beside) if options.axes else {}
