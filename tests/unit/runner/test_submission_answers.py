@@ -123,6 +123,7 @@ _ENVOY = "upstream connect error or disconnect/reset before headers. reset reaso
         HttpAnswer(503, "text/plain", b"no available server\n"),
         HttpAnswer(503, "text/plain", b"no healthy upstream"),
         HttpAnswer(503, "text/plain", f"{_ENVOY}remote connection failure".encode()),
+        HttpAnswer(503, "text/plain", f"{_ENVOY}connection timeout".encode()),
     ],
 )
 def test_the_503_of_a_proxy_means_that_the_manager_is_down(given: HttpAnswer) -> None:
@@ -179,9 +180,30 @@ def test_a_redirect_is_told_with_the_place_it_leads_to_and_nothing_secret() -> N
     assert "pw" not in str(refused(given))
 
 
-@pytest.mark.parametrize("location", ["", "/relative", "http://[broken", "javascript:x", "http://h:99999/"])
-def test_a_redirect_to_nowhere_is_still_a_misconfiguration(location: str) -> None:
-    assert type(refused(answer(307, {}, location=location))) is RunnerManagerMisconfiguredError
+@pytest.mark.parametrize(
+    "location",
+    [
+        "",
+        "/relative",
+        "http://[broken",
+        "javascript:x",
+        "ftp://old.test/",
+        "http://h:99999/",
+        "http://a\x1b[2Jb/",
+        "http://pod\u202egro.example/",
+        f"http://{'a' * 300}/",
+    ],
+)
+def test_a_redirect_to_nowhere_is_still_a_misconfiguration_and_its_place_is_not_shown(location: str) -> None:
+    error = refused(answer(307, {}, location=location))
+
+    assert type(error) is RunnerManagerMisconfiguredError
+    assert " redirects (307), and a redirect is never followed " in str(error)
+
+
+@pytest.mark.parametrize("place", ["http://new.test", "https://new.test:8443"])
+def test_a_redirect_is_told_with_its_scheme_and_a_port_that_is_named(place: str) -> None:
+    assert f" redirects (307) to {place}, and" in str(refused(answer(307, {}, location=f"{place}/path")))
 
 
 def test_a_refused_payload_names_the_field_and_never_echoes_the_input() -> None:
