@@ -143,8 +143,8 @@ def draw(points: Mapping[str, Sequence[Point]], facts: Mapping[str, str], target
         axes[-1][column].set_xlabel(name)
         axes[-1][column].tick_params(axis="x", rotation=30)
     for row in axes:
-        # Once all that share it are drawn: it fixes the other end, too.
-        row[0].set_ylim(bottom=0)
+        # Once all that share it are drawn; the highest marks lay on the edge where values differ by little.
+        row[0].set_ylim(0, 1.08 * max(place.dataLim.y1 for place in row))
     figure.suptitle(f"{facts['at']}, {facts['processor']}, at a load of {facts['load']}")
     figure.tight_layout()
     figure.savefig(target, metadata={"Date": None})
