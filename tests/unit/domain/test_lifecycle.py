@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from poddispatchd.domain.failures import is_curable
-from poddispatchd.domain.lifecycle import Decision, Retries, concerned, decide, is_last_run, row_status
+from poddispatchd.domain.lifecycle import (
+    Decision,
+    Retries,
+    concerned,
+    decide,
+    is_last_run,
+    may_submit_again,
+    row_status,
+)
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 
 _P, _R, _C, _F, _T = (
@@ -152,6 +160,16 @@ def test_the_longest_wait_doubles_with_each_submission() -> None:
 
 
 @pytest.mark.parametrize(
+    ("submissions", "most", "may"),
+    [(0, 1, False), (1, 1, False), (0, 2, True), (1, 2, True), (2, 2, False), (2, 3, True)],
+)
+def test_a_task_is_submitted_as_often_as_it_may_and_one_of_pods_counts_as_once(
+    submissions: int, most: int, *, may: bool
+) -> None:
+    assert may_submit_again(submissions, max_attempts=most) is may
+
+
+@pytest.mark.parametrize(
     ("lost", "most", "is_last"),
     [(0, 1, False), (0, 2, False), (1, 2, True), (1, 3, False), (2, 3, True), (3, 3, True)],
 )
@@ -165,6 +183,7 @@ def test_a_last_run_is_the_one_behind_which_no_other_may_come(lost: int, most: i
     [
         ({9: "running", 5: "completed", 2: "warning", 1: "pending"}, [1, 2, 9]),
         ({9: "completed", 5: "failed", 2: "timeout"}, [2]),
+        ({9: "failed", 5: "failed", 2: "timeout"}, [2]),
         ({9: "failed", 5: "completed"}, [9]),
         ({9: "levitating", 5: "completed"}, [9]),
         ({9: "completed", 5: "completed"}, [9]),
