@@ -325,9 +325,12 @@ def measure(scale: int) -> Measured:
                 for job in second:
                     hours[int(job.came % _DAY // 3600)].append(job.wait)
             waits = [job.wait for job in second]
+            full = (
+                f"{used.share:.1f} % used while tasks wait" if used.ran + used.lost else "runners always free"
+            )
             print(
                 f"{name}, {by}: half {percentile(waits, 0.5):.1f} s, nine of ten"
-                f" {percentile(waits, 0.9):.0f} s, at most {max(waits) / 60:.0f} min, {used.share:.1f} % used"
+                f" {percentile(waits, 0.9):.1f} s, at most {max(waits) / 60:.0f} min, {full}"
                 f" (played in {time.monotonic() - begun:.0f} s)",
                 flush=True,
             )

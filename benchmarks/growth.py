@@ -143,8 +143,8 @@ def draw(points: Mapping[str, Sequence[Point]], facts: Mapping[str, str], target
         axes[-1][column].set_xlabel(name)
         axes[-1][column].tick_params(axis="x", rotation=30)
     for row in axes:
-        # Once all that share it are drawn: it fixes the other end, too.
-        row[0].set_ylim(bottom=0)
+        # Once all that share it are drawn; the highest marks lay on the edge where values differ by little.
+        row[0].set_ylim(0, 1.08 * max(place.dataLim.y1 for place in row))
     figure.suptitle(f"{facts['at']}, {facts['processor']}, at a load of {facts['load']}")
     figure.tight_layout()
     figure.savefig(target, metadata={"Date": None})
@@ -164,10 +164,17 @@ async def _all(axes: Sequence[str], largest: int | None) -> dict[str, list[Point
 def main(arguments: list[str]) -> None:
     """Measure, write what was measured beside the picture, and draw."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("axes", nargs="*", choices=[[], *_AXES], help="those only; of others what is beside")
-    parser.add_argument("--quick", action="store_const", const=_LARGEST_QUICK)
+    parser.add_argument("target", type=Path, help="the drawing (SVG); the figures go beside it, as .json")
+    parser.add_argument(
+        "axes",
+        nargs="*",
+        metavar="AXIS",
+        help=f"those only, of {', '.join(_AXES)}; the others are drawn as the figures beside have them",
+    )
+    parser.add_argument("--quick", action="store_const", const=_LARGEST_QUICK, help="without the large sizes")
     options = parser.parse_args(arguments)
+    if unknown := [axis for axis in options.axes if axis not in _AXES]:
+        parser.error(f"unknown: {', '.join(unknown)}")
     facts = machine()
     beside = options.target.with_suffix(".json")
     points = _read(beside) if options.axes else {}

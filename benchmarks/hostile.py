@@ -5,9 +5,11 @@ another process while callbacks are made one after the other, over new connectio
 in turn, and timed. ``bare`` is a server of aiohttp alone under the same attack, which answers at once and
 keeps connections open for ever: what it takes is the machine's, and the attacker's share of it. ``nginx`` is
 the daemon behind nginx with the snippet that we ship. In the environment HOSTILE_ON says which of them are
-attacked (``daemon bare``), HOSTILE_FROM from how many addresses (1).
+attacked (``daemon bare``), HOSTILE_FROM from how many addresses (1). The exit status is 1 when a callback to
+the daemon, or to nginx before it, was not answered 200.
 """
 
+import argparse
 import asyncio
 import gc
 import gzip
@@ -234,8 +236,8 @@ async def _prepare(dsn: str) -> None:
     await database.close()
 
 
-async def _measure(connections: int, name: str, on: str, dsn: str) -> str:
-    """One line about one attack on the daemon, behind nginx or not, or on aiohttp alone."""
+async def _measure(connections: int, name: str, on: str, dsn: str) -> tuple[str, int]:
+    """One line about one attack on the daemon, behind nginx or not, or on aiohttp alone; how many failed."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     daemon = context.Process(target=_server, args=(theirs, None if on == "bare" else dsn))
@@ -253,7 +255,7 @@ async def _measure(connections: int, name: str, on: str, dsn: str) -> str:
         daemon.kill()
 
 
-async def _figures(pid: int, port: int, name: str, connections: int) -> str:
+async def _figures(pid: int, port: int, name: str, connections: int) -> tuple[str, int]:
     context, kinds = multiprocessing.get_context("spawn"), ATTACKS[name]
     attacker = context.Process(target=_attacker, args=(port, kinds, connections))
     if kinds:
@@ -272,23 +274,44 @@ async def _figures(pid: int, port: int, name: str, connections: int) -> str:
     return (
         f"{cuts[49] * 1000:6.1f}ms {cuts[98] * 1000:6.1f}ms {max(times, default=math.inf) * 1000:6.1f}ms"
         f" {failed:4}/{len(times):<4} {memory:5.0f}MiB {open_files:6} {share:5.0%} {their_share:8.0%}"
-    )
+    ), failed
 
 
-async def _main(connections: int, names: list[str]) -> None:
+async def _attacks(connections: int, names: list[str]) -> int:
+    """A line for each; how many callbacks to the daemon failed."""
     print(
         f"{'attack':>30} {'on':>6} {'p50':>8} {'p99':>8} {'max':>8} {'failed':>9} {'memory':>8} {'files':>6}"
         f" {'CPU':>5} {'attacker':>8}"
     )
+    failures = 0
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(PostgresServer())
         dsn = server.dsn().get_secret_value()
         await _prepare(dsn)
         for name in names or ATTACKS:
             for on in os.environ.get("HOSTILE_ON", "daemon bare").split():
-                line = await _measure(connections, name, on, dsn)
+                line, failed = await _measure(connections, name, on, dsn)
                 print(f"{name:>30} {on:>6} {line}", flush=True)
+                failures += failed if on != "bare" else 0
+    return failures
+
+
+def main(arguments: list[str]) -> int:
+    """Attack and print; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.hostile",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("connections", nargs="?", type=int, default=5000, help="default: %(default)s")
+    parser.add_argument(
+        "names", nargs="*", metavar="attack", help="those only, of:\n" + "\n".join(map(repr, ATTACKS))
+    )
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.names if name not in ATTACKS]:
+        parser.error(f"unknown: {', '.join(map(repr, unknown))}")
+    return 1 if asyncio.run(_attacks(options.connections, options.names)) else 0
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 5000, sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))

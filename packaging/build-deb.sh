@@ -35,7 +35,9 @@ gzip -9n "$stage/usr/share/man/man8/poddispatchd.8" "$stage/usr/share/man/man5/p
 doc=$stage/usr/share/doc/poddispatchd
 install -d "$doc/examples/nginx" "$doc/examples/prometheus" "$doc/examples/grafana" "$doc/examples/systemd"
 install -m 0644 "$source/LICENSE" "$doc/copyright"
-install -m 0644 "$source/README.md" "$source/CHANGELOG.md" "$source/SECURITY.md" "$doc/"
+install -m 0644 "$source/README.md" "$source/SECURITY.md" "$doc/"
+# Where Debian's tools look for it; theirs is about the package, below.
+gzip -9n < "$source/CHANGELOG.md" > "$doc/changelog.gz"
 # What the README and the messages send people to, who have no checkout then.
 install -d "$doc/docs/fr" "$doc/docs/reference"
 install -m 0644 "$source"/docs/*.md "$source"/docs/*.svg "$doc/docs/"
@@ -49,12 +51,20 @@ install -m 0644 "$source"/systemd/examples/*.conf "$doc/examples/systemd/"
 
 version=$("$prefix/bin/python" -c 'import poddispatchd; print(poddispatchd.__version__)' | sed 's/\(a\|b\|rc\|\.dev\)/~\1/')
 # apt takes two builds of one release for the same package, and installs nothing: each has a revision of its own.
-revision=$(date --utc --date "@${SOURCE_DATE_EPOCH:-$(date +%s)}" +%Y%m%d%H%M%S)
+moment=@${SOURCE_DATE_EPOCH:-$(date +%s)}
+revision=$(date --utc --date "$moment" +%Y%m%d%H%M%S)
 next=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1] + 1}")')
 this=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 arch=$(dpkg --print-architecture)
 account=$(id -un)
 maintainer="${DEBFULLNAME:-$account} <${DEBEMAIL:-$account@$(hostname --fqdn 2> /dev/null || hostname)}>"
+gzip -9n > "$doc/changelog.Debian.gz" <<END
+poddispatchd ($version-$revision) unstable; urgency=medium
+
+  * Built from the source; changelog.gz says what is new in it.
+
+ -- $maintainer  $(LC_ALL=C date --utc --date "$moment" '+%a, %d %b %Y %H:%M:%S +0000')
+END
 install -d "$stage/DEBIAN"
 install -m 0755 "$here/postinst" "$here/prerm" "$here/postrm" "$stage/DEBIAN/"
 (cd "$stage" && find etc -type f | sed 's|^|/|') > "$stage/DEBIAN/conffiles"
@@ -66,11 +76,12 @@ Maintainer: $maintainer
 Section: video
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$stage" | cut -f1)
-Depends: python3 (>= $this), python3 (<< $next), systemd
+Depends: libc6, python3 (>= $this), python3 (<< $next), systemd
 Suggests: nginx, postgresql, prometheus
 Description: dispatcher of Esup-Pod's encoding, transcription and studio tasks
- Hands the tasks of Esup-Pod to Esup-Runner's runner managers, takes their callbacks, and imports the results into
- Pod's PostgreSQL and MEDIA_ROOT. It replaces Pod's CRON line process_tasks and its webhook.
+ Hands the tasks of Esup-Pod to Esup-Runner's runner managers, takes their
+ callbacks, and imports the results into Pod's PostgreSQL and MEDIA_ROOT. It
+ replaces Pod's CRON line process_tasks and its webhook.
 END
 mkdir -p "$out"
 dpkg-deb --root-owner-group --build "$stage" "$out/poddispatchd_${version}_$arch.deb" > /dev/null

@@ -70,7 +70,8 @@ def _addresses(value: object) -> object:
     """The addresses of Django's (name, address) pairs."""
     if not isinstance(value, list):
         raise UnusableError("it is no list of people: set it yourself.")
-    return [str(item[1]) if isinstance(item, list) and len(item) == 2 else str(item) for item in value]
+    people = [_each(item[1]) if isinstance(item, list) and len(item) == 2 else [str(item)] for item in value]
+    return [address for addresses in people for address in addresses]
 
 
 def _by_establishment(value: object) -> object:
@@ -78,8 +79,13 @@ def _by_establishment(value: object) -> object:
     grouped: dict[str, list[str]] = {}
     for pair in pairs:
         if len(pair) == 2:
-            grouped.setdefault(str(pair[0]).lower(), []).append(str(pair[1]))
+            grouped.setdefault(str(pair[0]).lower(), []).extend(_each(pair[1]))
     return grouped or ABSENT
+
+
+def _each(value: object) -> list[str]:
+    """One address or several: Pod takes both from an establishment."""
+    return [str(address) for address in value] if isinstance(value, list) else [str(value)]
 
 
 def _security(wanted: str) -> Callable[[object], object]:

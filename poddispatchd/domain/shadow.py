@@ -72,7 +72,7 @@ Verdict: TypeAlias = Agreement | Difference | None
 """None: it is too early to tell."""
 
 Place: TypeAlias = tuple[int, float, datetime, TaskPk]
-"""Where a task stands in the queue: class of priority, date, id; less is earlier."""
+"""Where a task stands in the queue: class of priority, turn (fair share), date, id; less is earlier."""
 
 
 class Row(Struct, frozen=True):

@@ -72,16 +72,44 @@ def test_the_program_of_the_wheel_tells_the_commit_that_the_archive_was_made_of(
     assert told.removesuffix(".dirty") == f"poddispatchd, version {expected}"
 
 
-@pytest.mark.parametrize("inside", ["nothing", "another checkout"])
-def test_an_archive_without_a_commit_makes_a_wheel_of_the_plain_version(tmp_path: Path, inside: str) -> None:
-    """Downloaded as a tarball, and unpacked wherever it was: in /etc under etckeeper, say."""
-    source = tmp_path / "source"
+def _copy(source: Path) -> Path:
+    """As much of the source as is built from, without a commit."""
     source.mkdir()
-    for name in ("poddispatchd", "packaging", "pyproject.toml", "README.md", "LICENSE", *_CARRIED):
+    built_from = ("poddispatchd", "packaging", "pyproject.toml", ".gitignore", "README.md", "LICENSE")
+    for name in (*built_from, *_CARRIED):
         if (_REPOSITORY / name).is_dir():
             shutil.copytree(_REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(_REPOSITORY / name, source / name)
+    return source
+
+
+def test_what_the_targets_of_make_leave_is_no_part_of_an_archive(tmp_path: Path) -> None:
+    """Beside the coverage of all tests the archive took minutes: each of their processes leaves a file."""
+    source = _copy(tmp_path / "source")
+    left = {
+        ".coverage",
+        ".coverage.host.pid1.Xa",
+        ".venv/bin/x",
+        "dist/a.deb",
+        "mutants/a",
+        ".mypy_cache/a",
+    }
+    for name in left:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("left", encoding="utf-8")
+    _run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=source)
+    with tarfile.open(tmp_path / f"poddispatchd-{__version__}.tar.gz") as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert "poddispatchd/py.typed" in names
+    assert names & left == set()
+
+
+@pytest.mark.parametrize("inside", ["nothing", "another checkout"])
+def test_an_archive_without_a_commit_makes_a_wheel_of_the_plain_version(tmp_path: Path, inside: str) -> None:
+    """Downloaded as a tarball, and unpacked wherever it was: in /etc under etckeeper, say."""
+    source = _copy(tmp_path / "source")
     if inside != "nothing":
         _run("git", "init", "--quiet", tmp_path)
         _run("git", "-C", tmp_path, "add", "source/README.md")

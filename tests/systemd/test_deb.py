@@ -56,6 +56,7 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     assert run("cat", "/var/lib/dpkg/info/poddispatchd.conffiles") == _MEDIA
     for file in ("man/man8/poddispatchd.8.gz", "man/man5/poddispatchd.yaml.5.gz",
                  "bash-completion/completions/poddispatchd", "doc/poddispatchd/examples/config.yaml.example",
+                 "doc/poddispatchd/changelog.gz", "doc/poddispatchd/changelog.Debian.gz",
                  "doc/poddispatchd/examples/nginx/poddispatchd.conf",
                  "doc/poddispatchd/docs/troubleshooting.md",
                  "doc/poddispatchd/docs/reference/settings.md"):  # fmt: skip

@@ -53,8 +53,10 @@ def test_nothing_is_read_that_is_no_file_or_has_no_end(
     make(file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for read in (ends_in_file, lambda path: trust(context, path), require_file):
-        with pytest.raises(OSError, match=words):
+        with pytest.raises(OSError, match=words) as caught:
             read(file)
+        assert caught.value.filename == str(file)
+        assert caught.value.errno
     (tmp_path / "config.yaml").touch()
     with pytest.raises(ConfigurationError, match=f"runners.ca_file: {file} cannot be read: {words}"):
         load_settings(tmp_path / "config.yaml", environ={"PODDISPATCHD_RUNNERS__CA_FILE": str(file)})
@@ -87,6 +89,12 @@ def test_what_is_as_large_as_a_file_may_be_is_read(tmp_path: Path) -> None:
     _large(file)
     os.truncate(file, _MOST)
     require_file(file)
+    assert len(ends_in_file(file)) == 1
+
+
+def test_comments_in_any_language_and_coding_stand_beside_certificates(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes("# Autorité de l'université\n".encode("latin-1") + Authority("ours").certificate)
     assert len(ends_in_file(file)) == 1
 
 

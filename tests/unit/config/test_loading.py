@@ -261,10 +261,13 @@ def test_every_key_that_stands_twice_is_told_with_both_lines(tmp_path: Path) -> 
 
 
 def test_anchors_and_merges_are_allowed(tmp_path: Path) -> None:
-    path = write(tmp_path, "pod: &pod\n  site_id: 4\n  language: fr\n")
-    path.write_text(path.read_text() + "log: {level: info}\n")
+    path = write(
+        tmp_path,
+        "pod:\n  <<: {site_id: 3, language: nl}\n  site_id: 4\n  title_site: &a Lille\n  title_etb: *a\n",
+    )
+    pod = load_settings(path, environ={}).pod
 
-    assert load_settings(path, environ={}).pod.site_id == 4
+    assert (pod.site_id, pod.language, pod.title_site, pod.title_etb) == (4, "nl", "Lille", "Lille")
 
 
 # --- everything at once ---

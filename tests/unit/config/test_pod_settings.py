@@ -295,3 +295,66 @@ def test_days_after_which_pod_deletes_nothing_are_none(written: str, days: int) 
 
     assert imported.tree["retention"]["completed_days"] == days
     assert not any("RM_TASKS" in note for note in imported.notes)
+
+
+def test_managers_of_establishments_have_one_address_or_several_as_pod_takes_them() -> None:
+    """A list of addresses was taken for one address, and none of MANAGERS was taken over."""
+    imported = _imported(
+        "MANAGERS = [('lille', 'one@lille.fr'),"
+        " ('Nice', ['two@nice.fr', 'three@nice.fr']), ('nice', ('four@nice.fr',))]"
+    )
+
+    assert imported.tree["mail"]["managers"] == [
+        "one@lille.fr",
+        "two@nice.fr",
+        "three@nice.fr",
+        "four@nice.fr",
+    ]
+    assert imported.tree["mail"]["establishment_managers"] == {
+        "lille": ["one@lille.fr"],
+        "nice": ["two@nice.fr", "three@nice.fr", "four@nice.fr"],
+    }
+    assert not [note for note in imported.notes if "MANAGERS" in note]
+
+
+def test_people_are_pairs_or_addresses_and_what_is_no_list_is_asked_for() -> None:
+    imported = _imported("ADMINS = (('Name', 'a@lille.fr'), 'b@lille.fr')\nMANAGERS = ['c@lille.fr']")
+
+    assert imported.tree["mail"]["admins"] == ["a@lille.fr", "b@lille.fr"]
+    assert imported.tree["mail"]["managers"] == ["c@lille.fr"]
+    assert "establishment_managers" not in imported.tree["mail"]
+    assert "ADMINS: it is no list of people: set it yourself." in _imported("ADMINS = 'a@lille.fr'").notes
+
+
+@pytest.mark.parametrize(
+    ("line", "section", "key", "taken"),
+    [
+        ("MEDIA_URL = '/m'", "pod", "media_url", "/m/"),
+        ("MODELTRANSLATION_FALLBACK_LANGUAGES = ('fr', 'nl')", "pod", "languages", ["fr", "nl"]),
+        (
+            "MODELTRANSLATION_FALLBACK_LANGUAGES = {'default': ('fr',), 'nl': ('en',)}",
+            "pod",
+            "languages",
+            ["fr"],
+        ),
+        (
+            "ENCODING_CHOICES = (('audio', 'Audio'), ('720p', 'HD'))",
+            "pod",
+            "encoding_choices",
+            ["audio", "720p"],
+        ),
+        ("EMAIL_USE_TLS = True", "mail", "security", "starttls"),
+        ("EMAIL_USE_SSL = True", "mail", "security", "tls"),
+    ],
+)
+def test_what_pod_writes_in_its_own_way_is_taken_over_in_ours(
+    line: str, section: str, key: str, taken: object
+) -> None:
+    assert _imported(line).tree[section][key] == taken
+
+
+def test_choices_that_are_no_list_are_asked_for() -> None:
+    assert (
+        "ENCODING_CHOICES: it is no list of choices: set it yourself."
+        in _imported("ENCODING_CHOICES = 'x'").notes
+    )

@@ -1,5 +1,6 @@
 """When certificates end, read from the certificates themselves."""
 
+import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.certificate_ends import end_of, is_near, words_of
+from poddispatchd.domain.certificate_ends import end_of, ends_in, is_near, words_of
 
 _KEY = ec.generate_private_key(ec.SECP256R1())
 _NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -24,7 +25,7 @@ def _certificate(end: datetime, name: str = "pod") -> bytes:
     return builder.sign(_KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
-@pytest.mark.parametrize("year", [1999, 2026, 2049, 2050, 9999])
+@pytest.mark.parametrize("year", [1950, 1999, 2026, 2049, 2050, 9999])
 def test_both_forms_of_times_are_read(year: int) -> None:
     """RFC 5280 has four digits of the year from 2050 on."""
     end = datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -35,6 +36,15 @@ def test_both_forms_of_times_are_read(year: int) -> None:
 def test_a_part_of_a_certificate_has_no_end(length: int) -> None:
     der = _certificate(_NOW)
     assert end_of(der[: min(length, len(der) - 1)]) is None
+
+
+def test_the_ends_of_all_that_are_in_a_text_are_told_in_their_order_without_what_is_none() -> None:
+    ends = [_NOW + timedelta(days=days) for days in (3, 1, 2)]
+    first, second, third = (ssl.DER_cert_to_PEM_cert(_certificate(end)) for end in ends)
+    broken = "-----BEGIN CERTIFICATE-----\nabcde\n-----END CERTIFICATE-----\n"
+    empty = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+
+    assert ends_in(f"# of ours\n{first}{broken}{second}{empty}\n# and theirs\n{third}") == ends
 
 
 @given(st.binary(max_size=200))

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from itertools import product
 
 import pytest
@@ -6,8 +7,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from poddispatchd.domain.failures import is_curable
-from poddispatchd.domain.lifecycle import Decision, Retries, decide, row_status
-from poddispatchd.domain.task import RunnerStatus, TaskStatus
+from poddispatchd.domain.lifecycle import (
+    Decision,
+    Retries,
+    concerned,
+    decide,
+    is_last_run,
+    may_submit_again,
+    row_status,
+)
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 
 _P, _R, _C, _F, _T = (
     TaskStatus.PENDING,
@@ -66,6 +75,22 @@ def test_a_completed_task_is_never_reopened(reports: list[tuple[RunnerStatus, bo
     row = TaskStatus.COMPLETED
     for report, retry, repeated in reports:
         assert decide(row, report, may_retry=retry, is_repeated=repeated) is Decision.IGNORE
+
+
+@pytest.mark.parametrize("row", [_P, _R])
+def test_a_failure_that_is_worth_it_is_tried_again_and_a_time_out_is_not(row: TaskStatus) -> None:
+    assert decide(row, RunnerStatus.FAILED, may_retry=True) is Decision.RETRY
+    assert decide(row, RunnerStatus.TIMEOUT, may_retry=True) is Decision.TIME_OUT
+
+
+@pytest.mark.parametrize(("row", "decision"), [(_P, "FAIL"), (_R, "FAIL"), (_F, "IGNORE"), (_T, "IGNORE")])
+def test_a_result_of_which_nothing_can_be_made_fails_a_task_that_is_open_and_changes_none_that_has_ended(
+    row: TaskStatus, decision: str
+) -> None:
+    for report in RunnerStatus:
+        means = decide(row, report, is_importable=False)
+        expected = decide(row, report)
+        assert means is (Decision[decision] if expected is Decision.IMPORT else expected)
 
 
 @pytest.mark.parametrize("report", [RunnerStatus.FAILED, RunnerStatus.TIMEOUT])
@@ -132,3 +157,53 @@ def test_the_longest_wait_doubles_with_each_submission() -> None:
     assert [almost.wait(submissions) for submissions in (0, 1, 2, 3, 9)] == [20.0, 20.0, 40.0, 80.0, 600.0]
     at_length = replace(almost, at_length=True)
     assert [at_length.wait(submissions) for submissions in (1, 2, 9)] == [160.0, 320.0, 600.0]
+
+
+@pytest.mark.parametrize(
+    ("submissions", "most", "may"),
+    [(0, 1, False), (1, 1, False), (0, 2, True), (1, 2, True), (2, 2, False), (2, 3, True)],
+)
+def test_a_task_is_submitted_as_often_as_it_may_and_one_of_pods_counts_as_once(
+    submissions: int, most: int, *, may: bool
+) -> None:
+    assert may_submit_again(submissions, max_attempts=most) is may
+
+
+@pytest.mark.parametrize(
+    ("lost", "most", "is_last"),
+    [(0, 1, False), (0, 2, False), (1, 2, True), (1, 3, False), (2, 3, True), (3, 3, True)],
+)
+def test_a_last_run_is_the_one_behind_which_no_other_may_come(lost: int, most: int, *, is_last: bool) -> None:
+    """A task of which no run was lost has its first one, whatever else it has."""
+    assert is_last_run(lost, max_attempts=most) is is_last
+
+
+@pytest.mark.parametrize(
+    ("rows", "pks"),
+    [
+        ({9: "running", 5: "completed", 2: "warning", 1: "pending"}, [1, 2, 9]),
+        ({9: "completed", 5: "failed", 2: "timeout"}, [2]),
+        ({9: "failed", 5: "failed", 2: "timeout"}, [2]),
+        ({9: "failed", 5: "completed"}, [9]),
+        ({9: "levitating", 5: "completed"}, [9]),
+        ({9: "completed", 5: "completed"}, [9]),
+        ({}, []),
+    ],
+)
+def test_of_the_rows_of_one_id_all_that_are_open_are_served_else_the_oldest_that_is_not_completed(
+    rows: dict[int, str], pks: list[int]
+) -> None:
+    known = [
+        Task(
+            TaskPk(pk),
+            TaskType.ENCODING,
+            status,
+            RunnerTaskId("one"),
+            runner_manager_id=None,
+            video_id=None,
+            recording_id=None,
+            date_added=datetime(2026, 1, 2, tzinfo=UTC),
+        )
+        for pk, status in rows.items()
+    ]
+    assert [task.pk for task in concerned(known)] == pks

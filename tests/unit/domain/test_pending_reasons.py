@@ -358,6 +358,51 @@ def test_one_of_several_managers_that_does_not_work_is_a_finding_of_its_own() ->
     ]
 
 
+def test_what_is_wrong_with_managers_behind_an_inactive_one_is_told_with_its_reason() -> None:
+    managers = (
+        replace(FREE, name="retired", is_active=False),
+        replace(FREE, name="second", state=BreakerState.MISCONFIGURED, error="Its token is wrong."),
+        replace(FREE, name="third", state=BreakerState.OPEN, error="It cannot be reached."),
+        replace(FREE, name="fourth", is_paused=True),
+    )
+
+    assert [
+        (item.reason, item.severity, item.words)
+        for item in manager_findings(replace(CALM, managers=managers))
+    ] == [
+        (
+            Reason.MANAGERS_MISCONFIGURED,
+            Severity.PROBLEM,
+            "Runner manager second is misconfigured: Its token is wrong.",
+        ),
+        (Reason.MANAGERS_DOWN, Severity.PROBLEM, "Runner manager third is down: It cannot be reached."),
+        (Reason.MANAGERS_PAUSED, Severity.NOTICE, "Runner manager fourth is paused."),
+    ]
+
+
+def test_of_many_managers_four_are_named_and_the_others_counted() -> None:
+    full = tuple(replace(FULL, name=f"full{number}", full_since={}, full_until={TaskType.ENCODING: NOW})
+                 for number in range(7))  # fmt: skip
+    paced = tuple(replace(FREE, name=f"paced{number}", paced_until=NOW) for number in range(5))
+    words = of_type(replace(CALM, managers=full + paced)).words
+
+    assert "full3 is full, asked again at 17:00:00 UTC; paced0 has got" in words
+    assert words.endswith("; 3 more are full; 1 more wait.")
+    names = "first0, first1, first2, first3"
+    for number, told in ((4, f"({names})."), (6, f"({names} and 2 more).")):
+        resting = tuple(replace(FREE, name=f"first{each}", is_paused=True) for each in range(number))
+        assert of_type(replace(CALM, managers=resting)).words.endswith(told)
+
+
+def test_the_sites_of_tasks_are_named_one_that_has_no_name_by_its_number_and_all_as_this_pod() -> None:
+    resting = tuple(replace(FREE, site=SiteId(site), is_paused=True) for site in (1, 2, 3))
+    situation = replace(CALM, managers=resting, sites={HERE: "pod.example.org", THERE: "b", SiteId(4): "d"})
+
+    for sites, place in (({1, 3}, "pod.example.org and site 3"), ({1, 2, 3}, "this Pod")):
+        words = of_type(situation, waiting(sites=frozenset(map(SiteId, sites)))).words
+        assert words == f"Every active runner manager of {place} is paused (first)."
+
+
 def test_a_manager_is_named_once_in_a_sentence_and_quoted_in_a_command() -> None:
     away = replace(
         FREE,

@@ -33,6 +33,16 @@ def test_what_the_row_still_asks_for_is_no_contradiction(video: object) -> None:
     assert request.contradiction(_task()) is None
 
 
+def test_all_that_a_result_is_compared_with_is_read_from_the_bytes_that_were_posted() -> None:
+    request = _request(
+        task_type="transcription",
+        source_url="http://pod/media/a.mp4",
+        notify_url="http://pod/runner/notify_task_end/",
+        parameters={"language": "fr", "video_id": 7},
+    )
+    assert request == RunRequest("transcription", "http://pod/media/a.mp4", "fr", "7")
+
+
 def test_what_was_not_said_contradicts_nothing() -> None:
     request = _request(etab_name="University")
     assert request == RunRequest()

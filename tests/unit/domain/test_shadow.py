@@ -48,7 +48,7 @@ _standings = st.builds(
     task=st.integers(1, 30).map(TaskPk),
     type=st.sampled_from(TaskType),
     site=st.sampled_from([None, SiteId(1), SiteId(2)]),
-    place=st.tuples(st.integers(0, 2), _dates, st.integers(1, 30).map(TaskPk)),
+    place=st.tuples(st.integers(0, 2), st.sampled_from([0.0, 5.0]), _dates, st.integers(1, 30).map(TaskPk)),
     date_added=st.just(NOON),
     is_due=st.booleans(),
     is_first=st.booleans(),
@@ -131,7 +131,50 @@ def test_a_task_of_which_nothing_was_expected_is_judged_once_it_has_a_manager(
         assert not standing.is_first
 
 
+@pytest.mark.parametrize(
+    ("is_due", "is_first", "manager", "verdict"),
+    [
+        (True, True, 1, Agreement.UNFORESEEN),
+        (True, False, 1, Difference.SUBMITTED_TWICE),
+        (False, True, 1, Agreement.LEFT_TO_POD),
+        (False, False, 1, Agreement.LEFT_TO_POD),
+        (True, True, None, None),
+    ],
+)
+def test_a_surprise_is_judged_by_how_its_task_stood(
+    *, is_due: bool, is_first: bool, manager: int | None, verdict: object
+) -> None:
+    standing = replace(_standing(7), is_due=is_due, is_first=is_first)
+
+    assert compare_surprise(standing, row("running", manager, "one")) is verdict
+
+
 # --- the order -------------------------------------------------------------------------------------------
+
+
+def _standing(number: int, *, place: int = 0) -> Standing:
+    """An encoding of the first site that could go."""
+    return Standing(TaskPk(number), TaskType.ENCODING, SiteId(1), (1, 0.0, NOON, TaskPk(place)), NOON)
+
+
+def test_who_is_overtaken_is_told_in_the_order_of_the_queue() -> None:
+    """Each of the others has one reason, and no more, not to be."""
+    submitted = _standing(50, place=5)
+    before = {number: _standing(number, place=place) for number, place in ((3, 1), (2, 4), (1, 2))}
+    others = {
+        10: replace(_standing(10), type=TaskType.STUDIO),
+        11: replace(_standing(11), site=SiteId(2)),
+        12: replace(_standing(12), is_due=False),
+        13: replace(_standing(13), is_first=False),
+        14: _standing(14, place=6),
+        15: _standing(15, place=5),
+        16: _standing(16),
+    }
+    queue = [*before.values(), *others.values(), submitted]
+    still = {TaskPk(number) for number in (*before, *others)} - {TaskPk(16)}
+
+    assert overtaken(submitted, queue, still) == [3, 1, 2]
+    assert overtaken(replace(submitted, is_due=False), queue, still) == []
 
 
 @given(_standings, _queues, st.frozensets(st.integers(1, 30).map(TaskPk)))

@@ -139,6 +139,7 @@ def test_a_status_that_is_refused_is_named(status: int, error: type[Poddispatchd
         (page(404), RunnerManagerMisconfiguredError),
         (answer(502, {"detail": "Error contacting runner: x"}), RunnerUnreachableError),
         (answer(500, {"detail": "Runner not available"}), RunnerUnreachableError),
+        (answer(504, {"detail": "Runner timed out"}), RunnerUnreachableError),
         (page(502), RunnerManagerUnavailableError),
         (HttpAnswer(500, "text/plain", b"Internal Server Error"), RunnerManagerUnavailableError),
         (answer(401, {"detail": "Invalid or expired token"}), RunnerManagerMisconfiguredError),
@@ -147,6 +148,29 @@ def test_a_status_that_is_refused_is_named(status: int, error: type[Poddispatchd
 )
 def test_why_a_result_is_not_given(given: HttpAnswer, error: type[PoddispatchdError]) -> None:
     assert type(result_refusal(manager(), given, "The file 'a.ts'")) is error
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (answer(404, {"detail": "Task not found"}), "Runner manager '{}' no longer knows this task."),
+        (
+            answer(404, {"detail": "Error fetching result."}),
+            "The file 'a.ts' cannot be had from runner manager '{}': Error fetching result.",
+        ),
+        (
+            answer(502, {"detail": "Error contacting runner"}),
+            "The file 'a.ts' cannot be had from runner manager '{}' now: Error contacting runner.",
+        ),
+        (
+            answer(425, {"detail": "Task not completed"}),
+            "The file 'a.ts' is not given by runner manager '{}': Task not completed.",
+        ),
+        (answer(400, {}), "The file 'a.ts' is not given by runner manager '{}': 400."),
+    ],
+)
+def test_a_result_that_is_not_given_is_told_in_the_managers_words(given: HttpAnswer, words: str) -> None:
+    assert str(result_refusal(manager(), given, "The file 'a.ts'")) == words.format(manager().name)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.errors import (
@@ -12,6 +13,7 @@ from poddispatchd.errors import (
     UnusableAnswerError,
 )
 from poddispatchd.runner.answers import accepted
+from poddispatchd.runner.http_errors import refusal
 from poddispatchd.runner.records import Accepted
 from poddispatchd.runner.transport import HttpAnswer
 from tests.unit.runner.managers import TOKEN, answer, manager, page
@@ -108,6 +110,47 @@ def test_a_manager_without_a_free_runner_is_full() -> None:
     assert "No runners available" in str(error)
 
 
+def test_a_long_503_of_which_only_the_beginning_was_read_is_full_too() -> None:
+    whole = answer(503, {"detail": "No runners available", "runners": ["x" * 100] * 20})
+    assert type(refused(replace(whole, body=whole.body[:1000], is_cut=True))) is RunnerManagerFullError
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (answer(413, {"detail": "x"}), "Runner manager 'rm1' finds the task too large (413)."),
+        (answer(422, {}), "Runner manager 'rm1' refuses the task (422)."),
+        (answer(422, {"detail": ["x", {}]}), "Runner manager 'rm1' refuses the task (422: body: refused)."),
+        (
+            answer(422, {"detail": [{"loc": ["body", "parameters", "cut"], "msg": "bad"}, {"msg": 3}]}),
+            "Runner manager 'rm1' refuses the task (422: parameters.cut: bad; body: refused).",
+        ),
+    ],
+)
+def test_a_task_that_is_refused_is_told_with_what_is_wrong(given: HttpAnswer, words: str) -> None:
+    error = refused(given)
+    assert (type(error), str(error)) == (PayloadRefusedError, words)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (answer(401, {}), "refuses our token (401): put one of its AUTHORIZED_TOKENS into Pod's admin"),
+        (answer(403, {}), "refuses our token (403): put one of its AUTHORIZED_TOKENS into Pod's admin"),
+        (answer(404, {}), "does not know the address asked for (404): check its URL, with its path, "),
+        (answer(405, {}), "does not know the address asked for (405): check its URL, with its path, "),
+        (answer(410, {}), "does not know the address asked for (410): check its URL, with its path, "),
+        (answer(418, {"error": "tea"}), "refuses our requests with status 418 (tea): check its URL in Pod's"),
+        (answer(501, {"detail": ["x"]}), "failed with status 501."),
+        (answer(429, {}), "limits our rate of requests (429)."),
+        (page(408), "did not get our request in time (408)."),
+        (page(502), "did not get its answer (502)."),
+    ],
+)
+def test_what_is_told_says_what_to_look_at(given: HttpAnswer, words: str) -> None:
+    assert f"unner manager 'rm1' {words}" in str(refused(given))
+
+
 def test_a_503_without_words_is_full_too() -> None:
     assert type(refused(answer(503, {}))) is RunnerManagerFullError
 
@@ -123,6 +166,7 @@ _ENVOY = "upstream connect error or disconnect/reset before headers. reset reaso
         HttpAnswer(503, "text/plain", b"no available server\n"),
         HttpAnswer(503, "text/plain", b"no healthy upstream"),
         HttpAnswer(503, "text/plain", f"{_ENVOY}remote connection failure".encode()),
+        HttpAnswer(503, "text/plain", f"{_ENVOY}connection timeout".encode()),
     ],
 )
 def test_the_503_of_a_proxy_means_that_the_manager_is_down(given: HttpAnswer) -> None:
@@ -179,9 +223,30 @@ def test_a_redirect_is_told_with_the_place_it_leads_to_and_nothing_secret() -> N
     assert "pw" not in str(refused(given))
 
 
-@pytest.mark.parametrize("location", ["", "/relative", "http://[broken", "javascript:x", "http://h:99999/"])
-def test_a_redirect_to_nowhere_is_still_a_misconfiguration(location: str) -> None:
-    assert type(refused(answer(307, {}, location=location))) is RunnerManagerMisconfiguredError
+@pytest.mark.parametrize(
+    "location",
+    [
+        "",
+        "/relative",
+        "http://[broken",
+        "javascript:x",
+        "ftp://old.test/",
+        "http://h:99999/",
+        "http://a\x1b[2Jb/",
+        "http://pod\u202egro.example/",
+        f"http://{'a' * 300}/",
+    ],
+)
+def test_a_redirect_to_nowhere_is_still_a_misconfiguration_and_its_place_is_not_shown(location: str) -> None:
+    error = refused(answer(307, {}, location=location))
+
+    assert type(error) is RunnerManagerMisconfiguredError
+    assert " redirects (307), and a redirect is never followed " in str(error)
+
+
+@pytest.mark.parametrize("place", ["http://new.test", "https://new.test:8443"])
+def test_a_redirect_is_told_with_its_scheme_and_a_port_that_is_named(place: str) -> None:
+    assert f" redirects (307) to {place}, and" in str(refused(answer(307, {}, location=f"{place}/path")))
 
 
 def test_a_refused_payload_names_the_field_and_never_echoes_the_input() -> None:
@@ -251,6 +316,13 @@ def test_a_refused_task_type_is_told_even_beside_the_webhook_address() -> None:
 def test_the_400_of_a_web_server_is_a_misconfiguration(given: HttpAnswer) -> None:
     """Every task failed at a manager whose URL had http:// for https://, and a web server without HTML."""
     assert type(refused(given)) is RunnerManagerMisconfiguredError
+
+
+def test_a_token_that_stands_in_an_answer_by_itself_is_not_repeated_and_no_part_of_a_word_is_masked() -> None:
+    said = str(refused(answer(500, {"detail": f"{TOKEN} is not known here."})))
+    assert said.endswith("(*** is not known here).")
+    short = refusal(manager(token="ana"), answer(500, {"detail": "no banana for ana"}))
+    assert str(short).endswith("(no banana for ***).")
 
 
 @pytest.mark.parametrize("status", [400, 422, 500, 503, 418])
