@@ -36,10 +36,18 @@ class LiveSettings:
         self._reload = reload
         self._registry = registry
         self._parts: Parts | None = None
+        self._waits: tuple[str, ...] = ()
 
     def words(self) -> tuple[str, ...]:
-        """Sentences about a reload that was refused."""
-        return self._reload.words()
+        """Sentences about a reload that was refused, or that read what a restart alone takes over."""
+        if not self._waits:
+            return self._reload.words()
+        verb = "are" if len(self._waits) > 1 else "is"
+        return (
+            *self._reload.words(),
+            f"The configuration has been changed, and {', '.join(self._waits)} {verb} as before until the "
+            f"daemon is restarted: 'systemctl restart poddispatchd'.",
+        )
 
     async def attach(self, parts: Parts) -> None:
         """From now on these parts work by them.
@@ -66,7 +74,8 @@ class LiveSettings:
     def _take_over(self, fresh: Settings) -> None:
         # Before anything is logged: a line may hold the new ones.
         register_secrets(fresh)
-        waits = changed_keys(self._current, fresh, within=_NEEDS_RESTART)
+        # A new password, say, counted as taken over until the next connection.
+        self._waits = waits = changed_keys(self._current, fresh, within=_NEEDS_RESTART)
         kept = {name: getattr(self._current, name) for name in _NEEDS_RESTART}
         changed = changed_keys(self._current, fresh)
         self._current = replace(fresh, **kept)

@@ -32,7 +32,7 @@ from poddispatchd.domain.task import TaskType, VideoId
 from poddispatchd.domain.time_windows import format_windows, parse_windows
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import campaigns as journal
-from poddispatchd.journal.campaigns import VideoState, Wanted
+from poddispatchd.journal.campaigns import CampaignState, VideoState, Wanted
 from poddispatchd.pod import campaign_videos
 from poddispatchd.runtime.database_session import CHANNEL
 from poddispatchd.tasks.campaign_progress import bar, progress_of
@@ -248,7 +248,7 @@ async def pause(context: Context, config_path: Path | None, name: str) -> None:
         async with database.transaction() as connection:
             changed = await journal.pause(connection, name, person())
         until = typed_command("campaigns resume", name)
-        await _changed(database, name, changed, f"begins no more tasks until {until}", "not active")
+        await _changed(database, name, changed, f"begins no more tasks until {until}", CampaignState.PAUSED)
 
 
 @campaigns.command(short_help="Go on with a paused campaign.")
@@ -261,7 +261,7 @@ async def resume(context: Context, config_path: Path | None, name: str) -> None:
     async with open_journal(context.settings(config_path)) as database:
         async with database.transaction() as connection:
             changed = await journal.resume(connection, name, person())
-        await _changed(database, name, changed, "goes on", "not paused")
+        await _changed(database, name, changed, "goes on", CampaignState.ACTIVE)
 
 
 @campaigns.command(short_help="End a campaign.")
@@ -274,14 +274,20 @@ async def cancel(context: Context, config_path: Path | None, name: str) -> None:
     async with open_journal(context.settings(config_path)) as database:
         async with database.transaction() as connection:
             changed = await journal.cancel(connection, name, person())
-        await _changed(database, name, changed, "is cancelled; what has begun goes on", "over")
+        await _changed(
+            database, name, changed, "is cancelled; what has begun goes on", CampaignState.CANCELLED
+        )
 
 
-async def _changed(database: Database, name: str, changed: bool, done: str, otherwise: str) -> None:
+async def _changed(database: Database, name: str, changed: bool, done: str, wanted: CampaignState) -> None:
     async with database.connection() as connection:
-        if not changed and not await journal.campaigns(connection, name):
-            raise PoddispatchdError(f"There is no campaign {name}: see 'poddispatchd campaigns list'.")
+        found = await journal.campaigns(connection, name)
         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
-    if not changed:
-        raise PoddispatchdError(f"Campaign {name} is {otherwise}.")
-    click.echo(f"Campaign {name} {done}.")
+    if not found:
+        raise PoddispatchdError(f"There is no campaign {name}: see 'poddispatchd campaigns list'.")
+    if changed:
+        click.echo(f"Campaign {name} {done}.")
+    elif found[0].state is wanted:  # typed once more, by a person or by what keeps a machine as it should be
+        click.echo(f"Campaign {name} is {wanted.value} already.")
+    else:
+        raise PoddispatchdError(f"Campaign {name} is {found[0].state.value}: it is over.")

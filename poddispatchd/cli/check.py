@@ -101,7 +101,7 @@ async def _unit_findings(settings: Settings, unit: Unit) -> AsyncIterator[CheckR
             yield problem(
                 "unit",
                 f"{unit.name} may not write to {place}: name it in ReadWritePaths= of a drop-in "
-                "(media.conf), then systemctl daemon-reload.",
+                f"(media.conf), then 'systemctl daemon-reload' and 'systemctl restart {unit.name}'.",
             )
 
 

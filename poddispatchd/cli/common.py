@@ -14,6 +14,7 @@ import click
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from poddispatchd.cli.numbers import TaskId
 from poddispatchd.domain.display import escaped, escaped_json, is_utf8
 
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ config_option = click.option(
     help="config.yaml, as before the command.",
 )
 
-TASK_ID = click.IntRange(1, 2**63 - 1)
-"""What Pod's primary keys can be (bigint)."""
+TASK_ID = TaskId()
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 

@@ -27,12 +27,16 @@ def config() -> None:
     """The configuration: show the one in effect, or make one from Pod's settings."""
 
 
-@config.command(short_help="Print the configuration in effect.")
+@config.command(short_help="Print the configuration.")
 @config_option
 @json_option
 @pass_context
 def show(context: Context, config_path: Path | None, *, as_json: bool) -> None:
-    """Print the configuration in effect, defaults included, without secrets."""
+    """Print the configuration as a start would take it now, defaults included, without secrets.
+
+    A daemon that runs goes by what it took at its start and at 'systemctl reload poddispatchd'; where that
+    is something else, 'poddispatchd status' says so.
+    """
     settings = context.settings(config_path)
     if as_json:
         print_json(settings_as_dict(settings))
@@ -103,6 +107,11 @@ def _write(path: Path, text: str) -> None:
     try:
         # With these rights from the beginning: there are secrets in it. A link in its place is not followed.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConfigurationError(
+            f"{path}: it is there already, and is not overwritten: what was changed in it would be lost. "
+            "Write another file and compare the two, or move this one away."
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"{path}: it cannot be written: {error.strerror}.") from None
     try:

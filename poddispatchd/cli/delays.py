@@ -12,6 +12,11 @@ from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus
 from poddispatchd.journal import imports
 from poddispatchd.journal.imports import ImportState, Outstanding
 
+_NO_MANAGER = (
+    "Its row names no runner manager, as after one was deleted in Pod's administration: nobody can be asked "
+    "about it. If that lasts it counts as lost (reconcile.lost)."
+)
+
 
 class HeldRow(Protocol):
     """As much of a task as is wanted here."""
@@ -45,6 +50,8 @@ async def delays(database: Database, state: State | None, rows: Iterable[HeldRow
         if (result := results.get(row.pk)) is not None:
             if (words := _words(row.pk, result)) is not None:
                 told[row.pk] = words
+        elif row.runner_manager_id is None:
+            told[row.pk] = _NO_MANAGER
         elif row.runner_manager_id in away:
             told[row.pk] = f"Its runner manager cannot be asked about it: {away[row.runner_manager_id]}"
     return told

@@ -1,5 +1,6 @@
 """``runners pause`` and ``runners resume``: a rest for a runner manager, now or planned."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -37,7 +38,7 @@ _LONGEST_REASON = 200
 
 
 @click.command()
-@click.argument("name", shell_complete=manager_names)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=manager_names)
 @click.option(
     "--from", "begins", type=Moment(), help="When it begins: 22:00, '2026-03-01 22:00' or 2h from now."
 )
@@ -49,15 +50,16 @@ _LONGEST_REASON = 200
 async def pause(
     context: Context,
     config_path: Path | None,
-    name: str,
+    names: tuple[str, ...],
     begins: Coming | None,
     ends: Coming | None,
     *,
     reason: str,
 ) -> None:
-    """Give a runner manager no new tasks; what it works on goes on. NAME may be its id.
+    """Give runner managers no new tasks; what they work on goes on. NAME may be an id.
 
-    With --from and --until it is planned maintenance, which begins and ends by itself.
+    With --from and --until it is planned maintenance, which begins and ends by itself. Typed again it changes
+    nothing but the reason, where one is given.
     """
     now = Clock().now().astimezone()
     since, until = _period(now, begins, ends)
@@ -65,7 +67,7 @@ async def pause(
     if len(reason) > _LONGEST_REASON:
         raise click.BadParameter(f"at most {_LONGEST_REASON} characters.", param_hint="--reason")
     async with open_database(context.settings(config_path)) as database:
-        for manager in await _chosen(database, name):
+        for manager in await _chosen(database, names):
             async with database.transaction() as connection:
                 if since is None and until is None:
                     await pauses.pause(connection, manager.id, reason=reason)
@@ -110,15 +112,17 @@ def _words(manager: RunnerManager, now: datetime, since: datetime | None, until:
 
 
 @click.command()
-@click.argument("name", shell_complete=manager_names)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=manager_names)
 @click.option("--planned", is_flag=True, help="Also forget the pauses that are planned.")
 @config_option
 @pass_context
 @asynchronous
-async def resume(context: Context, config_path: Path | None, name: str, *, planned: bool) -> None:
-    """Give a paused runner manager tasks again. NAME may be its id."""
+async def resume(
+    context: Context, config_path: Path | None, names: tuple[str, ...], *, planned: bool
+) -> None:
+    """Give paused runner managers tasks again. NAME may be an id."""
     async with open_database(context.settings(config_path)) as database:
-        for manager in await _chosen(database, name):
+        for manager in await _chosen(database, names):
             async with database.transaction() as connection:
                 was_paused = await pauses.resume(connection, manager.id)
                 forgotten = await pauses.cancel_planned(connection, manager.id) if planned else 0
@@ -146,9 +150,11 @@ async def _tell_daemons(connection: Connection) -> None:
     await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
 
 
-async def _chosen(database: Database, name: str) -> list[RunnerManager]:
-    chosen = named(await all_managers(database), name)
+async def _chosen(database: Database, names: Sequence[str]) -> list[RunnerManager]:
+    """Each once; none of them is touched where one is not known."""
+    managers = await all_managers(database)
+    chosen = {manager.id: manager for name in names for manager in named(managers, name)}
     async with database.connection() as connection:
         if await migration.checked_version(connection) < migration.LATEST:
             raise PoddispatchdError(OLDER_SCHEMA)
-    return chosen
+    return list(chosen.values())

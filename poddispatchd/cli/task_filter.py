@@ -1,9 +1,11 @@
 """Which tasks a command is about: the options that choose them, and how they are understood."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import click
 from msgspec import Struct, field
@@ -18,7 +20,12 @@ from poddispatchd.pod.task_list import TaskFilter
 
 _R = TypeVar("_R")
 
+_PAGE_OF_VIDEO = re.compile(r"/video/([^/?#]+)")
+"""What Pod's addresses of a video have, in any channel: people who wait for one send its address."""
+
 _OPTIONS = ("statuses", "types", "failed", "search", "managers", "sites", "since")
+
+_SEARCH = "Only those whose title, slug, owner or id holds this text, or whose video's page has this address."
 
 FAILED = (TaskStatus.FAILED.value, TaskStatus.TIMEOUT.value)
 
@@ -50,12 +57,17 @@ class Chosen(Struct, frozen=True):
         return TaskFilter(
             statuses=statuses or None,
             types=self.types or None,
-            search=self.search,
+            search=None if self.search is None else _searched(self.search),
             managers=await _managers(database, self.managers),
             sites=await _sites(database, self.sites),
             since=self.since,
             tasks=[TaskPk(number) for number in self.ids] or None,
         )
+
+
+def _searched(text: str) -> str:
+    page = _PAGE_OF_VIDEO.search(text)
+    return text if page is None else unquote(page[1])
 
 
 def filter_options(function: Callable[..., _R]) -> Callable[..., _R]:
@@ -83,7 +95,7 @@ def filter_options(function: Callable[..., _R]) -> Callable[..., _R]:
                 metavar="TYPE",
                 help=f"Only these (repeatable): {', '.join(TaskType)}, or another one that Pod has.",
             ),
-            click.option("--search", help="Only those whose title, slug, owner or id holds this text."),
+            click.option("--search", help=_SEARCH),
             click.option(
                 "--manager",
                 "managers",

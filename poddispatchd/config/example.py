@@ -21,7 +21,7 @@ Configuration of poddispatchd, usually /etc/poddispatchd/config.yaml.
 
 What is commented out shows the default. Durations are written 30s, 5m, 2h or 60d, sizes 512B, 64KiB, 8MiB
 or 200GiB. Unknown keys are errors. `poddispatchd check` finds what is wrong, `poddispatchd config show`
-prints what is in effect.
+prints all of it.
 
 Stronger than this file: a systemd credential named <section>.<key> (LoadCredential=database.dsn:/path),
 and stronger still the environment ({variable(("database", "dsn"))}=…).

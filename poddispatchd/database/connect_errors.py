@@ -58,6 +58,11 @@ class UnusableFileError(OSError):
         super().__init__(f"{name}: {printable(path)} cannot be used ({why[:1].lower()}{why[1:]})")
 
 
+_GOES_BY_ITS_START = (
+    "write the right one into database.dsn and restart the daemon, which goes by the one of its start, or "
+    "give the role that one again (ALTER ROLE … PASSWORD)"
+)
+
 _OLD_TLS = ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL")
 
 _ATTRIBUTES = "target_session_attrs must be any, primary, read-write, standby, prefer-standby or read-only"
@@ -76,6 +81,10 @@ def at_the_start(error: BaseException, dsn: SecretStr) -> ConfigurationError | D
 def while_running(error: BaseException, dsn: SecretStr) -> DatabaseError:
     """The same once there was one: nothing of it ends the daemon."""
     words = _to_be_changed_there(error) or _where(error, dsn.get_secret_value())
+    if words is None and isinstance(error, asyncpg.InvalidPasswordError):
+        return DatabaseUnavailableError(
+            f"{str(translate_connecting(error)).rstrip('.')}: {_GOES_BY_ITS_START}."
+        )
     if words is None and not isinstance(error, asyncpg.PostgresError):
         words = _to_be_changed_here(error, dsn)
     if words is None:

@@ -89,7 +89,7 @@ def why_managers(kind: TaskType, sites: Collection[SiteId], situation: Situation
         return _outside_windows(kind, shut, place, situation)
     asked = [m for m in usable if m.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)]
     if not asked:
-        return _none_works(usable, place, situation)
+        return _none_works(usable, [m for m in active if m.is_paused], place, situation)
     full = [manager for manager in asked if kind in manager.full_until]
     held = [m for m in asked if m not in full and _held(m, situation)]
     if len(full) + len(held) < len(asked):
@@ -149,7 +149,10 @@ def _outside_windows(
     )
 
 
-def _none_works(managers: Sequence[ManagerView], place: str, situation: Situation) -> Finding:
+def _none_works(
+    managers: Sequence[ManagerView], resting: Sequence[ManagerView], place: str, situation: Situation
+) -> Finding:
+    """Those that are not paused do not work; to resume one that rests may be the quickest remedy."""
     misconfigured = all(manager.state is BreakerState.MISCONFIGURED for manager in managers)
     told = "; ".join(
         f"{manager.name} is {manager.state_words()}"
@@ -157,13 +160,18 @@ def _none_works(managers: Sequence[ManagerView], place: str, situation: Situatio
         + (f", asked again at {situation.clock(manager.retry_at)}" if manager.retry_at else "")
         for manager in managers[:_NAMED]
     )
+    told += "".join(f"; {manager.name} is {_paused(manager, situation)}" for manager in resting[:_NAMED])
+    resume = f" Or resume {_names(resting[:1])}: {_command('runners resume', resting[0])}." if resting else ""
     return Finding(
         Reason.MANAGERS_MISCONFIGURED if misconfigured else Reason.MANAGERS_DOWN,
         Severity.PROBLEM,
         f"No runner manager of {place} can be used: {told}.",
-        "Mend what is told of it; whether it is well then tells 'poddispatchd runners test'."
-        if misconfigured
-        else "See to it that it runs and can be reached: 'poddispatchd runners test'.",
+        (
+            "Mend what is told of it; whether it is well then tells 'poddispatchd runners test'."
+            if misconfigured
+            else "See to it that it runs and can be reached: 'poddispatchd runners test'."
+        )
+        + resume,
     )
 
 

@@ -73,8 +73,8 @@ def _windows(campaign: Campaign, zone: ZoneInfo) -> TimeWindows | None:
 
 
 def bar(campaign: Campaign) -> str:
-    """How far a campaign is: ``[########------] 412 of 1000 (41 %)``."""
-    ended = campaign.videos - campaign.left
+    """How far a campaign is: ``[########------] 412 of 1000 (41 %)``. What was cancelled is not done."""
+    ended = campaign.videos - campaign.left - campaign.counts[VideoState.CANCELLED]
     # Without videos is one that is being forgotten, from which they go first: all of it has ended.
     done, every = (ended, campaign.videos) if campaign.videos else (1, 1)
     full, percent = _WIDTH * done // every, 100 * done // every

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -129,6 +130,18 @@ async def test_a_reload_takes_over_what_it_can_and_names_what_wants_a_restart(ri
     entry = await daemon.event("config.reloaded")
     assert entry["changed"] == "dispatch.poll_interval"
     assert entry["needs_restart"] == "database.pool_size, webhook.max_body"
+
+    # A journal's line is read by nobody who has just typed "reload": a new password seemed to be in effect.
+    words = (
+        "The configuration has been changed, and database.pool_size, webhook.max_body are as before until "
+        "the daemon is restarted: 'systemctl restart poddispatchd'."
+    )
+    assert words in json.loads((await rig.get("/api/status"))[1])["problems"]
+    del rig.tree["database"]["pool_size"], rig.tree["webhook"]["max_body"]
+    assert rig.config.exists()
+    daemon.signal(signal.SIGHUP)
+    await daemon.events("config.reloaded", 2)
+    assert words not in json.loads((await rig.get("/api/status"))[1])["problems"]
 
 
 async def test_a_reload_of_a_bad_file_says_why_and_keeps_what_is(rig: Rig) -> None:

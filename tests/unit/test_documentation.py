@@ -9,6 +9,7 @@ import pytest
 
 from poddispatchd.cli.main import cli
 from poddispatchd.config.keys import known_keys, known_sections
+from poddispatchd.config.model import Settings
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 
@@ -69,3 +70,18 @@ def test_every_setting_event_and_metric_that_a_page_names_exists(path: Path) -> 
 
 def _is_module(name: str) -> bool:
     return (ROOT / "poddispatchd" / f"{name.replace('.', '/')}.py").exists()
+
+
+def test_the_line_for_apache_fits_the_webhook() -> None:
+    """Connections that Apache keeps end before the daemon ends them: a callback would meet a closed one."""
+    page = (DOCS / "cutover.md").read_text(encoding="utf-8")
+    [(path, address, options)] = re.findall(
+        r'^ProxyPass "([^"]+)" "http://([^"]+)" (.+)$', page, re.MULTILINE
+    )
+    chosen = dict(option.split("=") for option in options.split())
+    webhook = Settings().webhook
+
+    assert path == webhook.path
+    assert address == f"{webhook.listen}{webhook.path}"
+    assert int(chosen["ttl"]) < webhook.idle_timeout
+    assert set(chosen) == {"retry", "connectiontimeout", "timeout", "ttl"}

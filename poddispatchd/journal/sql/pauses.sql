@@ -1,14 +1,22 @@
 -- name: pause
 -- Give a runner manager no new tasks until somebody resumes it.
 INSERT INTO poddispatchd.manager_state (id, paused_at, pause_reason) VALUES (:runner_manager, now(), :reason)
--- It has been paused since the first time: a second one changes the reason only.
+-- It has been paused since the first time: a second one changes the reason only, and not to none.
 ON CONFLICT (id) DO UPDATE SET paused_at = coalesce(poddispatchd.manager_state.paused_at, excluded.paused_at),
-                               pause_reason = excluded.pause_reason
+                               pause_reason = coalesce(nullif(excluded.pause_reason, ''), poddispatchd.manager_state.pause_reason)
 
 -- name: plan
 -- Give a runner manager no new tasks from one moment, NULL: now, to another, NULL: until somebody resumes it.
+-- The same one is planned once, however often it is typed.
+WITH planned AS (
+    UPDATE poddispatchd.planned_pause SET reason = coalesce(nullif(:reason, ''), reason)
+     WHERE runner_manager_id = :runner_manager AND ends_at IS NOT DISTINCT FROM :ends_at
+       AND CASE WHEN :begins_at::timestamptz IS NULL THEN begins_at <= now() ELSE begins_at = :begins_at END
+    RETURNING id
+)
 INSERT INTO poddispatchd.planned_pause (runner_manager_id, begins_at, ends_at, reason)
-VALUES (:runner_manager, coalesce(:begins_at::timestamptz, now()), :ends_at, :reason)
+SELECT :runner_manager, coalesce(:begins_at::timestamptz, now()), :ends_at, :reason
+ WHERE NOT EXISTS (SELECT FROM planned)
 
 -- name: resume
 -- Give a runner manager tasks again, whatever keeps them from it now; tells whether anything did. A pause that has begun goes: whether

@@ -38,7 +38,7 @@ WITH pods AS MATERIALIZED (
      ORDER BY run.id FOR NO KEY UPDATE OF run SKIP LOCKED
 ), let_go AS (
     UPDATE poddispatchd.submission AS run
-       SET state = 'orphaned', reason = 'Its task was restarted or deleted in Pod.', settled_at = now()
+       SET state = 'orphaned', reason = 'Pod names it no more: its task was restarted or deleted, or its runner manager was deleted.', settled_at = now()
       FROM taken
      WHERE run.id = taken.id
     RETURNING run.runner_manager_id, run.task_id, run.task_pk

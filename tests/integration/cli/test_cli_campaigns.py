@@ -178,9 +178,16 @@ async def test_a_campaign_is_made_paused_resumed_and_cancelled(ready: Pod) -> No
     assert "begins no more tasks" in (await ready.run("campaigns", "pause", "anew")).out
     assert "Paused by" in (await ready.run("campaigns", "show", "anew")).out
     twice = await ready.run("campaigns", "pause", "anew")
-    assert (twice.status, twice.err) == (1, "poddispatchd: Campaign anew is not active.\n")
+    assert (twice.status, twice.out) == (0, "Campaign anew is paused already.\n")
     assert "goes on" in (await ready.run("campaigns", "resume", "anew")).out
+    twice = await ready.run("campaigns", "resume", "anew")
+    assert (twice.status, twice.out) == (0, "Campaign anew is active already.\n")
     assert "is cancelled" in (await ready.run("campaigns", "cancel", "anew")).out
+    twice = await ready.run("campaigns", "cancel", "anew")
+    assert (twice.status, twice.out) == (0, "Campaign anew is cancelled already.\n")
+    over = await ready.run("campaigns", "pause", "anew")
+    assert (over.status, over.err) == (1, "poddispatchd: Campaign anew is cancelled: it is over.\n")
+    assert f"[{'-' * 30}] 0 of 4 (0 %)" in (await ready.run("campaigns", "show", "anew")).out
     [listed] = cast("list[dict[str, object]]", (await ready.run("campaigns", "list", "--json")).json())
     assert (listed["state"], listed["cancelled"], listed["waiting"]) == ("cancelled", 4, 0)
     assert (await ready.run("campaigns", "resume", "anew")).status == 1

@@ -74,6 +74,8 @@ async def test_a_link_that_leads_out_of_what_the_unit_may_write_to_is_told(
 
     assert subject == "unit"
     assert f"may not write to {elsewhere} ({root}/videos leads there): name it in ReadWritePaths=" in words
+    # A daemon that runs has the sandbox of its start.
+    assert words.endswith("'systemctl daemon-reload' and 'systemctl restart poddispatchd.service'.")
 
 
 async def test_an_older_postgresql_than_the_tests_know_is_told(

@@ -53,6 +53,17 @@ async def test_why_a_result_is_not_imported_is_listed_in_place_of_when_it_would_
     assert await _told(pod, task) == [words] * 4
 
 
+async def test_a_task_whose_manager_was_deleted_in_pod_says_so_until_it_is_lost(pod: Pod) -> None:
+    """For ten minutes nothing said why it did not end: Pod empties the column with the manager."""
+    await pod.run("db", "init")
+    task = await _running(pod)
+    await pod.execute("UPDATE runner_manager_task SET runner_manager_id = NULL")
+
+    told = await _told(pod, task)
+    assert len(told) == 4
+    assert all("names no runner manager, as after one was deleted" in str(words) for words in told)
+
+
 async def test_a_result_that_was_set_aside_or_dismissed_is_listed_in_place_of_when_it_would_be_there(
     pod: Pod,
 ) -> None:

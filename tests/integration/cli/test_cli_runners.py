@@ -47,6 +47,54 @@ async def test_a_paused_manager_gets_no_tasks_until_it_is_resumed(pod: Pod) -> N
     assert again.out == "Runner manager first was not paused.\n"
 
 
+async def test_a_pause_typed_again_keeps_the_reason_that_a_colleague_gave(pod: Pod) -> None:
+    await pod.run("db", "init")
+    await pod.run("runners", "pause", "first", "--reason", "new disks")
+
+    await pod.run("runners", "pause", "first")
+    kept, *_ = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+    await pod.run("runners", "pause", "first", "--reason", "new memory")
+    other, *_ = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+
+    assert cast("dict[str, object]", kept["pause"])["reason"] == "new disks"
+    assert cast("dict[str, object]", other["pause"])["reason"] == "new memory"
+
+
+async def test_a_pause_planned_again_is_planned_once(pod: Pod) -> None:
+    """What keeps machines as they should be types a command at each of its runs."""
+    await pod.run("db", "init")
+    night = ("--from", "2030-01-01 02:00", "--until", "2030-01-01 04:00")
+    await pod.run("runners", "pause", "first", *night, "--reason", "new disks")
+    await pod.run("runners", "pause", "first", *night)
+    await pod.run("runners", "pause", "first", "--from", "2030-01-02 02:00")
+    await pod.run("runners", "pause", "first", "--from", "2030-01-02 02:00", "--reason", "new memory")
+    await pod.run("runners", "pause", "second", "--until", "2030-01-01 04:00")
+    await pod.run("runners", "pause", "second", "--until", "2030-01-01 04:00")
+
+    first, second = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+    planned = cast("list[dict[str, object]]", first["planned_pauses"])
+    assert [pause["reason"] for pause in planned] == ["new disks", "new memory"]
+    assert (second["paused"], second["planned_pauses"]) == (True, [])
+    async with pod.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM poddispatchd.planned_pause") == 3
+
+
+async def test_several_managers_are_paused_and_resumed_at_once_or_none(pod: Pod) -> None:
+    """A night in which nothing may be submitted took as many commands as there are managers."""
+    await pod.run("db", "init")
+
+    wrong = await pod.run("runners", "pause", "first", "third")
+    none = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+    paused = await pod.run("runners", "pause", "first", "second", "1")
+    both = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+    resumed = await pod.run("runners", "resume", "first", "second")
+
+    assert (wrong.status, [row["paused"] for row in none]) == (2, [False, False])
+    assert [row["paused"] for row in both] == [True, True]
+    assert len(paused.out.splitlines()) == len(resumed.out.splitlines()) == 2
+    assert "Runner manager second gets tasks again." in resumed.out
+
+
 async def test_pausing_wants_the_journal(pod: Pod) -> None:
     said = await pod.run("runners", "pause", "first")
 

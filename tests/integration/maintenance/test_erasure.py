@@ -1,5 +1,6 @@
 """What the journal keeps about people goes with their tasks."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.runtime.queue_tables import CALLBACKS, DELIVERIES
-from poddispatchd.sandbox.pod.world import add_task
+from poddispatchd.sandbox.pod.world import add_recording, add_task, add_video
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -105,6 +106,34 @@ async def test_nothing_names_a_person_whose_video_pod_has_deleted(here: Bench) -
     await features.maintenance(here.parts).purge()
 
     assert await _naming(here, _PERSON) == []
+
+
+async def test_the_statements_of_the_page_find_what_was_sent_of_a_person_and_what_is_left(
+    here: Bench,
+) -> None:
+    """`tasks show --json` was said to be a copy of all; what was sent to runner managers is not in it."""
+    [block] = re.findall(r"```sql\n(.*?)```", _PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    [left] = re.findall(r"`(SELECT count[^`]+)`", _PAGE.read_text(encoding="utf-8"))
+    async with here.pod.connection() as connection:
+        for owner in ("student", "employee"):
+            video = await add_video(connection, here.world, title="A thesis", owner=owner)
+            task = await add_task(connection, TaskType.ENCODING, video=video)
+            await connection.execute(_ROWS["submission"], task)
+        recording = await add_recording(connection, here.world, owner="faculty")
+        recorded = await add_task(connection, TaskType.STUDIO, recording=recording)
+        await connection.execute(_ROWS["submission"], recorded)
+
+    sent, history = (part.strip() for part in block.strip().rstrip(";").split(";"))
+    async with here.pod.connection() as connection:
+        for login, wanted in (("employee", [task]), ("faculty", [recorded]), ("nobody", [])):
+            found = await connection.fetch(sent.replace("LOGIN", login))
+            assert [(row[0], row[2]) for row in found if row[2] == _PERSON] == [
+                (pk, _PERSON) for pk in wanted
+            ]
+            assert await connection.fetch(history.replace("LOGIN", login)) == []
+        assert await connection.fetchval(left) == 0
+        await connection.execute("DELETE FROM runner_manager_task WHERE id = $1", task)
+        assert await connection.fetchval(left) == 1
 
 
 async def test_what_is_dismissed_is_forgotten_with_its_texts(here: Bench) -> None:

@@ -209,6 +209,18 @@ def test_managers_that_take_nothing_are_told_of_with_the_remedy(
         assert (finding.reason, finding.severity, finding.sentence) == (reason, Severity.PROBLEM, words)
 
 
+def test_one_that_is_paused_is_named_beside_those_that_do_not_work() -> None:
+    """Somebody was sent to a machine that is down, while a sound one had only to be resumed."""
+    down = replace(FREE, name="second", state=BreakerState.OPEN, error="It cannot be reached.")
+    paused = replace(FREE, is_paused=True, pause_reason="new disks")
+
+    assert of_type(replace(CALM, managers=(paused, down))).sentence == (
+        "No runner manager of pod.example.org can be used: second is down (It cannot be reached); first is "
+        "paused: new disks. See to it that it runs and can be reached: 'poddispatchd runners test'. Or "
+        "resume first: 'poddispatchd runners resume first'."
+    )
+
+
 def test_a_site_without_a_manager_is_told_of_though_another_one_has_one() -> None:
     finding = of_type(CALM, waiting(sites=frozenset({HERE, THERE})))
 
