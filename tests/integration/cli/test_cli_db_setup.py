@@ -105,7 +105,10 @@ async def test_who_may_not_connect_or_use_the_schema_is_told_what_gives_that(
     owner = _owner(pod, monkeypatch)
     _use_role(pod, role)
     await pod.run("db", "setup", "--owner-dsn", owner)
-    await pod.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    await pod.execute(
+        # An old copy is not what is looked for, though its name comes first.
+        "CREATE SCHEMA archive CREATE TABLE runner_manager_task (); REVOKE ALL ON SCHEMA public FROM PUBLIC"
+    )
     monkeypatch.delenv("PGPASSWORD")
     no_schema = _problems((await pod.run("check", "--json")).json())
     await pod.execute(f'REVOKE ALL ON DATABASE "{pod.database.name}" FROM PUBLIC')
@@ -113,6 +116,23 @@ async def test_who_may_not_connect_or_use_the_schema_is_told_what_gives_that(
 
     assert "GRANT USAGE ON SCHEMA public TO " in no_schema["Pod's tables"]
     assert "GRANT CONNECT ON DATABASE" in no_database["database"]
+
+
+async def test_a_parameter_that_the_role_may_not_set_is_no_lack_of_a_right_to_connect(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL has one code for both: 'db setup' was said to help, and did not."""
+    owner = _owner(pod, monkeypatch)
+    _use_role(pod, role)
+    await pod.run("db", "setup", "--owner-dsn", owner)
+    pod.set("database", dsn=f"{_dsn_of(pod)}?log_statement=none")
+    monkeypatch.delenv("PGPASSWORD")
+
+    told = _problems((await pod.run("check", "--json")).json())["database"]
+
+    assert "log_statement" in told
+    assert "take it out of database.dsn" in told
+    assert "db setup" not in told
 
 
 @pytest.fixture
