@@ -21,10 +21,9 @@ from poddispatchd.app.jobs import Jobs, showing_progress
 from poddispatchd.app.listeners import drain, listen_for_callbacks
 from poddispatchd.app.live_settings import LiveSettings
 from poddispatchd.app.parts import Parts
-from poddispatchd.app.reload import ConfigurationReload
+from poddispatchd.app.reload import ConfigurationFile, ConfigurationReload
 from poddispatchd.app.signals import handle_signals
 from poddispatchd.build import FULL_VERSION
-from poddispatchd.config.loading import is_written, load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import TaskEndedError
 from poddispatchd.observability.events import Event
@@ -68,11 +67,8 @@ class Daemon:
         self._pulse = Pulse(self._resources.clock)
         self._stop = asyncio.Event()
         self._hung_up = asyncio.Event()
-        was_written = is_written(config_path, environ=os.environ)
-        reload = ConfigurationReload(
-            lambda: load_settings(config_path, environ=os.environ, was_written=was_written),
-            self._resources.metrics,
-        )
+        file = ConfigurationFile(config_path, environ=os.environ)
+        reload = ConfigurationReload(file.settings, self._resources.metrics)
         self._settings = LiveSettings(settings, reload, self._resources.registry)
         self._waiting = _STARTING
         self._supervisor = Supervisor(self._resources.clock)

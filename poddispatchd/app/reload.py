@@ -1,13 +1,15 @@
 """SIGHUP: a changed configuration is taken over, or refused in words that stay until a good one comes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from threading import Thread
 
 import structlog
 
 from poddispatchd.config.keys import changed_keys
+from poddispatchd.config.loading import DEFAULT_PATH, is_written, load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError, DatabaseError
 from poddispatchd.observability.events import Event
@@ -26,6 +28,38 @@ _HANGS = (
 
 _SECTIONS_OF_POD = ("pod", "dispatch")
 """What is compared with Pod's database; the rest can be taken over without it."""
+
+
+class ConfigurationFile:
+    """The file of a running daemon: once it has held something, that it holds nothing is an accident.
+
+    Args: as of ``load_settings``; it was read a moment ago.
+    """
+
+    def __init__(
+        self, path: Path | None, *, environ: Mapping[str, str], default_path: Path = DEFAULT_PATH
+    ) -> None:
+        self._path, self._environ, self._default_path = path, environ, default_path
+        self._was_written = self._is_written()
+
+    def settings(self) -> Settings:
+        """What it says now.
+
+        Raises:
+            ConfigurationError: it cannot be used.
+        """
+        fresh = load_settings(
+            self._path,
+            environ=self._environ,
+            default_path=self._default_path,
+            was_written=self._was_written,
+        )
+        # A daemon that began without a file, or with an empty one, may have got one since.
+        self._was_written = self._was_written or self._is_written()
+        return fresh
+
+    def _is_written(self) -> bool:
+        return is_written(self._path, environ=self._environ, default_path=self._default_path)
 
 
 class ConfigurationReload:

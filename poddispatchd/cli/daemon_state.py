@@ -142,6 +142,7 @@ class State(TypedDict):
     shadow: ShadowEntry | None
     notices: list[str]
     not_ready: list[str]
+    dispatch_problems: NotRequired[list[str]]
     as_of: str | None
     scheduler: str | None
     running_on: dict[str, int]

@@ -105,6 +105,8 @@ async def situation(
         scheduled_at=None if journal.scheduler is None else journal.scheduler.since,
         database_problem=problem if is_away else None,
         write_problem=None if is_away else problem,
+        # An older release does not tell them.
+        dispatch_problems=() if state is None else tuple(state.get("dispatch_problems", ())),
         stalled_after=settings.reconcile.stale_after,
         opened_at=availability_of(settings).opened_at(now),
     )

@@ -80,9 +80,11 @@ def load_settings(
 
 
 def is_written(path: Path | None, *, environ: Mapping[str, str], default_path: Path = DEFAULT_PATH) -> bool:
-    """Whether the file that ``load_settings`` reads holds anything."""
+    """Whether the file that ``load_settings`` reads holds anything; False of a pipe: no disk empties it."""
+    file = _chosen(path, environ) or default_path
     try:
-        return not is_blank(bytes_of(_chosen(path, environ) or default_path))
+        # To open a pipe waits for whoever writes into it: that has been read already.
+        return file.is_file() and not is_blank(bytes_of(file))
     except (OSError, TooLongError):
         return False
 

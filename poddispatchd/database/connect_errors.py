@@ -187,11 +187,8 @@ def _to_be_changed_there(error: BaseException) -> str | None:
     match error:
         case UnusableFileError():
             return str(error)
-        case asyncpg.InsufficientPrivilegeError():
-            return (
-                f"{first_line(error)}: 'poddispatchd db setup' lets the role connect, or the owner of the "
-                "database does (GRANT CONNECT ON DATABASE)"
-            )
+        case asyncpg.InsufficientPrivilegeError() | asyncpg.ProtocolViolationError():
+            return _refused_there(error)
         case NotWritableError():
             return (
                 "its server cannot be written to, as target_session_attrs asks: wait for the switch-over, or "
@@ -219,6 +216,28 @@ def _to_be_changed_there(error: BaseException) -> str | None:
             return "none of its servers is what target_session_attrs in database.dsn asks for"
         case _:
             return None
+
+
+def _refused_there(error: asyncpg.PostgresError) -> str | None:
+    """What helps where a server, or a pooler before it, refuses the role, or a parameter of the address."""
+    words = first_line(error)
+    if isinstance(error, asyncpg.ProtocolViolationError):
+        if not words.startswith("unsupported startup parameter"):
+            return None
+        return (
+            f"{words}: PgBouncer passes none such on, so take it out of database.dsn, and let a DBA set it "
+            "for the role or the database (ALTER ROLE … SET, ALTER DATABASE … SET)"
+        )
+    # One code for all rights that lack, and the words are in the server's language.
+    if error.server_source_filename == "guc.c":
+        return (
+            f"{words}: take it out of database.dsn and PGOPTIONS, or let a superuser set it for the role "
+            "(ALTER ROLE … SET)"
+        )
+    return (
+        f"{words}: 'poddispatchd db setup' lets the role connect, or the owner of the database does "
+        "(GRANT CONNECT ON DATABASE)"
+    )
 
 
 def _reason_of(error: BaseException) -> str:

@@ -12,8 +12,8 @@ from poddispatchd.errors import RunnerManagerMisconfiguredError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
-_SECRET_PARTS = re.compile(r"(?<=//).*@|[?#].*", re.DOTALL)
-"""Of a URL: what may be a password or a token, though neither is ever used there."""
+_PARTS = re.compile(r"(\s*https?://)?(.*@)?([^?#]*)(.*)", re.DOTALL | re.IGNORECASE)
+"""Of what may be no URL at all: its scheme; what may be a login; a place; what may hold a token."""
 
 
 class RunnerManager(Struct, frozen=True):
@@ -52,7 +52,13 @@ class RunnerManager(Struct, frozen=True):
     @property
     def shown_url(self) -> str:
         """The URL without what may be secret in one that cannot be used: see ``check_url``."""
-        return _SECRET_PARTS.sub(lambda found: found[0][0] + "…" if found[0][0] in "?#" else "…@", self.url)
+        found = _PARTS.fullmatch(self.url)
+        assert found is not None  # noqa: S101 - each of its parts may be empty
+        scheme, login, place, rest = (part or "" for part in found.groups())
+        if "?" in login or "#" in login:
+            # The @ may stand in a token, and the end of that behind it.
+            return f"{scheme}…"
+        return f"{scheme}{login and '…@'}{place}{rest and rest[0] + '…'}"
 
     def authorization(self) -> str:
         """The value of the ``Authorization`` header.

@@ -129,7 +129,8 @@ def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
         finding = _with_the_next_pass("They are submitted", situation)
     elif finding.reason is Reason.NEXT and situation.dispatch_problems:
         words = "A runner manager has room, and they are submitted as far as that does not fail."
-        finding = Finding(Reason.NEXT, Severity.NORMAL, " ".join((words, *situation.dispatch_problems)))
+        problems = (*situation.dispatch_problems, *situation.source_problems)
+        finding = Finding(Reason.NEXT, Severity.NORMAL, " ".join((words, *problems)))
     elif finding.reason is Reason.NEXT and situation.source_problems:
         words = "A runner manager has room: those whose sources are there are submitted now."
         finding = Finding(Reason.NEXT, Severity.NORMAL, " ".join((words, *situation.source_problems)))
@@ -204,12 +205,11 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
         return _with_the_next_pass("It is submitted", situation, place)
     if finding.reason is Reason.NEXT:
         words = "It is submitted next" if task.rank in (None, 1) else "It is submitted when its turn comes"
-        if situation.source_problems:
-            words += ", if its source is there"
-            place = " ".join((place, *situation.source_problems))
-        elif situation.dispatch_problems:
-            words += ", if that does not fail"
-            place = " ".join((place, *situation.dispatch_problems))
+        doubts = ["its source is there"] if situation.source_problems else []
+        doubts += ["that does not fail"] if situation.dispatch_problems else []
+        if doubts:
+            words += f", if {' and '.join(doubts)}"
+            place = " ".join((place, *situation.source_problems, *situation.dispatch_problems))
         return Finding(Reason.NEXT, Severity.NORMAL, f"{words}.{place}")
     words = finding.words.replace("They wait for their", "It waits for its", 1)
     words = words.replace("They wait for", "It waits for", 1)

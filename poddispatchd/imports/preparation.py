@@ -181,7 +181,8 @@ class Preparation:
             left_out,
             ours=known.ours,
             taken=known.taken,
-            source_url=request.source_url,
+            # What Pod asked for is written nowhere: at least what there was before this was fetched.
+            source_url=request.source_url or wanted.named_source,
             source_size=known.source_size,
             language=request.language,
         )

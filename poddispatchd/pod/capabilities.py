@@ -160,7 +160,7 @@ async def hidden_tables(database: "Database | Connection") -> str | None:
             return (
                 f"Pod's tables are in the schema {place}, where this session does not look for any: let a "
                 f"DBA run ALTER DATABASE … SET search_path = {place}, or append ?search_path=… to "
-                "database.dsn, and for 'poddispatchd db setup' to --owner-dsn."
+                "database.dsn, where that leads to no pooler, and for 'poddispatchd db setup' to --owner-dsn."
             )
         return (
             f"Pod's tables are in the schema {place}, which the role {role} may not use: run "

@@ -153,7 +153,7 @@ def every_table() -> frozenset[str]:
     return frozenset(right.table for right in needed_rights())
 
 
-async def missing_rights(database: Database) -> list[Right]:
+async def missing_rights(database: "Database | Connection") -> list[Right]:
     """The rights that the role of this connection lacks and must have, on tables and columns that exist.
 
     Columns of ``name_*`` may be missing: what they hold can be done without.
@@ -178,7 +178,7 @@ async def undone_without_rights(database: Database) -> str | None:
     return f"Who was an additional owner of a video keeps a share in its folder. {words_of(spared)}"
 
 
-async def _lacking(database: Database) -> list[Right]:
+async def _lacking(database: "Database | Connection") -> list[Right]:
     rows = await database.fetch(*_QUERIES["missing_rights"](**_as_arrays()))
     return [Right(row["table_name"], row["privilege"], tuple(row["columns"])) for row in rows]
 

@@ -14,7 +14,14 @@ from poddispatchd.database.pool import Database
 from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE
 from poddispatchd.errors import ConfigurationError, DatabaseError
 from poddispatchd.pod.capabilities import hidden_tables
-from poddispatchd.pod.grants import grants_script, joining, leaving
+from poddispatchd.pod.grants import (
+    grants_script,
+    joining,
+    leaving,
+    missing_rights,
+    missing_sequences,
+    words_of,
+)
 
 _ITERATIONS = 4096
 """PostgreSQL's own number (scram_iterations)."""
@@ -23,6 +30,12 @@ _LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 _ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1)"
 _IS_POD = "SELECT to_regclass('runner_manager_task') IS NOT NULL"
+
+_IS_LET_IN = """
+    SELECT has_database_privilege($1::name, current_database()::text, 'CONNECT')
+           AND has_schema_privilege($1::name, relnamespace, 'USAGE')
+      FROM pg_catalog.pg_class WHERE oid = to_regclass('runner_manager_task')
+"""
 
 _OF_THE_SESSION = ("options", "search_path")
 """Parameters of an address that say where its tables are looked for."""
@@ -139,8 +152,10 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
             made_role = await _role(connection, plan)
             await connection.execute(joining(plan.role))
             await connection.execute(grants_script(plan.role))
+            is_let_in = await connection.fetchval(_IS_LET_IN, plan.role)
             # Tables belong to who makes them: these to the role that the daemon uses, and upgrades them with.
             await connection.execute(f"SET LOCAL ROLE {quoted(plan.role)}")
+            await _check_given(connection, is_let_in=is_let_in)
             steps = await migration.upgrade_within(connection)
             await connection.execute("RESET ROLE")
             await connection.execute(leaving(plan.role))
@@ -154,6 +169,22 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
             "output to your DBA.",
             sqlstate=error.sqlstate,
         ) from None
+
+
+async def _check_given(connection: Connection, *, is_let_in: bool) -> None:
+    """See that the current role has what was to be given: who may not is only warned by PostgreSQL.
+
+    Raises:
+        DatabaseError: it lacks something.
+    """
+    if not is_let_in:
+        raise DatabaseError(
+            "The role of this connection may not let the role connect to the database, or use the schema of "
+            "Pod's tables: run it as root on the machine of the database, or with --owner-dsn as who owns "
+            "both, or as a superuser."
+        )
+    if missing := [*await missing_rights(connection), *await missing_sequences(connection)]:
+        raise DatabaseError(words_of(missing))
 
 
 async def _role(connection: Connection, plan: SetupPlan) -> bool:

@@ -80,8 +80,14 @@ async def _run(database: Database, name: str, command: str) -> None:
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
         row = await database.fetchrow(*_QUERIES["owner"]())
-        owner, is_ours, schema_owner = row or ("its owner", False, "")
+        owner, is_ours, schema_owner, function_owner = row or ("its owner", False, "", None)
         by_superuser = f"poddispatchd db {command} --print-sql | sudo -u postgres psql <Pod's database>"
+        if is_ours and function_owner is not None:
+            raise DatabaseError(
+                f"{owner}, who owns Pod's task table, may not replace or drop the function "
+                f"{_SCHEMA}.announce_task(), which belongs to {function_owner}: let a superuser do this: "
+                f"{by_superuser}"
+            ) from error
         if is_ours:
             raise DatabaseError(
                 f"{owner}, who owns Pod's task table, may not do this in the schema {_SCHEMA}, which belongs "

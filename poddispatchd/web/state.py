@@ -49,6 +49,7 @@ class DaemonState(Struct, frozen=True):
     ``problems`` are sentences on what a person must do something about, ``notices`` on what is worth
     knowing; none of either when all is well. ``not_ready`` says why the daemon cannot do its work at all;
     ``database_writable`` is False while the database refuses what the daemon has to write.
+    ``dispatch_problems`` are what fails while tasks are submitted, each time or for some of them.
     ``as_of`` is when the tasks were counted, ``scheduler`` the instance that schedules if it is another one,
     ``running_on`` the running tasks of each runner manager, ``waiting`` why the first tasks of the queue
     wait, ``expected`` when they and the running ones will be done, ``failures`` what failed in the last
@@ -72,6 +73,7 @@ class DaemonState(Struct, frozen=True):
     shadow: ShadowState | None = None
     notices: tuple[str, ...] = ()
     not_ready: tuple[str, ...] = ()
+    dispatch_problems: tuple[str, ...] = ()
     as_of: str | None = None
     scheduler: str | None = None
     running_on: dict[ManagerId, int] = field(default_factory=dict)

@@ -135,6 +135,7 @@ class DaemonStatus:
             shadow=progress.shadow,
             notices=tuple(notices),
             not_ready=self._health.not_ready,
+            dispatch_problems=situation.dispatch_problems,
             as_of=None if stats is None or stats.as_of is None else stats.as_of.isoformat(),
             scheduler=situation.scheduler,
             running_on={} if stats is None else dict(stats.running_on),

@@ -51,7 +51,7 @@ class StagedResult(Struct, frozen=True):
         left_out: files of the result that were not downloaded, since Pod must not serve them: the reasons.
         ours: what earlier attempts at this import may have put in place; None when nobody knows.
         taken: paths that are not free though nothing need be there: other imports are putting files there.
-        source_url: what its runner was given to fetch; None when nobody knows.
+        source_url: what its runner was given to fetch; where nobody knows, the file before the download.
         source_size: the bytes that an encoded source had when it was submitted; None when nobody knows.
         language: of the subtitles that its runner was asked for; None when nobody knows.
     """

@@ -28,6 +28,11 @@ class WantedTask(Struct, frozen=True):
     later: TaskPk | None = None
     request: RunRequest | None = None
 
+    @property
+    def named_source(self) -> str | None:
+        """The file that people replace, as Pod stores it: of the video (no audio), or of the recording."""
+        return (self.source_file if self.task.type is TaskType.STUDIO else self.video_file) or None
+
     def source_below(self, media_root: str) -> str | None:
         """Where the source is, relative to MEDIA_ROOT; None when no row names one there."""
         try:

@@ -36,10 +36,11 @@ SELECT wanted.table_name, wanted.column_name, target.relname::text AS target
   JOIN pg_catalog.pg_class AS target ON target.oid = foreign_key.confrelid
 
 -- name: hidden_tables
--- The schemas that hold a table of Pod's tasks, in the order of their names, and whether the current role may use them.
+-- The schemas that hold a table of Pod's tasks, and whether the current role may use them: first those where this session looks for tables.
 SELECT quote_ident(pg_namespace.nspname) AS schema, has_schema_privilege(pg_namespace.oid, 'USAGE') AS is_open,
        quote_ident(current_user) AS role
   FROM pg_catalog.pg_class
   JOIN pg_catalog.pg_namespace ON pg_namespace.oid = pg_class.relnamespace
  WHERE relname = 'runner_manager_task' AND relkind IN ('r', 'p')
- ORDER BY pg_namespace.nspname
+ ORDER BY quote_ident(pg_namespace.nspname) <> ALL (string_to_array(replace(current_setting('search_path'), ' ', ''), ',')),
+          pg_namespace.nspname

@@ -23,11 +23,13 @@ DROP TRIGGER IF EXISTS poddispatchd_task_pending ON runner_manager_task;
 DROP FUNCTION IF EXISTS {schema}.announce_task();
 
 -- name: owner
--- Who owns the task table, whether the current role does, and who owns our schema.
+-- Who owns the task table, whether the current role does, who owns our schema, and who the function, where the current role does not.
 SELECT quote_ident(pg_get_userbyid(relowner)) AS owner, pg_has_role(current_user, relowner, 'USAGE') AS is_ours,
-       quote_ident(pg_get_userbyid(nspowner)) AS schema_owner
+       quote_ident(pg_get_userbyid(nspowner)) AS schema_owner, quote_ident(pg_get_userbyid(proowner)) AS function_owner
   FROM pg_class
   LEFT JOIN pg_namespace ON nspname = 'poddispatchd'
+  LEFT JOIN pg_proc ON pronamespace = pg_namespace.oid AND proname = 'announce_task' AND pronargs = 0
+                   AND NOT pg_has_role(current_user, proowner, 'USAGE')
  WHERE pg_class.oid = to_regclass('runner_manager_task')
 
 -- name: index

@@ -105,7 +105,10 @@ async def test_who_may_not_connect_or_use_the_schema_is_told_what_gives_that(
     owner = _owner(pod, monkeypatch)
     _use_role(pod, role)
     await pod.run("db", "setup", "--owner-dsn", owner)
-    await pod.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    await pod.execute(
+        # An old copy is not what is looked for, though its name comes first.
+        "CREATE SCHEMA archive CREATE TABLE runner_manager_task (); REVOKE ALL ON SCHEMA public FROM PUBLIC"
+    )
     monkeypatch.delenv("PGPASSWORD")
     no_schema = _problems((await pod.run("check", "--json")).json())
     await pod.execute(f'REVOKE ALL ON DATABASE "{pod.database.name}" FROM PUBLIC')
@@ -113,6 +116,23 @@ async def test_who_may_not_connect_or_use_the_schema_is_told_what_gives_that(
 
     assert "GRANT USAGE ON SCHEMA public TO " in no_schema["Pod's tables"]
     assert "GRANT CONNECT ON DATABASE" in no_database["database"]
+
+
+async def test_a_parameter_that_the_role_may_not_set_is_no_lack_of_a_right_to_connect(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL has one code for both: 'db setup' was said to help, and did not."""
+    owner = _owner(pod, monkeypatch)
+    _use_role(pod, role)
+    await pod.run("db", "setup", "--owner-dsn", owner)
+    pod.set("database", dsn=f"{_dsn_of(pod)}?log_statement=none")
+    monkeypatch.delenv("PGPASSWORD")
+
+    told = _problems((await pod.run("check", "--json")).json())["database"]
+
+    assert "log_statement" in told
+    assert "take it out of database.dsn" in told
+    assert "db setup" not in told
 
 
 @pytest.fixture
@@ -161,6 +181,46 @@ async def test_the_owner_need_not_be_a_superuser(
         role,
     )
     assert made == {"is_its_own": True, "is_joined": False}
+
+
+@pytest.mark.parametrize("what", ["the database", "the schema"])
+async def test_who_may_not_let_the_role_in_is_told_so_and_nothing_is_made(
+    pod: Pod, role: str, no_superuser: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL only warns: the role was said to have all it needs, and was told to run this once more."""
+    place = f'DATABASE "{pod.database.name}"' if what == "the database" else "SCHEMA public"
+    rights = "CONNECT, CREATE" if what == "the database" else "USAGE"
+    await pod.execute(
+        f"ALTER {place} OWNER TO postgres; REVOKE ALL ON {place} FROM PUBLIC;"
+        f"GRANT {rights} ON {place} TO {no_superuser}"
+    )
+    owner = _owner(pod, monkeypatch).replace("postgres@", f"{no_superuser}@")
+    monkeypatch.setenv("PGPASSWORD", "x")
+    _use_role(pod, role)
+
+    said = await pod.run("db", "setup", "--owner-dsn", owner)
+
+    assert said.status == 1
+    assert "may not let the role connect to the database, or use the schema of Pod's tables" in said.err
+    assert await pod.fetch("SELECT FROM pg_roles WHERE rolname = $1", role) == []
+
+
+async def test_a_table_of_somebody_elses_is_told_by_what_the_role_lacks_on_it(
+    pod: Pod, role: str, no_superuser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pod.execute(
+        f"ALTER TABLE django_site OWNER TO postgres; GRANT ALL ON django_site TO {no_superuser}"
+    )
+    owner = _owner(pod, monkeypatch).replace("postgres@", f"{no_superuser}@")
+    monkeypatch.setenv("PGPASSWORD", "x")
+    _use_role(pod, role)
+
+    said = await pod.run("db", "setup", "--owner-dsn", owner)
+
+    assert (said.status, "lacks SELECT on django_site: let the owner of Pod's tables run" in said.err) == (
+        1,
+        True,
+    )
 
 
 @pytest.mark.parametrize("by", ["the database", "the address"])

@@ -104,3 +104,28 @@ async def test_that_nobody_can_be_asked_about_a_running_task_is_listed(pod: Pod)
         told = await _told(pod, task)
 
     assert told == [f"Its runner manager cannot be asked about it: {_REFUSED}"] * 4
+
+
+async def test_a_pending_task_is_not_said_to_be_next_while_submitting_fails(pod: Pod) -> None:
+    """The daemon told of it, and the command said that the task was submitted next."""
+    await pod.run("db", "init")
+    async with pod.database.connection() as connection:
+        video = await add_video(connection, pod.world, title="Lecture")
+        task = await add_task(connection, TaskType.ENCODING, video=video)
+    await pod.execute("UPDATE runner_manager_task SET date_added = now() - interval '1 hour'")
+    failing = "The submission fails (task 7), 3 times by now: The database refused a statement (57014)."
+    manager = dict.fromkeys(ManagerEntry.__required_keys__) | {"id": 1, "name": "first", "site": 1}
+    free = manager | {"is_active": True, "state": "closed", "full_since": {}, "full_for": {}, "opens_at": {}}
+
+    async def answer(_: web.Request) -> web.Response:
+        told = dict.fromkeys(State.__required_keys__) | {"queue": [], "problems": [], "not_ready": []}
+        daemon = {"leader": True, "database_up": True, "dispatch_problems": [failing]}
+        return web.json_response({**told, **daemon, "managers": [free]})
+
+    site = web.Application()
+    site.router.add_get("/api/status", answer)
+    async with listening(site, Address("127.0.0.1", 0), "test") as address:
+        pod.set("ops", listen=str(address))
+        shown = await pod.run("tasks", "show", str(task))
+
+    assert failing in shown.out

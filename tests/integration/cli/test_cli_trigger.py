@@ -110,6 +110,23 @@ async def test_who_owns_pods_tables_and_not_the_schema_is_told_what_that_takes(p
     assert granted.status == 0
 
 
+async def test_who_owns_pods_tables_and_not_the_function_is_told_who_does(pod: Pod) -> None:
+    """A DBA had installed the trigger; it was said to take a right on the schema, which was there."""
+    await pod.run("db", "init")
+    await pod.run("db", "install-trigger")
+    async with _role(pod, "owner") as owner:
+        await pod.execute(
+            f"ALTER TABLE runner_manager_task OWNER TO {owner};"
+            f"GRANT USAGE, CREATE ON SCHEMA poddispatchd TO {owner}"
+        )
+        said = [await pod.run("db", command) for command in ("install-trigger", "remove-trigger")]
+        await pod.execute("ALTER TABLE runner_manager_task OWNER TO postgres")
+
+    for each in said:
+        assert (each.status, "GRANT" in each.err) == (1, False)
+        assert "the function poddispatchd.announce_task(), which belongs to postgres" in each.err
+
+
 async def test_a_useful_index_is_advised_but_not_made(pod: Pod) -> None:
     said = await pod.run("db", "advise-index")
     assert said.status == 0

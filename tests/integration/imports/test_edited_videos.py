@@ -7,6 +7,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.imports.commit import ImportCommit
+from poddispatchd.imports.preparation import Preparation
 from poddispatchd.sandbox.pod.world import SampleVideo
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -145,6 +146,32 @@ async def test_a_task_that_is_made_another_one_while_its_result_comes_in_is_not_
     assert await here.value("SELECT count(*) FROM video_encode_transcript_encodingvideo") == 0
     assert await here.value("SELECT count(*) FROM completion_track") == 0
     assert here.files() == files
+
+
+@pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO])
+async def test_a_file_that_is_replaced_while_the_result_of_a_run_of_pods_comes_in_gets_one_of_its_own(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, kind: TaskType
+) -> None:
+    """Pod writes nowhere what it asked for: the result of the file before was published for the new one."""
+    task = await here.ready(kind)
+    table, column = ("recorder_recording", "source_file")
+    if kind is not TaskType.STUDIO:
+        table, column = ("video_video", "video")
+    new = f"regexp_replace({column}, '[^/]*$', 'another.mp4')"
+    prepare = Preparation.prepare
+
+    async def beaten(preparation: Preparation, *arguments: object) -> object:
+        await here.execute(f"UPDATE {table} SET {column} = {new}")
+        return await prepare(preparation, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Preparation, "prepare", beaten)
+
+    await here.import_due()
+
+    assert (await here.status(task), [state for state, *_ in await here.imports_of(task)]) == (
+        "pending",
+        ["failed"],
+    )
 
 
 def _url(video: SampleVideo) -> str:

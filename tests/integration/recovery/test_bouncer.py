@@ -517,3 +517,14 @@ async def test_a_transaction_is_of_its_usual_isolation_behind_a_pooler_too(
         database.transaction() as connection,
     ):
         assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+
+
+async def test_a_parameter_that_the_pooler_does_not_pass_on_is_told_with_what_helps(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    """Where Pod's tables are in another schema a search_path was proposed, and then refused: nothing more."""
+    async with pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer:
+        dsn = SecretStr(f"{bouncer.dsn.get_secret_value()}?search_path=university")
+        with pytest.raises(DatabaseUnavailableError, match=r"search_path: .* ALTER DATABASE … SET"):
+            async with _opened(dsn):
+                pass

@@ -1,13 +1,16 @@
 """A changed configuration, read again while the daemon runs: taken over, or refused in words that stay."""
 
 import asyncio
+import os
+import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import reload
-from poddispatchd.app.reload import ConfigurationReload
+from poddispatchd.app.reload import ConfigurationFile, ConfigurationReload
 from poddispatchd.config.model import LogSettings, PodSettings, Settings
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.observability.metrics import Metrics
@@ -100,3 +103,33 @@ async def test_where_the_system_gives_no_thread_a_later_reload_is_read_all_the_s
     [words] = reading.words()
     assert "gives the daemon no thread" in words
     assert await reading.read(_NOW, _agrees) is _OTHER_SITE
+
+
+def test_a_file_that_came_while_the_daemon_ran_is_not_to_be_empty_later(tmp_path: Path) -> None:
+    """Only what was there at the start was known to be: a full disk gave all defaults to the others."""
+    path = tmp_path / "config.yaml"
+    file = ConfigurationFile(None, environ={}, default_path=path)
+    assert file.settings() == Settings()
+    path.write_text("pod: {site_id: 7}\n", encoding="utf-8")
+    assert file.settings() == _OTHER_SITE
+
+    path.write_text("", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="it is empty"):
+        file.settings()
+    path.unlink()
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        file.settings()
+
+
+def test_a_configuration_from_a_pipe_is_not_waited_for_a_second_time(tmp_path: Path) -> None:
+    """The daemon stood still at its start, before it had told anybody anything."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    opened = threading.Event()
+
+    def open_it() -> None:
+        ConfigurationFile(path, environ={})
+        opened.set()
+
+    threading.Thread(target=open_it, daemon=True).start()
+    assert opened.wait(20)

@@ -87,6 +87,13 @@ def test_nobody_is_said_to_be_submitted_now_while_submitting_fails() -> None:
     )
     assert of_type(replace(situation, managers=(FULL,))) == of_type(replace(CALM, managers=(FULL,)))
 
+    both = replace(situation, source_problems=("A directory is bare.",))
+    assert of_type(both).words.endswith(f"as far as that does not fail. {failing} A directory is bare.")
+    assert why_task(replace(TASK, rank=1), both).words == (
+        "It is submitted next, if its source is there and that does not fail. It has place 1 in the queue. "
+        f"A directory is bare. {failing}"
+    )
+
 
 def test_full_managers_are_named_with_since_when_and_when_they_are_asked_again() -> None:
     finding = of_type(replace(CALM, managers=(FULL,)))
