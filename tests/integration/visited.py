@@ -12,6 +12,10 @@ from poddispatchd.database.pool import Database
 
 _ROOT = f"{Path(poddispatchd.__file__).parent}/"
 
+_LEFT_OUT = ("/sandbox/", "/database/known_types.py")
+"""The manager's side; and what a connection asks of the types of a statement that it never had: which of the
+connections of a pool has which statement a busy machine decides."""
+
 
 @contextmanager
 def visited() -> Iterator[set[str]]:
@@ -23,7 +27,7 @@ def visited() -> Iterator[set[str]]:
 
     def note(frame: FrameType, event: str, _: object) -> None:
         file = frame.f_code.co_filename
-        is_ours = file.startswith(_ROOT) and "/sandbox/" not in file
+        is_ours = file.startswith(_ROOT) and not any(name in file for name in _LEFT_OUT)
         if event == "call" and is_ours and not frame.f_code.co_name.startswith("<"):
             modules.add(file.removeprefix(_ROOT))
 
