@@ -21,9 +21,10 @@ _QUERIES = {
 class Known(Struct, frozen=True):
     """What the journal knows of an import before it is prepared.
 
-    ``ours``: files that it has put in place so far, or was about to. ``taken``: those of other open imports:
-    no new name may be one of them. ``source_size``: how large its source was when it was submitted; None
-    where nobody looked.
+    ``ours``: files that it has put in place so far, or was about to, also those that it withdrew and that
+    cannot be deleted: else each attempt leaves another one. ``taken``: those of other open imports: no new
+    name may be one of them. ``source_size``: how large its source was when it was submitted; None where
+    nobody looked.
     """
 
     ours: frozenset[str]
@@ -34,7 +35,9 @@ class Known(Struct, frozen=True):
 async def known(connection: Connection, job: ImportJob) -> Known:
     """What the journal knows of an import."""
     row = await connection.fetchrow(
-        *_QUERIES["known"](import_id=job.id, runner_manager=job.runner_manager_id, task_id=job.task_id)
+        *_QUERIES["known"](
+            import_id=job.id, task=job.task_pk, runner_manager=job.runner_manager_id, task_id=job.task_id
+        )
     )
     assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
     return Known(frozenset(row["ours"] or ()), frozenset(row["taken"] or ()), row["source_size"])

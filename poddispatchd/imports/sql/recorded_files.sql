@@ -1,7 +1,8 @@
 -- name: known
--- What an import has recorded so far, what other open imports have, and how large the source was that was submitted to manager
--- :runner_manager as :task_id.
-SELECT array_agg(file.path) FILTER (WHERE file.import_id = :import_id) AS ours,
+-- What an import has recorded so far, or withdrew and could not delete yet; what other open imports have; and how large the source
+-- was that was submitted to manager :runner_manager as :task_id.
+SELECT array_agg(file.path) FILTER (WHERE file.import_id = :import_id)
+       || ARRAY(SELECT path FROM poddispatchd.obsolete_file WHERE task_pk = :task) AS ours,
        array_agg(file.path) FILTER (WHERE file.import_id <> :import_id) AS taken,
        (SELECT source_size FROM poddispatchd.submission
          WHERE runner_manager_id = :runner_manager AND task_id = :task_id ORDER BY id DESC LIMIT 1) AS source_size

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -12,13 +13,15 @@ from structlog.testing import capture_logs
 from poddispatchd.app import features
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import Task, TaskPk, TaskType
-from poddispatchd.imports import commit, recorded_files
+from poddispatchd.errors import MediaNotWritableError
+from poddispatchd.imports import commit, deletion, recorded_files
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.imports.recorded_files import Recorded
 from poddispatchd.pod.imports import encoding_files
 from poddispatchd.pod.imports.common import ImportPlan
 from poddispatchd.pod.imports.stored import choose_stored_name
+from poddispatchd.pod.media.files import Undeleted
 from poddispatchd.pod.media.placing import Ready
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runtime.queue_tables import IMPORTS
@@ -172,6 +175,38 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
     await here.import_due()
     assert [await here.status(task) for task in tasks] == ["completed", "completed"]
     assert most == 1
+
+
+async def test_what_an_attempt_withdrew_and_cannot_delete_has_its_name_again(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that takes and deletes nothing any more each attempt left another thumbnail, up to fifty."""
+    task = await here.ready(video=await here.video(encoded=True))
+    before, is_full = here.files().keys(), True
+    write, delete = ImportCommit._write_rows_with_retries, deletion._delete
+
+    async def writes(commits: ImportCommit, *arguments: Any) -> object:  # noqa: ANN401 - as it was called
+        if is_full:
+            raise MediaNotWritableError("No space left on device.")
+        return await write(commits, *arguments)
+
+    def deletes(tree: MediaTree, paths: list[str], is_ours: Callable[[str], bool]) -> dict[str, Undeleted]:
+        if is_full:
+            return {path: Undeleted("No space left on device.", True) for path in paths}
+        return delete(tree, paths, is_ours)
+
+    monkeypatch.setattr(ImportCommit, "_write_rows_with_retries", writes)
+    monkeypatch.setattr(deletion, "_delete", deletes)
+    await here.import_due()
+    await here.import_again()
+    await here.import_again()
+    [left] = [name for name in here.files().keys() - before if name.startswith("files/")]
+
+    is_full = False
+    await here.import_again()
+
+    assert await here.status(task) == "completed"
+    assert left in await stored_files(here, here.pod.variant.custom_image)
 
 
 async def test_two_results_of_one_video_are_never_a_mixture(
