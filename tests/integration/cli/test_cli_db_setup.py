@@ -1,6 +1,7 @@
 import hashlib
 import os
 import pwd
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.cli.conftest import Pod
 
 _PASSWORD = "pass'word of the role"
+_CUTOVER = Path(__file__).parents[3] / "docs" / "cutover.md"
 
 
 @pytest.fixture
@@ -181,6 +183,32 @@ async def test_the_owner_need_not_be_a_superuser(
         role,
     )
     assert made == {"is_its_own": True, "is_joined": False}
+
+
+async def test_what_the_owner_has_set_up_can_be_taken_away_by_the_same_one(
+    pod: Pod, role: str, no_superuser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the page on the uninstall says: the schema is the role's, of which its maker is no member."""
+    owner = _owner(pod, monkeypatch).replace("postgres@", f"{no_superuser}@")
+    monkeypatch.setenv("PGPASSWORD", "x")
+    _use_role(pod, role)
+    await pod.run("db", "setup", "--owner-dsn", owner)
+    [script] = re.findall(r"```sql\n(.*?DROP ROLE.*?)```", _CUTOVER.read_text(encoding="utf-8"), re.DOTALL)
+    quoted = role.replace('"', '""')
+    connection = await asyncpg.connect(owner)
+
+    try:
+        for words in ("GRANT", "DROP OWNED BY", "DROP ROLE"):
+            script = script.replace(f"{words} poddispatchd", f'{words} "{quoted}"')
+        await connection.execute(script)
+    finally:
+        await connection.close()
+
+    assert await pod.fetch("SELECT FROM pg_roles WHERE rolname = $1", role) == []
+    assert await pod.fetch("SELECT FROM pg_namespace WHERE nspname = 'poddispatchd'") == []
+    assert await pod.fetch("SELECT to_regclass('runner_manager_task') IS NOT NULL AS there") == [
+        {"there": True}
+    ]
 
 
 @pytest.mark.parametrize("what", ["the database", "the schema"])
