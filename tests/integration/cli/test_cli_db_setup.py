@@ -16,7 +16,7 @@ from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.cli.conftest import Pod
 
 _PASSWORD = "pass'word of the role"
-_CUTOVER = Path(__file__).parents[3] / "docs" / "cutover.md"
+_DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture
@@ -52,6 +52,13 @@ def _use_role(pod: Pod, role: str) -> None:
     )
 
 
+def _sql_of(page: str, holding: str) -> str:
+    """What a page tells to run in the database."""
+    blocks = re.findall(r"```sql\n(.*?)```", (_DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    [script] = [block for block in blocks if holding in block]
+    return str(script)
+
+
 async def test_one_command_makes_the_role_its_rights_and_the_schema(
     pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +85,7 @@ async def test_one_command_makes_the_role_its_rights_and_the_schema(
         assert await connection.fetchval("SELECT has_table_privilege('runner_manager_task', 'DELETE')")
         assert await connection.fetchval("SELECT nspowner::regrole::text = quote_ident(current_user)"
                                          " FROM pg_namespace WHERE nspname = 'poddispatchd'")  # fmt: skip
+        await connection.execute(_sql_of("personal-data.md", "ended_run"))
     finally:
         await connection.close()
 
@@ -193,7 +201,7 @@ async def test_what_the_owner_has_set_up_can_be_taken_away_by_the_same_one(
     monkeypatch.setenv("PGPASSWORD", "x")
     _use_role(pod, role)
     await pod.run("db", "setup", "--owner-dsn", owner)
-    [script] = re.findall(r"```sql\n(.*?DROP ROLE.*?)```", _CUTOVER.read_text(encoding="utf-8"), re.DOTALL)
+    script = _sql_of("cutover.md", "DROP ROLE")
     quoted = role.replace('"', '""')
     connection = await asyncpg.connect(owner)
 
