@@ -111,6 +111,7 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
         run("sh", "-c", f"echo a-password > {etc}/{name}")
     run("sh", "-c", f"echo '[Service]' > {own}")
     told = await asyncio.to_thread(run, "dpkg", "--purge", "poddispatchd")
+    assert "GRANT role TO CURRENT_USER" in told
     assert "DROP SCHEMA poddispatchd CASCADE" in told
     # The password of the database stayed for ever, and nothing said so.
     assert sorted(run("find", etc, "-type", "f").split()) == [f"{etc}/ca.pem", f"{etc}/medicine.yaml"]

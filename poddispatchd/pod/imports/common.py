@@ -113,6 +113,7 @@ class ImportPlan(Protocol):
 
         Raises:
             RaceLostError: what the plan was made for has changed since.
+            SourceReplacedError: likewise, and the result is of no use any more.
         """
 
 
@@ -202,14 +203,19 @@ async def read_video(result: StagedResult) -> tuple[VideoFacts, Renditions]:
         # Audio stays where it is when a video gets another number, or an administrator has put it elsewhere.
         files += record["audio_files"]
     if result.source_url is not None and media.is_another_source(result.source_url, files, video.id):
-        raise SourceReplacedError(f"The file of video {video.id} was replaced while it was worked on.")
+        raise SourceReplacedError(replaced_words(video.id))
     if result.source_size is not None and await _size_of(result.tree, video.video) not in (
         None,
         result.source_size,
     ):
         # By its size, and not by its time: that changes when a tree is moved to another disk, say.
-        raise SourceReplacedError(f"The file of video {video.id} was replaced while it was worked on.")
+        raise SourceReplacedError(replaced_words(video.id))
     return video, renditions_of(record)
+
+
+def replaced_words(video: VideoId) -> str:
+    """Why the result of a video is not wanted any more."""
+    return f"The file of video {video} was replaced while it was worked on."
 
 
 async def _size_of(tree: MediaTree, file: str) -> int | None:
@@ -238,13 +244,18 @@ async def lock_video(connection: Connection, expected: VideoFacts) -> VideoFacts
     """The video again, locked until the end of the transaction.
 
     Raises:
-        RaceLostError: it was deleted, or its file was replaced, since the plan was made.
+        RaceLostError: it was deleted, or its file was moved, since the plan was made.
+        SourceReplacedError: its owner has replaced the file since then.
     """
     record = await connection.fetchrow(*QUERIES["lock_video"](video=expected.id))
     if record is None:
         raise RaceLostError(f"Video {expected.id} was deleted meanwhile.")
-    if record["video"] != expected.video:
-        raise RaceLostError(f"The file of video {expected.id} was replaced meanwhile.")
+    file = record["video"] or ""
+    if media.is_another_source(expected.video, [file], expected.id):
+        raise SourceReplacedError(replaced_words(expected.id))
+    if file != expected.video:
+        # With its owner: the result goes to its new place.
+        raise RaceLostError(f"The file of video {expected.id} was moved meanwhile.")
     return replace(
         expected,
         slug=record["slug"],

@@ -73,7 +73,8 @@ class EncodingPlan(Struct, frozen=True):
         """Write every row.
 
         Raises:
-            RaceLostError: the video was deleted or its file replaced since the plan was made.
+            RaceLostError: the video was deleted or its file moved since the plan was made.
+            SourceReplacedError: its file was replaced since then.
         """
         video = await lock_video(connection, self.video)
         obsolete, chained = await write_encoding(connection, video, self.encoded)

@@ -8,12 +8,10 @@ from msgspec.structs import replace
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.media import is_another_source
 from poddispatchd.domain.naming import studio_file_name, video_slug
 from poddispatchd.domain.retention import date_of_deletion
 from poddispatchd.domain.source import title_suffixes
 from poddispatchd.domain.task import SiteId, VideoId
-from poddispatchd.errors import SourceReplacedError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoding import encoding_tables, write_encoding
@@ -57,6 +55,7 @@ class StudioPlan(Struct, frozen=True):
 
         Raises:
             RaceLostError: the video exists already.
+            SourceReplacedError: the file of the recording was replaced since the plan was made.
         """
         warnings = await insert_video(
             connection, self.result.capabilities, self.recording, self.video.id, self.values, site=self.site
@@ -92,12 +91,8 @@ async def prepare(result: StagedResult, *, video_id: VideoId, created_at: dateti
     settings, capabilities = result.settings, result.capabilities
     capabilities.check_insert("video_video", "video_video_sites", *encoding_tables(capabilities))
     recording = await read_recording(result.database, result.task)
-    if result.source_url is not None and is_another_source(
-        result.source_url, [recording.source_file], video_id
-    ):
-        raise SourceReplacedError(
-            f"The file of recording {result.task.recording_id} was replaced while it was worked on."
-        )
+    if result.source_url is not None:
+        recording.check_source(recording.source_file, given=result.source_url, video_id=video_id)
     moment = created_at.astimezone(result.zone)
     video = _video(settings, recording, video_id, moment)
     encoded = await prepare_encoded(

@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import Query, load_queries, render
-from poddispatchd.domain.task import SiteId, Task, VideoId
-from poddispatchd.errors import RaceLostError, ResultRefusedError
+from poddispatchd.domain.media import is_another_source
+from poddispatchd.domain.task import RecordingId, SiteId, Task, VideoId
+from poddispatchd.errors import RaceLostError, ResultRefusedError, SourceReplacedError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import Renditions, renditions_of, with_common_parts
 
@@ -30,6 +31,7 @@ class StudioRecording(Struct, frozen=True):
     """A recording with what its recorder says of its videos.
 
     Args:
+        id: its primary key.
         title: the title of the video.
         source_file: what a runner fetches for it, as Pod stores it.
         comment: what the recording's page says; the beginning of the video's log.
@@ -42,6 +44,7 @@ class StudioRecording(Struct, frozen=True):
         warnings: what a person should know, each a sentence.
     """
 
+    id: RecordingId
     title: str
     source_file: str
     comment: str
@@ -52,6 +55,15 @@ class StudioRecording(Struct, frozen=True):
     values: Mapping[str, object]
     renditions: Renditions
     warnings: tuple[str, ...]
+
+    def check_source(self, file: str, *, given: str, video_id: VideoId) -> None:
+        """See that ``file``, which it has, is the one that a runner was given for the video of this id.
+
+        Raises:
+            SourceReplacedError: it is another one.
+        """
+        if is_another_source(given, [file], video_id):
+            raise SourceReplacedError(f"The file of recording {self.id} was replaced while it was worked on.")
 
 
 _COPIED = (
@@ -100,6 +112,7 @@ def _recording(
     record: asyncpg.Record, owner: int, hashkey: str, affiliation: str, *said: str
 ) -> StudioRecording:
     return StudioRecording(
+        id=RecordingId(record["id"]),
         title=record["title"],
         source_file=record["source_file"] or "",
         comment=record["comment"] or "",
@@ -127,7 +140,7 @@ async def insert_video(
     Args:
         connection: with the transaction.
         capabilities: what this Pod's database is like.
-        recording: what the video is made from.
+        recording: what the video is made from, as it was read before.
         video_id: the reserved id.
         values: every column of the video.
         site: the current site.
@@ -137,6 +150,7 @@ async def insert_video(
 
     Raises:
         RaceLostError: the video exists already.
+        SourceReplacedError: the file of the recording was replaced since it was read.
     """
     there = capabilities.columns["video_video"]
     row = {column: value for column, value in values.items() if column in there}
@@ -146,17 +160,19 @@ async def insert_video(
         if {target, source} <= capabilities.m2m_tables
     )
     columns = ", ".join(render(Query("{column}"), column=column).source for column in row)
-    made = await connection.fetchval(
+    made = await connection.fetchrow(
         *_QUERIES["insert_video"].fill(columns=columns, links=links)(
             video=video_id,
             row=json.dumps(row, default=str),
             log=recording.comment,
             site=site,
             recorder=recording.recorder_id,
+            recording=recording.id,
         )
     )
     if made is None:
         raise RaceLostError(f"Video {video_id} was made meanwhile.")
+    recording.check_source(made["source_file"] or "", given=recording.source_file, video_id=video_id)
     if {"video_video_tags", "recorder_recorder_tags"} <= capabilities.m2m_tables:
         await _copy_tags(connection, video_id, recording.recorder_id)
     return await _copy_groups(connection, capabilities, video_id, recording.recorder_id)

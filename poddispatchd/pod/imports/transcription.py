@@ -85,7 +85,8 @@ class TranscriptionPlan(Struct, frozen=True):
         """Write every row.
 
         Raises:
-            RaceLostError: the video was deleted or its file replaced since the plan was made.
+            RaceLostError: the video was deleted or its file moved since the plan was made.
+            SourceReplacedError: its file was replaced since then.
         """
         capabilities = self.result.capabilities
         video = await lock_video(connection, self.video)

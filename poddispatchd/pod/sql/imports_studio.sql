@@ -3,7 +3,7 @@
 -- name: recording
 -- The recording :recording with the defaults of its recorder, and the directory name and affiliation of the users of both, where
 -- they have an Owner row; for a user without one, the directory name that an earlier video of that user tells.
-SELECT recording.title, recording.user_id, recording.comment, recording.recorder_id, recording.source_file,
+SELECT recording.id, recording.title, recording.user_id, recording.comment, recording.recorder_id, recording.source_file,
        recorder.user_id AS recorder_user_id, recorder.type_id, recorder.is_draft, recorder.is_restricted,
        recorder.password, recorder.cursus, recorder.main_lang, recorder.transcript, recorder.licence,
        recorder.allow_downloading, recorder.is_360, recorder.disable_comment,
@@ -25,7 +25,8 @@ SELECT recording.title, recording.user_id, recording.comment, recording.recorder
 
 -- name: insert_video
 -- The video :video, unless it has been made already, from the document :row ({columns} are the ones of its keys), with its
--- first log :log, the current site :site and those of its recorder :recorder, and copies of the recorder's links.
+-- first log :log, the current site :site and those of its recorder :recorder, and copies of the recorder's links. Tells the
+-- file that the recording :recording has now.
 WITH made AS (
     INSERT INTO video_video ({columns})
     -- The id was reserved when the import began: done again after a crash, it makes no second video.
@@ -45,7 +46,7 @@ WITH made AS (
                   SELECT site_id FROM recorder_recorder_sites WHERE recorder_id = :recorder) AS site
      ORDER BY site.site_id
 ){links}
-SELECT id FROM made;
+SELECT id, (SELECT source_file FROM recorder_recording WHERE id = :recording) AS source_file FROM made;
 
 -- name: copy_links
 -- Links of a recorder to something else become the video's.

@@ -1,6 +1,7 @@
 import hashlib
 import os
 import pwd
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.cli.conftest import Pod
 
 _PASSWORD = "pass'word of the role"
+_DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture
@@ -50,6 +52,13 @@ def _use_role(pod: Pod, role: str) -> None:
     )
 
 
+def _sql_of(page: str, holding: str) -> str:
+    """What a page tells to run in the database."""
+    blocks = re.findall(r"```sql\n(.*?)```", (_DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    [script] = [block for block in blocks if holding in block]
+    return str(script)
+
+
 async def test_one_command_makes_the_role_its_rights_and_the_schema(
     pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +85,7 @@ async def test_one_command_makes_the_role_its_rights_and_the_schema(
         assert await connection.fetchval("SELECT has_table_privilege('runner_manager_task', 'DELETE')")
         assert await connection.fetchval("SELECT nspowner::regrole::text = quote_ident(current_user)"
                                          " FROM pg_namespace WHERE nspname = 'poddispatchd'")  # fmt: skip
+        await connection.execute(_sql_of("personal-data.md", "ended_run"))
     finally:
         await connection.close()
 
@@ -181,6 +191,32 @@ async def test_the_owner_need_not_be_a_superuser(
         role,
     )
     assert made == {"is_its_own": True, "is_joined": False}
+
+
+async def test_what_the_owner_has_set_up_can_be_taken_away_by_the_same_one(
+    pod: Pod, role: str, no_superuser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the page on the uninstall says: the schema is the role's, of which its maker is no member."""
+    owner = _owner(pod, monkeypatch).replace("postgres@", f"{no_superuser}@")
+    monkeypatch.setenv("PGPASSWORD", "x")
+    _use_role(pod, role)
+    await pod.run("db", "setup", "--owner-dsn", owner)
+    script = _sql_of("cutover.md", "DROP ROLE")
+    quoted = role.replace('"', '""')
+    connection = await asyncpg.connect(owner)
+
+    try:
+        for words in ("GRANT", "DROP OWNED BY", "DROP ROLE"):
+            script = script.replace(f"{words} poddispatchd", f'{words} "{quoted}"')
+        await connection.execute(script)
+    finally:
+        await connection.close()
+
+    assert await pod.fetch("SELECT FROM pg_roles WHERE rolname = $1", role) == []
+    assert await pod.fetch("SELECT FROM pg_namespace WHERE nspname = 'poddispatchd'") == []
+    assert await pod.fetch("SELECT to_regclass('runner_manager_task') IS NOT NULL AS there") == [
+        {"there": True}
+    ]
 
 
 @pytest.mark.parametrize("what", ["the database", "the schema"])

@@ -73,13 +73,14 @@ async def test_tasks_are_chosen_by_what_they_are(pod: Pod) -> None:
 async def test_a_task_is_found_by_the_address_that_its_owner_sends(pod: Pod) -> None:
     """Whoever asks why a video waits knows the address of its page, and no number of a task."""
     wanted = await _task(pod, "Physics 3", TaskStatus.FAILED, words="no")
-    await _task(pod, "Chemistry", TaskStatus.TIMEOUT)
+    await _task(pod, "Video editing", TaskStatus.TIMEOUT)
     async with pod.database.connection() as connection:
         slug = await connection.fetchval("SELECT slug FROM video_video WHERE title = 'Physics 3'")
 
     for address in (
         f"https://pod.example.org/video/{slug}/",
         f"https://pod.example.org/my-channel/video/{slug}/5f3c/?start=10",
+        f"https://pod.example.org/video/edit/{slug}/",
         str(slug),
     ):
         assert await _listed(pod, "--search", address) == [wanted]

@@ -149,22 +149,20 @@ async def test_a_task_that_is_made_another_one_while_its_result_comes_in_is_not_
 
 
 @pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO])
+@pytest.mark.parametrize("after", ["it was fetched", "its files were put in place"])
 async def test_a_file_that_is_replaced_while_the_result_of_a_run_of_pods_comes_in_gets_one_of_its_own(
-    here: Bench, monkeypatch: pytest.MonkeyPatch, kind: TaskType
+    here: Bench, monkeypatch: pytest.MonkeyPatch, kind: TaskType, after: str
 ) -> None:
     """Pod writes nowhere what it asked for: the result of the file before was published for the new one."""
     task = await here.ready(kind)
     table, column = ("recorder_recording", "source_file")
     if kind is not TaskType.STUDIO:
         table, column = ("video_video", "video")
-    new = f"regexp_replace({column}, '[^/]*$', 'another.mp4')"
-    prepare = Preparation.prepare
+    _meanwhile(
+        monkeypatch, here, after, f"UPDATE {table} SET {column} = regexp_replace({column}, '[^/]*$', 'b')"
+    )
 
-    async def beaten(preparation: Preparation, *arguments: object) -> object:
-        await here.execute(f"UPDATE {table} SET {column} = {new}")
-        return await prepare(preparation, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Preparation, "prepare", beaten)
+    files = here.files()
 
     await here.import_due()
 
@@ -172,6 +170,39 @@ async def test_a_file_that_is_replaced_while_the_result_of_a_run_of_pods_comes_i
         "pending",
         ["failed"],
     )
+    assert here.files() == files
+
+
+async def test_a_file_that_is_moved_while_the_result_is_put_in_place_is_not_worked_on_again(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pod moves it with its owner: the result is of this file, and goes to the new place another time."""
+    task = await here.ready()
+    change = "UPDATE video_video SET video = replace(video, 'videos/', 'videos/elsewhere/')"
+    _meanwhile(monkeypatch, here, "its files were put in place", change)
+
+    await here.import_due()
+
+    assert (await here.status(task), [state for state, *_ in await here.imports_of(task)]) == (
+        "running",
+        ["dropped"],
+    )
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, here: Bench, after: str, change: str) -> None:
+    """Let somebody change something in Pod between two steps of an import."""
+    steps: dict[str, tuple[type, str]] = {
+        "it was fetched": (Preparation, "prepare"),
+        "its files were put in place": (ImportCommit, "_write_rows_with_retries"),
+    }
+    owner, step = steps[after]
+    go_on = getattr(owner, step)
+
+    async def beaten(*arguments: object) -> object:
+        await here.execute(change)
+        return await go_on(*arguments)
+
+    monkeypatch.setattr(owner, step, beaten)
 
 
 def _url(video: SampleVideo) -> str:

@@ -12,6 +12,7 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultRefusedError,
     SchemaError,
+    SourceReplacedError,
 )
 from poddispatchd.pod.imports import encoding
 from poddispatchd.pod.media.directory import Directory
@@ -307,14 +308,14 @@ async def test_an_owner_without_an_owner_row_is_no_obstacle(pod_database: PodDat
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "error"),
     [
-        "DELETE FROM video_video_sites; DELETE FROM video_video",
-        "UPDATE video_video SET video = 'videos/x/other.mp4'",
+        ("DELETE FROM video_video_sites; DELETE FROM video_video", RaceLostError),
+        ("UPDATE video_video SET video = 'videos/x/other.mp4'", SourceReplacedError),
     ],
 )
 async def test_a_video_that_changed_meanwhile_is_left_alone(
-    pod_database: PodDatabase, world: World, change: str
+    pod_database: PodDatabase, world: World, change: str, error: type[Exception]
 ) -> None:
     video = world.videos["plain"]
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
@@ -322,7 +323,7 @@ async def test_a_video_that_changed_meanwhile_is_left_alone(
         async with pod_database.connection() as connection:
             await connection.execute("SET session_replication_role = replica")
             await connection.execute(change)
-        with pytest.raises(RaceLostError):
+        with pytest.raises(error):
             async with task.database.transaction() as transaction:
                 await plan.write_rows(transaction)
 
