@@ -8,7 +8,7 @@ from itertools import islice
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.duplicates import EndedDuplicate, followed
 from poddispatchd.domain.french import in_language
-from poddispatchd.domain.task import Task, TaskPk
+from poddispatchd.domain.task import Task, TaskPk, VideoId, source_of
 from poddispatchd.journal import submissions
 from poddispatchd.pod import duplicates
 
@@ -25,14 +25,15 @@ async def follow(connection: Connection, task: Task, *, grace: float, language: 
     """
     # The task itself is about to be submitted: its grace is over, ``grace`` is for those behind it.
     ended = await duplicates.ended_duplicates(connection, task)
+    video = source_of(task)["video"]
     if not ended or not await _follow(
-        connection, {task.pk: task.date_added}, ended, grace=0, language=language
+        connection, {task.pk: task.date_added}, ended, video=video, grace=0, language=language
     ):
         return False
     # Only when the task itself follows: else it is submitted now, and the others wait for that run.
     others = iter((await duplicates.waiting_duplicates(connection, task)).items())
     while some := dict(islice(others, _TOGETHER)):
-        await _follow(connection, some, ended, grace=grace, language=language)
+        await _follow(connection, some, ended, video=video, grace=grace, language=language)
     return True
 
 
@@ -41,6 +42,7 @@ async def _follow(
     waiting: Mapping[TaskPk, datetime],
     ended: Sequence[EndedDuplicate],
     *,
+    video: VideoId | None,
     grace: float,
     language: str,
 ) -> int:
@@ -56,7 +58,7 @@ async def _follow(
     for duplicate, of_it in followers.items():
         words = f"Task {duplicate.pk} did the same source meanwhile and ended as {duplicate.status}."
         told = in_language(words, language)
-        count += await duplicates.follow(connection, of_it, duplicate, told, grace=grace)
+        count += await duplicates.follow(connection, of_it, duplicate, told, video=video, grace=grace)
     return count
 
 

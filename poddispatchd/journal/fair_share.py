@@ -54,19 +54,21 @@ async def run_lengths(connection: Connection) -> RunLengths:
 
 
 async def note(connection: Connection, given: Sequence[GivenRunner]) -> int:
-    """Remember who was given a runner that others could have had.
+    """Remember who was given a runner that others could have had, in the order in which that was.
 
     Returns:
         How many more may be given until that must be done again: as many put others back by a run.
     """
-    rows = [(one, kind) for one in given for kind in one.types]
+    # A task whose run failed at once is given another runner within seconds: the last one counts, as it does
+    # where that was noted before. One statement cannot write a row twice.
+    rows = {(one.task, kind): one for one in given for kind in one.types}
     found: int = await connection.fetchval(
         *_QUERIES["note"](
-            tasks=[one.task for one, _ in rows],
+            tasks=[task for task, _ in rows],
             types=[kind for _, kind in rows],
-            priorities=[one.priority for one, _ in rows],
-            dates=[one.date_added for one, _ in rows],
-            ages=[one.age for one, _ in rows],
+            priorities=[one.priority for one in rows.values()],
+            dates=[one.date_added for one in rows.values()],
+            ages=[one.age for one in rows.values()],
         )
     )
     return found

@@ -15,9 +15,11 @@ from poddispatchd.domain.task import (
     Task,
     TaskPk,
     TaskStatus,
+    VideoId,
     source_of,
 )
 from poddispatchd.pod.lock_holders import taking
+from poddispatchd.pod.progress import DONE_STEP, DONE_WORDS, FAILED_STEP, LONGEST_STEP
 
 _TEXTS = load_queries("poddispatchd.pod", "duplicates.sql")
 
@@ -136,13 +138,17 @@ async def follow(
     duplicate: EndedDuplicate,
     script_output: str,
     *,
+    video: VideoId | None,
     grace: float,
 ) -> int:
     """End waiting tasks, each with its ``date_added``, as their duplicate; return how many still waited.
 
-    Those younger than ``grace`` seconds are left to Pod's own submission.
+    Those younger than ``grace`` seconds are left to Pod's own submission. ``video`` is theirs: it is in
+    progress no longer where its last tasks end here.
     """
-    changed = await connection.execute(
+    is_done = duplicate.status is TaskStatus.COMPLETED
+    step, words = (DONE_STEP, DONE_WORDS) if is_done else (FAILED_STEP, script_output[:LONGEST_STEP])
+    count: int = await connection.fetchval(
         *_QUERIES["follow"](
             tasks=list(waiting),
             dates_added=list(waiting.values()),
@@ -151,9 +157,12 @@ async def follow(
             task_id=None if duplicate.run is None else duplicate.run.task_id,
             output=script_output,
             grace=grace,
+            video=video,
+            step=step,
+            step_words=words,
         ),
     )
-    return int(changed.rpartition(" ")[2])
+    return count
 
 
 async def leader(connection: Connection, task: Task) -> TaskPk | None:

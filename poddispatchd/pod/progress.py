@@ -11,6 +11,7 @@ LONGEST_STEP = 255
 """Characters of a step's description."""
 
 FAILED_STEP = -1
+DONE_STEP, DONE_WORDS = 0, "done"
 
 
 async def show_failed(connection: Connection, task: Task, message: str, *, log: bool = False) -> None:

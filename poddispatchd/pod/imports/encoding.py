@@ -25,6 +25,7 @@ from poddispatchd.pod.imports.common import (
 )
 from poddispatchd.pod.imports.encoding_files import Encoded, prepare_encoded
 from poddispatchd.pod.imports.stored import storage_tables, store
+from poddispatchd.pod.progress import DONE_STEP, DONE_WORDS
 
 _QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_encoding.sql"))
 _WRITE = _QUERIES["write"].fill(transcription=_QUERIES["no_transcription"])
@@ -136,7 +137,7 @@ async def write_encoding(
     )
     use_transcription = result.settings.use_transcription
     transcribe = use_transcription and content.has_audio and video.transcript not in NO_TRANSCRIPTION
-    step, step_words = (5, "transcripting audio") if transcribe else (0, "done")
+    step, step_words = (5, "transcripting audio") if transcribe else (DONE_STEP, DONE_WORDS)
     values: dict[str, object] = {
         "video": video.id,
         "log": log,

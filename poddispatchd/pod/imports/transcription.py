@@ -33,6 +33,7 @@ from poddispatchd.pod.imports.stored import (
 from poddispatchd.pod.media.files import DERIVED, list_files, read_text
 from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
 from poddispatchd.pod.media.tree import MediaPath
+from poddispatchd.pod.progress import DONE_STEP, DONE_WORDS
 
 _QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_transcription.sql"))
 
@@ -105,8 +106,8 @@ class TranscriptionPlan(Struct, frozen=True):
             *_QUERIES["write"](
                 video=video.id,
                 log=log,
-                step=0,
-                step_words="done",
+                step=DONE_STEP,
+                step_words=DONE_WORDS,
                 file=stored.file_id,
                 language=self.language,
             )

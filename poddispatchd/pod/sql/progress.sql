@@ -1,8 +1,14 @@
 -- What Pod's pages show of a task: the video's step and log, the recording's comment.
 
 -- name: in_progress
--- The video is being worked on, or no longer.
-UPDATE video_video SET encoding_in_progress = :in_progress WHERE id = :video AND encoding_in_progress <> :in_progress
+-- The video is being worked on, or no longer. Its row is held before it is looked at: an encoding may just be brought in that
+-- still sees the transcription that ends here, and calls the video in progress.
+WITH held AS MATERIALIZED (
+    SELECT id, encoding_in_progress FROM video_video WHERE id = :video FOR NO KEY UPDATE
+)
+UPDATE video_video AS video SET encoding_in_progress = :in_progress
+  FROM held
+ WHERE video.id = held.id AND held.encoding_in_progress <> :in_progress
 
 -- name: step
 -- The video's step.

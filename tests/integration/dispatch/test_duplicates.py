@@ -126,6 +126,39 @@ async def test_duplicates_of_a_failure_fail_alike(pod_database: PodDatabase, med
         assert pod.posts("first") == 1
 
 
+@pytest.mark.parametrize("is_last", [True, False])
+@pytest.mark.parametrize(
+    ("end", "shown"), [(TaskStatus.COMPLETED, (0, "done")), (TaskStatus.FAILED, (-1, "Task 1 did the same"))]
+)
+async def test_a_video_is_in_progress_no_longer_when_its_last_task_ends_as_a_duplicate(
+    pod_database: PodDatabase, media_root: Path, is_last: bool, end: TaskStatus, shown: tuple[int, str]
+) -> None:
+    """An encoding was brought in while a duplicate of a transcription waited: transcripting, for ever."""
+    async with scene(pod_database, media_root) as pod:
+        video = await _video(pod)
+        first, second = [
+            await add_task(pod.connection, TaskType.TRANSCRIPTION, video=video) for _ in range(2)
+        ]
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.end(first, end)
+        # What the import of an encoding shows while a transcription is on its way.
+        await pod.connection.execute("UPDATE video_video SET encoding_in_progress = true")
+        if not is_last:
+            await pod.start(await _add(pod, video), "first", "an-encoding")
+        await daemon.settle()
+        assert await pod.status(second) == end
+        row = await pod.connection.fetchrow(
+            "SELECT encoding_in_progress, num_step, desc_step"
+            " FROM video_video AS video JOIN video_encode_transcript_encodingstep ON video_id = video.id"
+        )
+        assert row is not None
+        assert row["encoding_in_progress"] is not is_last
+        if is_last:
+            assert row["num_step"] == shown[0]
+            assert row["desc_step"].startswith(shown[1])
+
+
 async def test_a_duplicate_of_a_failure_shares_its_run_should_a_runner_mend_it(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

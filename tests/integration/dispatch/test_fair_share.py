@@ -213,6 +213,27 @@ async def test_what_is_given_while_others_are_written_down_is_not_lost(
         assert {row["task_pk"] for row in rows} >= {other.pk for other in others[: len(calls)]}
 
 
+async def test_a_task_that_was_given_two_runners_since_the_last_look_stops_nobody(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Its first run failed at once. No task was submitted any more until the daemon was started again."""
+    async with scene(pod_database, media_root, Spec("one", runners=2)) as pod:
+        daemon = await pod.daemon(dispatch=_OWNER)
+        shares = daemon.parts.fair_shares
+        _, twice = await _flood(pod, 2)
+        given = task_of(await pod.row(twice))
+        await pod.start(twice, "one", "its second run")
+        for moment in (10, 20):
+            shares.gives(given, 1, [TaskType.ENCODING])
+            daemon.clock.advance(moment)
+        await shares.order()
+        begun = await pod.connection.fetch(
+            "SELECT task_pk, extract(epoch FROM now() - begun_at) < 25 AS is_the_last"
+            " FROM poddispatchd.overtaking"
+        )
+        assert [tuple(row) for row in begun] == [(twice, True)]
+
+
 async def test_a_run_whose_result_is_being_imported_has_no_runner_any_more(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

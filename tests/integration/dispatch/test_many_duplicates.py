@@ -116,5 +116,5 @@ async def test_one_that_was_restarted_meanwhile_does_not_end_with_the_others(
             "UPDATE runner_manager_task SET date_added = now() WHERE id = $1", pks[2]
         )
         duplicate = EndedDuplicate(pks[0], TaskStatus.COMPLETED, datetime.now(UTC), None)
-        assert await duplicates.follow(pod.connection, waiting, duplicate, "words", grace=0) == 1
+        assert await duplicates.follow(pod.connection, waiting, duplicate, "words", video=None, grace=0) == 1
         assert [await pod.status(pk) for pk in pks] == ["pending", "completed", "pending"]

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -107,6 +108,25 @@ async def test_a_failed_video_is_at_step_minus_one_and_no_longer_in_progress(
         [row] = await all_rows(connection, "video_video")
         assert not row["encoding_in_progress"]
         assert logs == await all_rows(connection, "video_encode_transcript_encodinglog")
+
+
+async def test_a_transcription_that_fails_while_an_encoding_is_brought_in_leaves_nothing_in_progress(
+    pod_database: PodDatabase,
+) -> None:
+    """Whoever brings it in still sees the transcription on its way, and commits a moment later."""
+    async with pod_database.connection() as connection, pod_database.connection() as importing:
+        read = await get_task(connection, await task(connection, "transcription"))
+        assert read is not None
+        async with importing.transaction():
+            await importing.execute("UPDATE video_video SET encoding_in_progress = true")
+            failing = asyncio.create_task(show_failed(connection, read, "No sound."))
+            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
+            pid = connection.get_server_pid()
+            while not (failing.done() or await importing.fetchval(waits, pid)):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.001)
+        await failing
+        [row] = await all_rows(connection, "video_video")
+        assert not row["encoding_in_progress"]
 
 
 async def test_a_failure_that_we_found_is_added_to_the_log(pod_database: PodDatabase) -> None:
