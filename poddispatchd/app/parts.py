@@ -70,6 +70,7 @@ class Parts:
             self.database,
             lambda: self.settings.dispatch,
             self.clock,
+            self.incidents,
             is_scheduling=lambda: self.session.term is not None,
         )
         self.sites = PodSites(self.database, lambda: self.settings, self.registry)

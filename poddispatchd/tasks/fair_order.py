@@ -10,11 +10,15 @@ from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.fair_share import FairOrder, FairShare, may_put_back
 from poddispatchd.domain.task import Task, TaskType
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import fair_share
 from poddispatchd.journal.fair_share import GivenRunner
+from poddispatchd.runtime.incidents import Incidents
 
 _FRESH_FOR = 5.0
 """Seconds for which it is not read again."""
+
+_JOB = "order by fair share"
 
 
 class _Given(Struct, frozen=True):
@@ -33,18 +37,21 @@ class FairShares(Struct):
         database: Pod's, with our schema in it.
         settings: the current ones.
         clock: of the daemon.
+        incidents: are told when the order cannot be had, and Pod's is taken.
         is_scheduling: whether this daemon hands tasks out: only then it writes.
     """
 
     database: Database
     settings: Callable[[], DispatchSettings]
     clock: Clock
+    incidents: Incidents
     is_scheduling: Callable[[], bool]
     _given: list[_Given] = field(default_factory=list)
     _order: FairOrder | None = None
     _read_at: float = float("-inf")
     _read_by: FairShare = FairShare.NONE
     _may_give: int = 1
+    _is_refused: bool = False
 
     @property
     def by(self) -> FairShare:
@@ -53,7 +60,7 @@ class FairShares(Struct):
 
     @property
     def _has_given_many(self) -> bool:
-        return len(self._given) >= self._may_give
+        return not self._is_refused and len(self._given) >= self._may_give
 
     def gives(self, task: Task, priority: int, types: Sequence[TaskType]) -> bool:
         """A runner that could have taken tasks of these types is given this one.
@@ -68,10 +75,10 @@ class FairShares(Struct):
         return self._has_given_many
 
     async def order(self) -> FairOrder | None:
-        """The order in which tasks are handed out now; None: Pod's.
+        """The order in which tasks are handed out now; None: Pod's, as it is where ours cannot be had.
 
         Raises:
-            DatabaseError: it cannot be read.
+            DatabaseUnavailableError: the database is lost.
         """
         by, now = self.by, self.clock.monotonic()
         if by is FairShare.NONE:
@@ -80,14 +87,29 @@ class FairShares(Struct):
             return None
         is_fresh = by is self._read_by and now - self._read_at < _FRESH_FOR
         if not is_fresh or self._has_given_many:
-            async with self.database.connection() as connection:
-                if self.is_scheduling():
-                    await self._remember(connection)
-                else:
-                    self._given.clear()
-                self._order = await read_order(connection, by, longest=self.settings().fair_share_delay)
+            try:
+                self._order = await self._read(by)
+            except DatabaseUnavailableError:
+                raise
+            except DatabaseError as error:
+                # A table of ours that is held or refuses something is no reason to submit nothing (I12). What
+                # was given may be what is refused.
+                self.incidents.failed(_JOB, error, is_aside=True)
+                self._order, self._is_refused = None, True
+                self._given.clear()
+            else:
+                self._is_refused = False
+                self.incidents.recovered(_JOB)
             self._read_at, self._read_by = now, by
         return self._order
+
+    async def _read(self, by: FairShare) -> FairOrder | None:
+        async with self.database.connection() as connection:
+            if self.is_scheduling():
+                await self._remember(connection)
+            else:
+                self._given.clear()
+            return await read_order(connection, by, longest=self.settings().fair_share_delay)
 
     async def _remember(self, connection: Connection) -> None:
         """Write down who was given a runner; somebody else may do so at the same moment."""

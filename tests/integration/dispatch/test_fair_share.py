@@ -234,6 +234,30 @@ async def test_a_task_that_was_given_two_runners_since_the_last_look_stops_nobod
         assert [tuple(row) for row in begun] == [(twice, True)]
 
 
+@pytest.mark.usefixtures("short_lock_waits")
+async def test_tasks_go_in_pods_order_while_fair_share_can_not_be_had_and_people_hear_of_it(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Nothing was submitted at all while one table of ours was held, or refused what was given."""
+    async with scene(pod_database, media_root, Spec("one", runners=2)) as pod:
+        daemon = await pod.daemon(dispatch=_OWNER)
+        incidents = daemon.parts.incidents
+        await _had(pod, "employee", seconds=36_000)
+        await _runs_took(pod, 60)
+        flood = await _flood(pod, 3)
+        await pod.encoding(title="Quick", owner="subscriber")
+        async with pod_database.connection() as other, other.transaction():
+            await other.execute("LOCK TABLE poddispatchd.overtaking")
+            await daemon.settle()
+            assert await _begun(pod) == flood[:2]
+            [incident] = incidents.active
+            assert "The order by fair share fails" in incident.words
+
+        daemon.clock.advance(10)
+        assert await daemon.parts.fair_shares.order() is not None
+        assert not incidents.active
+
+
 async def test_a_run_whose_result_is_being_imported_has_no_runner_any_more(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
