@@ -56,8 +56,20 @@ def _loads(module: str, statements: Path) -> bool:
 
 def _takes_statements_of(module: str, others: set[str]) -> bool:
     """Whether a module has the statements from another one, which loads them."""
+    return not others.isdisjoint(_origins_of_statements(module))
+
+
+@cache
+def _origins_of_statements(module: str) -> frozenset[str]:
+    """The modules that it may have statements from."""
     imported = _FROM.findall(_modules()[module])
-    return any(origin in others and re.search(r"QUERIES|\bstatement\b", names) for origin, names in imported)
+    return frozenset(origin for origin, names in imported if re.search(r"QUERIES|\bstatement\b", names))
+
+
+@cache
+def _parts() -> frozenset[str]:
+    """A statement may be a part of others, written {so}."""
+    return frozenset(re.findall(r"\{(\w+)\}", "".join(path.read_text("utf-8") for path in _STATEMENTS)))
 
 
 @pytest.mark.parametrize("statements", _STATEMENTS, ids=lambda path: str(path.relative_to(_PACKAGE)))
@@ -65,11 +77,9 @@ def test_every_named_statement_is_used(statements: Path) -> None:
     users = {module for module in _modules() if _loads(module, statements)}
     users |= {module for module in _modules() if _takes_statements_of(module, users)}
     used = {word for module in users for word in _strings(module)}
-    # A statement may be a part of others, written {so}.
-    parts = set(re.findall(r"\{(\w+)\}", "".join(path.read_text("utf-8") for path in _STATEMENTS)))
 
     assert users, "no module loads it"
-    assert set(_NAME.findall(statements.read_text(encoding="utf-8"))) <= used | parts
+    assert set(_NAME.findall(statements.read_text(encoding="utf-8"))) <= used | _parts()
 
 
 def test_every_event_is_logged_somewhere() -> None:
