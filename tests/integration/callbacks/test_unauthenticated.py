@@ -14,6 +14,7 @@ from poddispatchd.callbacks import rate_limits as quotas
 from poddispatchd.callbacks import recorder as recorders
 from poddispatchd.callbacks.rate_limits import Rate
 from poddispatchd.callbacks.receiver import CallbackReceiver
+from poddispatchd.database import session_parameters
 from poddispatchd.domain.callback import CallbackBody
 from poddispatchd.web.bodies import BodyMemory
 from poddispatchd.web.unauthenticated import UnauthenticatedRequests, Verdict
@@ -58,6 +59,8 @@ async def test_behind_a_web_server_one_address_cannot_take_all_of_the_waiting(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge, judged = UnauthenticatedRequests.judge, 0
+    # Nobody gives up waiting before all have asked, however slow the machine is.
+    monkeypatch.setitem(session_parameters.OWN_SESSION, "lock_timeout", "60000")
 
     def count(requests: UnauthenticatedRequests, *arguments: Any) -> Verdict:  # noqa: ANN401 - they are passed on
         nonlocal judged
