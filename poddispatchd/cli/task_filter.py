@@ -20,7 +20,7 @@ from poddispatchd.pod.task_list import TaskFilter
 
 _R = TypeVar("_R")
 
-_PAGE_OF_VIDEO = re.compile(r"/video/(?:[^?#]*?/)?(\d{4,}-[^/?#]*)")
+_PAGE_OF_VIDEO = re.compile(r"/video/(?:[^/?#]+/)*?(\d{4,}-[^/?#]*)")
 """What Pod's addresses of a video have, in any channel: people who wait for one send its address, or that of
 the page on which they edit it (``/video/edit/0012-title/``)."""
 

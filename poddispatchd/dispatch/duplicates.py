@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
-from poddispatchd.database.pool import Connection
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.duplicates import EndedDuplicate, followed
 from poddispatchd.domain.french import in_language
 from poddispatchd.domain.task import Task, TaskPk, VideoId, source_of
@@ -16,29 +16,32 @@ _TOGETHER = 1000
 """Tasks that are ended in one statement."""
 
 
-async def follow(connection: Connection, task: Task, *, grace: float, language: str) -> bool:
+async def follow(database: Database, task: Task, *, grace: float, language: str) -> bool:
     """End a task that waited while its source was worked on, as that run ended; whether there was one.
 
     Those that waited with it end too: one by one, thousands of them would hold up all others. What was asked
     for since is left in the queue, as is what Pod may be submitting itself within ``grace`` seconds.
     The words are in ``language``.
     """
+    # No transaction around all: thousands may follow, and each statement compares the rows it ends.
     # The task itself is about to be submitted: its grace is over, ``grace`` is for those behind it.
-    ended = await duplicates.ended_duplicates(connection, task)
+    async with database.connection() as connection:
+        ended = await duplicates.ended_duplicates(connection, task)
     video = source_of(task)["video"]
     if not ended or not await _follow(
-        connection, {task.pk: task.date_added}, ended, video=video, grace=0, language=language
+        database, {task.pk: task.date_added}, ended, video=video, grace=0, language=language
     ):
         return False
     # Only when the task itself follows: else it is submitted now, and the others wait for that run.
-    others = iter((await duplicates.waiting_duplicates(connection, task)).items())
+    async with database.connection() as connection:
+        others = iter((await duplicates.waiting_duplicates(connection, task)).items())
     while some := dict(islice(others, _TOGETHER)):
-        await _follow(connection, some, ended, video=video, grace=grace, language=language)
+        await _follow(database, some, ended, video=video, grace=grace, language=language)
     return True
 
 
 async def _follow(
-    connection: Connection,
+    database: Database,
     waiting: Mapping[TaskPk, datetime],
     ended: Sequence[EndedDuplicate],
     *,
@@ -47,8 +50,9 @@ async def _follow(
     language: str,
 ) -> int:
     """End waiting tasks, each as the run that was for it; how many there were."""
-    taken = await submissions.taken_for(connection, waiting)
-    own = await submissions.runs_of(connection, waiting)
+    async with database.connection() as connection:
+        taken = await submissions.taken_for(connection, waiting)
+        own = await submissions.runs_of(connection, waiting)
     followers: dict[EndedDuplicate, dict[TaskPk, datetime]] = defaultdict(dict)
     for pk, date_added in waiting.items():
         duplicate = followed(date_added, ended, taken[pk], own[pk])
@@ -58,7 +62,8 @@ async def _follow(
     for duplicate, of_it in followers.items():
         words = f"Task {duplicate.pk} did the same source meanwhile and ended as {duplicate.status}."
         told = in_language(words, language)
-        count += await duplicates.follow(connection, of_it, duplicate, told, video=video, grace=grace)
+        async with database.transaction() as connection:
+            count += await duplicates.follow(connection, of_it, duplicate, told, video=video, grace=grace)
     return count
 
 

@@ -215,13 +215,11 @@ class IntentLog:
                     payload = request.payload.without(refused)
                     request = replace(request, payload=payload, attempt=answer.next_attempt)
                 case Refused(obstacle=Obstacle.MAY_FOLLOW):
-                    # No transaction: thousands may follow, and each statement compares the rows it ends.
-                    async with self._database.connection() as connection:
-                        grace = self._settings().grace
-                        if await duplicates.follow(connection, task, grace=grace, language=self._language()):
-                            return SubmissionResult(
-                                SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
-                            )
+                    grace = self._settings().grace
+                    if await duplicates.follow(self._database, task, grace=grace, language=self._language()):
+                        return SubmissionResult(
+                            SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
+                        )
                     # Those that ended do not concern it: the statement must not stop at them again.
                     request = replace(request, follows_nobody=True)
                 case Refused():

@@ -19,7 +19,7 @@ from poddispatchd.domain.task import (
     source_of,
 )
 from poddispatchd.pod.lock_holders import taking
-from poddispatchd.pod.progress import DONE_STEP, DONE_WORDS, FAILED_STEP, LONGEST_STEP
+from poddispatchd.pod.progress import show_ended
 
 _TEXTS = load_queries("poddispatchd.pod", "duplicates.sql")
 
@@ -144,11 +144,9 @@ async def follow(
     """End waiting tasks, each with its ``date_added``, as their duplicate; return how many still waited.
 
     Those younger than ``grace`` seconds are left to Pod's own submission. ``video`` is theirs: it is in
-    progress no longer where its last tasks end here.
+    progress no longer where its last tasks end here. Part of the caller's transaction.
     """
-    is_done = duplicate.status is TaskStatus.COMPLETED
-    step, words = (DONE_STEP, DONE_WORDS) if is_done else (FAILED_STEP, script_output[:LONGEST_STEP])
-    count: int = await connection.fetchval(
+    changed = await connection.execute(
         *_QUERIES["follow"](
             tasks=list(waiting),
             dates_added=list(waiting.values()),
@@ -157,11 +155,12 @@ async def follow(
             task_id=None if duplicate.run is None else duplicate.run.task_id,
             output=script_output,
             grace=grace,
-            video=video,
-            step=step,
-            step_words=words,
         ),
     )
+    count = int(changed.rpartition(" ")[2])
+    if count:
+        is_done = duplicate.status is TaskStatus.COMPLETED
+        await show_ended(connection, video, None if is_done else script_output)
     return count
 
 

@@ -32,6 +32,20 @@ async def show_failed(connection: Connection, task: Task, message: str, *, log: 
         await connection.execute(*_QUERIES["append_log"](video=task.video_id, line=message))
 
 
+async def show_ended(connection: Connection, video: VideoId | None, failure: str | None = None) -> None:
+    """Tasks of a video ended without a result or failure of their own; part of the caller's transaction.
+
+    An encoding whose result came meanwhile found a transcription on its way, and left the video to that:
+    in progress. With its last task that is over: it is done, or ended in the words of a ``failure``.
+    """
+    # Two statements: what the first waited for, as such an import, is seen by the second only.
+    if video is None or not await connection.fetchval(*_QUERIES["held"](video=video)):
+        return
+    if await connection.fetchval(*_QUERIES["not_in_progress"](video=video)):
+        step, words = (DONE_STEP, DONE_WORDS) if failure is None else (FAILED_STEP, storable(failure))
+        await connection.execute(*_QUERIES["step"](video=video, step=step, words=words[:LONGEST_STEP]))
+
+
 async def comment_recording(connection: Connection, recording: RecordingId, text: str) -> None:
     """Add a line to a recording's comment."""
     await connection.execute(*_QUERIES["append_comment"](recording=recording, line=storable(text)))

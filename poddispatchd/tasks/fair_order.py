@@ -84,6 +84,8 @@ class FairShares(Struct):
         if by is FairShare.NONE:
             self._order, self._read_by = None, by
             self._given.clear()
+            # It is not wanted any more, perhaps because it failed.
+            self.incidents.recovered(_JOB)
             return None
         is_fresh = by is self._read_by and now - self._read_at < _FRESH_FOR
         if not is_fresh or self._has_given_many:

@@ -13,7 +13,14 @@ from poddispatchd.domain.script_output import (
     is_told,
     merge_output,
 )
-from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, no_import_words
+from poddispatchd.domain.task import (
+    RunnerStatus,
+    Task,
+    TaskStatus,
+    TaskType,
+    no_import_words,
+    source_of,
+)
 from poddispatchd.journal import failures, imports, notices, scheduling, submissions
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import duplicates, progress, tasks
@@ -231,6 +238,7 @@ async def _completed(connection: Connection, task: Task, report: RunReport, lang
         done = f"Task {later} did the same source meanwhile and ended as {TaskStatus.COMPLETED}."
         words = _with_words(report.merged(task.script_output), in_language(done, language))
         await tasks.finish(connection, task, TaskStatus.COMPLETED, words)
+        await progress.show_ended(connection, source_of(task)["video"])
         await imports.drop_open(connection, task.pk, done)
         log.info(Event.IMPORT_DROPPED, task=task.pk, task_id=task.task_id, reason=done)
         return Decision.COMPLETE
@@ -240,6 +248,7 @@ async def _completed(connection: Connection, task: Task, report: RunReport, lang
     if row_status(task.status) not in (TaskStatus.PENDING, TaskStatus.RUNNING):
         return Decision.IGNORE
     await tasks.finish(connection, task, TaskStatus.COMPLETED)
+    await progress.show_ended(connection, source_of(task)["video"])
     return Decision.COMPLETE
 
 

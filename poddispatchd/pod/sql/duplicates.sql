@@ -67,10 +67,7 @@ SELECT min(past.id) AS id, past.status, max(past.date_added) AS date_added,
 
 -- name: follow
 -- Waiting tasks, each as it was added and if that was more than :grace seconds ago, end as :status, as the run did that manager
--- :runner_manager calls :task_id; :output says so. For the age see `pending`. How many there were.
--- An encoding whose result came meanwhile found a transcription on its way, and calls the video in progress: where the last task
--- of it ends here, the video :video is shown as :step and :step_words. Its row is held before it is looked at: what is shown of it may
--- just be being written.
+-- :runner_manager calls :task_id; :output says so. For the age see `pending`.
 WITH locked AS MATERIALIZED (
     SELECT task.id
       FROM unnest(:tasks::bigint[], :dates_added::timestamptz[]) AS waiting (id, date_added)
@@ -82,32 +79,11 @@ WITH locked AS MATERIALIZED (
      -- By primary key, as every transaction that locks several rows: two of them must not wait for each other.
      ORDER BY task.id
        FOR UPDATE OF task
-), ended AS (
-    UPDATE runner_manager_task AS task
-       SET status = :status, rank = NULL, runner_manager_id = :runner_manager, task_id = :task_id, script_output = :output
-      FROM locked
-     WHERE task.id = locked.id
-    RETURNING task.id
-), video AS MATERIALIZED (
-    SELECT id, encoding_in_progress
-      FROM video_video
-     WHERE id = :video::bigint AND EXISTS (SELECT FROM ended)
-       FOR NO KEY UPDATE
-), shown AS (
-    UPDATE video_video AS shown
-       SET encoding_in_progress = FALSE
-      FROM video
-     WHERE shown.id = video.id AND video.encoding_in_progress
-       AND NOT EXISTS (SELECT FROM runner_manager_task AS other
-                        WHERE other.video_id = :video::bigint AND other.status IN ('pending', 'running', 'warning')
-                          AND other.id NOT IN (SELECT id FROM locked))
-    RETURNING shown.id
-), step AS (
-    INSERT INTO video_encode_transcript_encodingstep AS step (video_id, num_step, desc_step)
-    SELECT id, :step, :step_words FROM shown
-        ON CONFLICT (video_id) DO UPDATE SET num_step = excluded.num_step, desc_step = excluded.desc_step
 )
-SELECT count(*) FROM ended
+UPDATE runner_manager_task AS task
+   SET status = :status, rank = NULL, runner_manager_id = :runner_manager, task_id = :task_id, script_output = :output
+  FROM locked
+ WHERE task.id = locked.id
 
 -- name: leader
 -- The oldest of those before a task that share its run, which manager :runner_manager calls :task_id.

@@ -10,6 +10,17 @@ UPDATE video_video AS video SET encoding_in_progress = :in_progress
   FROM held
  WHERE video.id = held.id AND held.encoding_in_progress <> :in_progress
 
+-- name: held
+-- The row of the video :video is held until the end of the transaction; whether the video is shown in progress.
+SELECT encoding_in_progress FROM video_video WHERE id = :video FOR NO KEY UPDATE
+
+-- name: not_in_progress
+-- The video, whose row is held, is in progress no longer if none of its tasks waits or runs; whether that is new. 'warning': see tasks.sql.
+UPDATE video_video SET encoding_in_progress = FALSE
+ WHERE id = :video AND encoding_in_progress
+   AND NOT EXISTS (SELECT FROM runner_manager_task WHERE video_id = :video AND status IN ('pending', 'running', 'warning'))
+RETURNING TRUE
+
 -- name: step
 -- The video's step.
 INSERT INTO video_encode_transcript_encodingstep AS step (video_id, num_step, desc_step)

@@ -1,5 +1,6 @@
 """Several tasks of one type and source: the source is worked on once for all who waited for it."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -157,6 +158,36 @@ async def test_a_video_is_in_progress_no_longer_when_its_last_task_ends_as_a_dup
         if is_last:
             assert row["num_step"] == shown[0]
             assert row["desc_step"].startswith(shown[1])
+
+
+async def test_a_duplicate_that_ends_while_an_encoding_is_brought_in_leaves_no_video_in_progress(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Whoever brings it in still sees the duplicate wait; whoever ends that still sees the encoding run."""
+    async with scene(pod_database, media_root) as pod, pod_database.connection() as importing:
+        video = await _video(pod)
+        first, second = [
+            await add_task(pod.connection, TaskType.TRANSCRIPTION, video=video) for _ in range(2)
+        ]
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.end(first)
+        encoding = await _add(pod, video)
+        await pod.start(encoding, "first", "an-encoding")
+        async with importing.transaction():
+            done = "UPDATE runner_manager_task SET status = 'completed' WHERE id = $1"
+            await importing.execute(done, encoding)
+            await importing.execute("UPDATE video_video SET encoding_in_progress = true")
+            ending = asyncio.create_task(daemon.settle())
+            waits = (
+                "SELECT EXISTS (SELECT FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock')"
+            )
+            while not (ending.done() or await pod.connection.fetchval(waits)):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.001)
+        await ending
+        assert await pod.status(second) == "completed"
+        assert not await pod.connection.fetchval("SELECT encoding_in_progress FROM video_video")
 
 
 async def test_a_duplicate_of_a_failure_shares_its_run_should_a_runner_mend_it(

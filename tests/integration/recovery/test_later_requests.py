@@ -54,12 +54,12 @@ async def _asked_about(here: Bench) -> None:
         await watcher.until_idle()
 
 
-async def _two_of_one_source(here: Bench) -> tuple[TaskPk, TaskPk]:
+async def _two_of_one_source(here: Bench, kind: TaskType = TaskType.ENCODING) -> tuple[TaskPk, TaskPk]:
     """A task that has ended on its manager, and one that was asked for later, whose result is in Pod."""
     video = await here.video()
-    old = await here.running(video=video)
+    old = await here.running(kind, video=video)
     await here.end(old)
-    new = await here.ready(video=video)
+    new = await here.ready(kind, video=video)
     await here.import_due()
     assert await here.status(new) == "completed"
     return old, new
@@ -77,6 +77,17 @@ async def test_a_failure_that_its_runner_mends_after_a_later_request_was_done_is
     assert (await here.status(old), await here.imports_of(old)) == ("completed", [])
     assert f"Task {new} did the same source meanwhile" in await here.words(old)
     assert here.files() == files
+
+
+async def test_a_transcription_that_ends_without_an_import_leaves_its_video_not_in_progress(
+    here: Bench,
+) -> None:
+    """An encoding that was brought in while it ran had left the video to it: transcripting, for ever."""
+    old, _ = await _two_of_one_source(here, TaskType.TRANSCRIPTION)
+    await here.execute("UPDATE video_video SET encoding_in_progress = true")
+    await _called(here, old)
+    assert await here.status(old) == "completed"
+    assert not await here.value("SELECT encoding_in_progress FROM video_video")
 
 
 async def test_what_becomes_of_a_result_that_comes_too_late_is_logged_and_its_runner_is_free(
