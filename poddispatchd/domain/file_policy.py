@@ -8,12 +8,16 @@ import posixpath
 import re
 from urllib.parse import unquote
 
+from poddispatchd.domain.completeness import Read
+
 __all__ = [
     "HEAD",
     "IMAGE_ENDINGS",
     "active_content",
     "ending_of",
     "image_problem",
+    "is_cut_film",
+    "is_cut_image",
     "is_small",
     "name_problem",
     "path_problem",
@@ -148,6 +152,33 @@ def is_cut_image(head: bytes) -> bool:
     return any(start.startswith(head) for start in (*_IMAGES, b"RIFF")) or (
         head.startswith(b"RIFF") and len(head) < len(b"RIFF....WEBP")
     )
+
+
+_MOST_BOXES = 1000
+"""Of a film: one of fragments has more, each of some seconds, and is looked at no further."""
+
+
+def is_cut_film(size: int, read: Read) -> bool:
+    """Whether an MP4 begins an index or media that reach beyond its end.
+
+    What is no film, or ends in another way than films do, is not judged: players are forgiving.
+
+    Args:
+        size: how many bytes there are.
+        read: gives them.
+    """
+    at = 0
+    for _ in range(_MOST_BOXES):
+        head = read(at, 16)
+        kind, length = head[4:8], int.from_bytes(head[:4])
+        if length == 1:
+            length = int.from_bytes(head[8:16])
+        if length < 8:
+            return False
+        at += length
+        if at >= size:
+            return at > size and kind in (b"moov", b"mdat")
+    return False
 
 
 def uri_problem(uri: str) -> str | None:

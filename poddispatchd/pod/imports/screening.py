@@ -9,6 +9,7 @@ from poddispatchd.domain.file_policy import (
     active_content,
     ending_of,
     image_problem,
+    is_cut_film,
     is_cut_image,
     name_problem,
     uri_problem,
@@ -16,10 +17,12 @@ from poddispatchd.domain.file_policy import (
 from poddispatchd.domain.hls import address_findings, is_cut
 from poddispatchd.domain.subtitles import LARGEST_CAPTIONS, Subtitles, clean_text, read_captions
 from poddispatchd.errors import ResultRefusedError
-from poddispatchd.pod.media.files import list_files, read_part, read_text
+from poddispatchd.file_errors import disk_error
+from poddispatchd.pod.media.files import list_files, open_file, read_part, read_text
 from poddispatchd.pod.media.placing import write_staged
 from poddispatchd.pod.media.tree import MediaPath
 
+_FILMS = ("mp4", "m4a")
 _READ = (".m3u8", ".vtt", ".srt")
 _MOST_TEXT = 32 * 2**20
 """Bytes of all texts of a result that are read to their end: a long lecture has some megabytes."""
@@ -95,6 +98,8 @@ def _content_problem(path: MediaPath, warnings: list[str]) -> str | None:
         return problem
     if ending in IMAGE_ENDINGS:
         return image_problem(head)
+    if ending in _FILMS:
+        return "is cut short" if _is_cut_film(path) else None
     if ending == "m3u8":
         findings = address_findings(path.name, read_text(path).decode("utf-8", "replace"))
         return f"is no playlist of a result ({' '.join(findings[:3])})" if findings else None
@@ -110,7 +115,18 @@ def _is_cut(path: MediaPath) -> bool:
     ending = ending_of(path.name)
     if ending in IMAGE_ENDINGS:
         return is_cut_image(read_part(path, HEAD))
+    if ending in _FILMS:
+        return _is_cut_film(path)
     return ending == "m3u8" and is_cut(path.name, read_text(path).decode("utf-8", "replace"))
+
+
+def _is_cut_film(path: MediaPath) -> bool:
+    """A runner whose disk is full leaves such a one, and serves it whole as it is."""
+    try:
+        with open_file(path) as file:
+            return is_cut_film(file.size, lambda offset, size: file.read(size, at=offset))
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be read") from error
 
 
 def _caption_lines(path: MediaPath) -> int:

@@ -4,6 +4,7 @@ import json
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from poddispatchd.domain import json_completeness
 from poddispatchd.domain.completeness import Completeness
 from poddispatchd.domain.completeness_check import completeness
+from poddispatchd.domain.file_policy import is_cut_film
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 
 COMPLETE, CUT, UNLIKELY, OPEN = (
@@ -115,6 +117,36 @@ def test_texts_placeholders_and_streams_are_told_apart(
     name: str, content: bytes, found: Completeness
 ) -> None:
     assert judged(name, content) is found
+
+
+@pytest.mark.parametrize("film", sorted(RESULTS.glob("*/*.mp4")), ids=lambda path: path.name)
+def test_a_film_that_breaks_off_in_its_index_or_its_media_is_cut(film: Path) -> None:
+    content = film.read_bytes()
+    begun = min(content.index(kind) for kind in (b"moov", b"mdat")) + len(b"moov")
+
+    assert not cut_film(content)
+    for length in range(begun, len(content), 97):
+        assert cut_film(content[:length]), length
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a placeholder of a film",
+        box(b"ftyp", b"isom") + b"and no boxes at all",
+        box(b"ftyp", b"isom") + struct.pack(">I", 0) + b"mdat" + b"media up to the end",
+        box(b"ftyp", b"isom") + box(b"moov") + box(b"mdat", b"media") + b"\xff" * 9,
+        box(b"ftyp", b"isom") + box(b"free") * 2000 + box(b"mdat", b"media")[:-1],
+    ],
+    ids=["nothing", "no film", "no boxes", "without a length", "something behind it", "very many boxes"],
+)
+def test_what_does_not_end_as_films_do_is_not_taken_for_a_cut_one(content: bytes) -> None:
+    assert not cut_film(content)
+
+
+def cut_film(content: bytes) -> bool:
+    return is_cut_film(len(content), lambda offset, size: content[offset : offset + size])
 
 
 @given(
