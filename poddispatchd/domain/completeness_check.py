@@ -6,8 +6,10 @@ complete. Nothing here opens a file; the content is read through a function.
 
 import re
 from collections.abc import Callable
+from itertools import islice
 
 from poddispatchd.domain.completeness import Completeness, Read
+from poddispatchd.domain.file_policy import boxes
 from poddispatchd.domain.json_completeness import json_completeness
 
 __all__ = ["Completeness", "Read", "completeness"]
@@ -103,22 +105,14 @@ def _riff(size: int, read: Read) -> Completeness:
 
 def _boxes(size: int, read: Read) -> Completeness:
     """MP4 and its relatives: boxes up to the very end, with an index (moov) and media (mdat) among them."""
-    at = 0
     kinds: set[bytes] = set()
-    for _ in range(_MOST_PARTS):
-        if at == size:
-            break
-        head = read(at, 16)
-        length = int.from_bytes(head[:4])
-        if length == 1:
-            length = int.from_bytes(head[8:16]) if len(head) == 16 else 0
-        elif length == 0 and at:
+    for kind, at, length in islice(boxes(size, read), _MOST_PARTS):
+        if length == 0 and at:
             # The last box goes on to the end, wherever that is.
-            return Completeness.OPEN if {b"moov", b"mdat"} <= kinds | {head[4:8]} else Completeness.CUT
-        if len(head) < 8 or length < 8 or at + length > size:
+            return Completeness.OPEN if {b"moov", b"mdat"} <= kinds | {kind} else Completeness.CUT
+        if length < 8 or at + length > size:
             return Completeness.CUT
-        kinds.add(head[4:8])
-        at += length
+        kinds.add(kind)
     if not {b"moov", b"mdat"} <= kinds:
         return Completeness.CUT
     # Of a file made of fragments, any number of them looks whole; its last box lists them all.

@@ -6,6 +6,8 @@ with the rights of whoever looks at it, so that only what a result of a task can
 
 import posixpath
 import re
+from collections.abc import Iterator
+from itertools import islice
 from urllib.parse import unquote
 
 from poddispatchd.domain.completeness import Read
@@ -14,6 +16,7 @@ __all__ = [
     "HEAD",
     "IMAGE_ENDINGS",
     "active_content",
+    "boxes",
     "ending_of",
     "image_problem",
     "is_cut_film",
@@ -154,31 +157,40 @@ def is_cut_image(head: bytes) -> bool:
     )
 
 
-_MOST_BOXES = 1000
-"""Of a film: one of fragments has more, each of some seconds, and is looked at no further."""
+_MOST_BOXES = 100
+"""Of a film that are looked at: one in a piece has four, and a hostile one as many as it has room for."""
 
 
-def is_cut_film(size: int, read: Read) -> bool:
-    """Whether an MP4 begins an index or media that reach beyond its end.
+def boxes(size: int, read: Read) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes of an MP4 and its relatives: the kind of each, where it begins, and how long it says it is.
 
-    What is no film, or ends in another way than films do, is not judged: players are forgiving.
+    The last one is that which reaches the end, or beyond it, or which is none: its length is less than 8.
 
     Args:
         size: how many bytes there are.
         read: gives them.
     """
     at = 0
-    for _ in range(_MOST_BOXES):
+    while at < size:
         head = read(at, 16)
-        kind, length = head[4:8], int.from_bytes(head[:4])
+        length = int.from_bytes(head[:4]) if len(head) >= 8 else -1
         if length == 1:
-            length = int.from_bytes(head[8:16])
+            length = int.from_bytes(head[8:16]) if len(head) == 16 else -1
+        yield head[4:8], at, length
         if length < 8:
-            return False
+            return
         at += length
-        if at >= size:
-            return at > size and kind in (b"moov", b"mdat")
-    return False
+
+
+def is_cut_film(size: int, read: Read) -> bool:
+    """Whether an MP4 begins an index or media that reach beyond its end: see ``boxes``.
+
+    What is no film, or ends in another way than films do, is not judged: players are forgiving.
+    """
+    return any(
+        at + length > size and kind in (b"moov", b"mdat")
+        for kind, at, length in islice(boxes(size, read), _MOST_BOXES)
+    )
 
 
 def uri_problem(uri: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What Pod shows people of a task that failed: the video's mark, step and log, the recording's comment."""
+"""What Pod shows people of a task that ends: the video's mark, step and log, the recording's comment."""
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
