@@ -77,7 +77,10 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
             sites=chosen_sites(by_site[kind], choose) if kind in by_site else None,
         )
         why = why_type(backlog, situation)
-        if why is None or kind in stalled or why.severity is Severity.NORMAL:
+        if why is None or kind in stalled:
+            continue
+        # That a window is closed is as it should be, and still the answer to whoever asks why nothing moves.
+        if why.severity is Severity.NORMAL and why.reason is not Reason.WINDOW_CLOSED:
             continue
         if why.reason in _WOULD_GO:
             if nobody:

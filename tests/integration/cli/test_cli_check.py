@@ -328,6 +328,25 @@ async def test_that_nobody_schedules_while_tasks_wait_is_noted(sound: Pod) -> No
     assert await notes() == ["Nothing is known that keeps them."]
 
 
+async def test_tasks_whose_window_is_closed_are_said_to_wait_for_it(sound: Pod) -> None:
+    """Nothing was known that kept them."""
+    await sound.run("db", "init")
+    await sound.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
+    async with sound.database.connection() as connection:
+        await add_task(connection, TaskType.ENCODING)
+    day = (datetime.now(UTC) + timedelta(days=3)).strftime("%a").lower()
+    sound.set("windows", task_types={"encoding": f"{day} 12:00-13:00"}, time_zone="UTC")
+
+    found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
+
+    [told] = [item for item in found if item["subject"] == "pending tasks"]
+    assert told["severity"] == "fine"
+    assert "Of type encoding: They wait for their window, which opens at " in told["words"]
+    assert (
+        f"encoding: window {day} 12:00-13:00" in {item["subject"]: item["words"] for item in found}["windows"]
+    )
+
+
 async def test_what_has_waited_since_the_crons_days_is_not_blamed_on_runners(sound: Pod) -> None:
     """Before the first start check said that every runner is busy, or that they are submitted now."""
 
