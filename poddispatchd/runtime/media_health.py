@@ -7,6 +7,9 @@ from poddispatchd.observability.events import Event
 
 log = structlog.get_logger(__name__)
 
+_SHOWN = 3
+"""Reasons that are told one by one."""
+
 
 class MediaHealth:
     """What keeps results from the media tree: a full disk degrades, it never kills (invariant I11)."""
@@ -16,9 +19,15 @@ class MediaHealth:
         """Why results could not be written, by task; None: none could be."""
 
     @property
-    def problem(self) -> str | None:
-        """A sentence; None when nothing is known to be wrong."""
-        return next(iter(self.obstacles.values()), None)
+    def problems(self) -> tuple[str, ...]:
+        """Why results wait, one text for each reason, and how many more each keeps; none when all is well."""
+        alike: dict[str, list[str]] = {}
+        for words in self.obstacles.values():
+            alike.setdefault(_reason(words), []).append(words)
+        told = [_with_more(found) for found in list(alike.values())[:_SHOWN]]
+        if others := sum(map(len, list(alike.values())[_SHOWN:])):
+            told.append(f"{others} more, for other reasons: the log has them (import.retried).")
+        return tuple(told)
 
     @property
     def waiting(self) -> dict[TaskPk, str]:
@@ -38,3 +47,12 @@ class MediaHealth:
             self.obstacles.pop(task, None)
         if was_obstructed and not self.obstacles:
             log.info(Event.MEDIA_USABLE)
+
+
+def _reason(words: str) -> str:
+    """What is said of every file alike: the system's own words, or what is to be done."""
+    return words.rpartition(": ")[2]
+
+
+def _with_more(alike: list[str]) -> str:
+    return f"{alike[0]} {len(alike) - 1} more wait for the same reason." if alike[1:] else alike[0]

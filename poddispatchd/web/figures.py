@@ -121,7 +121,7 @@ class Figures:
             with_tasks: read the tasks that a page lists as well.
         """
         # Before the database is asked: this is known without it.
-        is_usable = (self._health.import_problem, self._health.submission_problem) == (None, None)
+        is_usable = not self._health.import_problems and self._health.submission_problem is None
         self._metrics.media_usable.set(is_usable)
         self._metrics.database_writable.set(self._health.can_write)
         if not self._session.is_up:

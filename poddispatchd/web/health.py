@@ -84,9 +84,9 @@ class DaemonHealth:
         return tuple(incident.words for incident in self._incidents.active if incident.job in _DISPATCHING)
 
     @property
-    def import_problem(self) -> str | None:
+    def import_problems(self) -> tuple[str, ...]:
         """Why results cannot be written."""
-        return self._media_health.problem
+        return self._media_health.problems
 
     @property
     def not_ready(self) -> tuple[str, ...]:

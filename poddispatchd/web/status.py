@@ -161,8 +161,7 @@ class DaemonStatus:
     def _waiting_work(self, progress: Progress) -> Iterator[str]:
         """Sentences about what waits for a person, or for too long."""
         after = self._settings().reconcile.stale_after
-        if self._health.import_problem is not None:
-            yield f"Results wait: {self._health.import_problem}"
+        yield from (f"Results wait: {words}" for words in self._health.import_problems)
         if (words := set_aside_words(progress.set_aside)) is not None:
             yield words
         if progress.stale.tasks:

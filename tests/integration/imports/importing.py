@@ -38,7 +38,7 @@ async def main() -> None:
             library.refuse_from(ctypes.c_long(_NEVER), 0, 0, 0)
             if wanted.get("tidy"):
                 await features.maintenance(parts).purge()
-            answer = {"calls": calls, "failed": failed, "problem": parts.media_health.problem}
+            answer = {"calls": calls, "failed": failed, "problem": parts.media_health.problems}
             sys.__stdout__.write("#" + json.dumps(answer) + "\n")  # type: ignore[union-attr] # it is there
             sys.__stdout__.flush()  # type: ignore[union-attr] # it is there
 

@@ -210,7 +210,7 @@ async def test_a_name_that_is_too_long_in_bytes_is_refused_at_once(here: Bench, 
     assert (state, attempts) == ("failed", 1)
     assert reason is not None
     assert "is too long" in reason
-    assert here.parts.media_health.problem is None
+    assert not here.parts.media_health.problems
 
 
 async def test_lost_captions_are_told_in_the_log_of_the_video_and_to_admins(here: Bench) -> None:

@@ -435,7 +435,7 @@ async def test_a_directory_that_cannot_be_written_is_waited_for_however_long_it_
     await here.execute("UPDATE poddispatchd.import SET obstructed_since = now() - interval '25 hours'")
     await here.import_again()
     assert await here.status(task) == "running"
-    assert "cannot be" in str(here.parts.media_health.problem)
+    assert "cannot be" in str(here.parts.media_health.problems)
     assert here.files() == before
     # Nothing is lost by that: the result comes in as soon as somebody has seen to it.
     (here.world.media_root / video.output_directory).unlink()

@@ -132,7 +132,7 @@ async def test_a_disk_that_fills_up_at_any_moment_of_an_import_is_waited_for(
     assert await here.status(task) == "completed"
     assert await here.imports_of(task) == [("done", 1, None)]
     assert [entry["event"] for entry in logged if entry["event"].startswith("media.")] == ["media.usable"]
-    assert here.parts.media_health.problem is None
+    assert not here.parts.media_health.problems
     assert here.staged() == []
     assert await here.value("SELECT count(*) FROM poddispatchd.import_file") == 0
     assert await here.value("SELECT count(*) FROM poddispatchd.obsolete_file") == 0
@@ -165,11 +165,11 @@ async def test_a_result_that_waits_for_room_is_not_shown_for_ever_when_another_d
         await here.execute("UPDATE poddispatchd.import SET last_error = 'There is no space.'")
         maintenance = features.maintenance(here.parts)
         await maintenance.measure()
-        assert here.parts.media_health.problem == "There is no space."
+        assert list(here.parts.media_health.problems) == ["There is no space."]
         async with here.another() as there:
             await there.import_due()
         await maintenance.measure()
-        assert here.parts.media_health.problem is None
+        assert not here.parts.media_health.problems
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_what_keeps_another_daemon_from_a_result_is_not_what_kept_this_one
         await here.execute("UPDATE poddispatchd.import SET last_error = 'There is no space.'")
         await here.execute(f"UPDATE poddispatchd.import SET {since}")
         await features.maintenance(here.parts).measure()
-        assert here.parts.media_health.problem is None
+        assert not here.parts.media_health.problems
 
 
 async def test_too_little_room_is_shown_before_any_result_meets_it(
@@ -199,9 +199,9 @@ async def test_too_little_room_is_shown_before_any_result_meets_it(
             for _ in range(3):
                 await features.maintenance(here.parts).measure()
         assert [entry["event"] for entry in logged] == ["media.obstructed"]
-        assert "less than imports.keep_free" in str(here.parts.media_health.problem)
+        assert "less than imports.keep_free" in str(here.parts.media_health.problems)
         assert here.parts.metrics.media_free_bytes._value.get() > 0
         plenty = replace(here.parts.settings.imports, keep_free=1)
         here.parts.settings = replace(here.parts.settings, imports=plenty)
         await features.maintenance(here.parts).measure()
-        assert here.parts.media_health.problem is None
+        assert not here.parts.media_health.problems

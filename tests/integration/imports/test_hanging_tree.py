@@ -70,7 +70,7 @@ async def test_an_import_whose_files_hang_waits_uncounted_and_is_done_when_they_
         [(state, attempts, reason)] = await here.imports_of(task)
         assert (state, attempts, await here.status(task)) == ("open", 0, "running")
         assert "did not answer" in str(reason) or "does not answer" in str(reason)
-        assert here.parts.media_health.problem is not None
+        assert here.parts.media_health.problems
         begun = hang.begun
         await here.import_again()  # the thread still has the lock: nobody else may come near the files
         assert hang.begun - begun <= 1
@@ -135,8 +135,8 @@ async def test_sweeping_purging_and_measuring_a_tree_that_hangs_ends(
             for _ in range(3):
                 await features.maintenance(here.parts).measure()
                 await features.maintenance(here.parts).purge()
-        assert "does not answer" in str(here.parts.media_health.problem) or "did not" in str(
-            here.parts.media_health.problem
+        assert "does not answer" in str(here.parts.media_health.problems) or "did not" in str(
+            here.parts.media_health.problems
         )
     finally:
         hang.let_go()

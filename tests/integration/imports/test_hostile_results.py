@@ -77,7 +77,7 @@ async def test_a_file_below_one_of_ours_is_left_out(here: Bench, name: str, kind
     await here.import_due()
 
     assert (await here.imports_of(task), await here.status(task)) == ([("done", 1, None)], "completed")
-    assert here.parts.media_health.problem is None
+    assert not here.parts.media_health.problems
     log = await here.value("SELECT log FROM video_encode_transcript_encodinglog ORDER BY id DESC LIMIT 1")
     assert f"'{name}' was left out: it lies below a file that is written beside the result." in log
 
