@@ -1,7 +1,7 @@
 """``runners pause`` and ``runners resume``: a rest for a runner manager, now or planned."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -23,7 +23,7 @@ from poddispatchd.cli.tables import one_line
 from poddispatchd.clock import Clock
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.domain.availability import next_pause
+from poddispatchd.domain.availability import Pause, next_pause
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manager_diagnosis import typed_command
 from poddispatchd.domain.situation import duration_words
@@ -59,7 +59,7 @@ async def pause(
     """Give runner managers no new tasks; what they work on goes on. NAME may be an id.
 
     With --from and --until it is planned maintenance, which begins and ends by itself. Typed again it changes
-    nothing but the reason, where one is given.
+    nothing but the reason, where one is given. A pause that goes on when this one ends is told, and stays.
     """
     now = Clock().now().astimezone()
     since, until = _period(now, begins, ends)
@@ -75,9 +75,12 @@ async def pause(
                     await pauses.plan(connection, manager.id, begins=since, ends=until, reason=reason)
                 await acts.record(connection, Act.PAUSE, person(), runner_manager=manager.id)
                 await _tell_daemons(connection)
+                others = _others(await _pauses(connection, manager.id), now, since, until)
             click.echo(
                 f"Runner manager {manager.name} gets no new tasks{_words(manager, now, since, until)}."
             )
+            for other in others:
+                click.echo(_words_of_other(manager, now, other))
 
 
 def _period(
@@ -111,6 +114,30 @@ def _words(manager: RunnerManager, now: datetime, since: datetime | None, until:
     return f"{begin} until {shown(until)}" + (f" (in {duration_words(until - now)})" if since is None else "")
 
 
+def _others(
+    pauses: Iterable[Pause], now: datetime, since: datetime | None, until: datetime | None
+) -> list[Pause]:
+    """Pauses that go on when this one ends, or begin shortly before it does: they stay as they are."""
+    far = datetime.max.replace(tzinfo=UTC)
+    begin, end = since or now, until or far
+    return [
+        pause
+        for pause in pauses
+        if pause.begins <= end and begin <= (ends := pause.ends or far)  # they meet
+        if ends > end or now < pause.begins < begin
+    ]
+
+
+def _words_of_other(manager: RunnerManager, now: datetime, other: Pause) -> str:
+    has_begun = other.begins <= now
+    command = typed_command("runners resume" if has_begun else "runners resume --planned", manager.name)
+    if other.ends is None:
+        return f"It is paused from {shown(other.begins)} until {command}, and stays so."
+    return f"It is paused from {shown(other.begins)} until {shown(other.ends)}, too: {command} " + (
+        "ends every pause that has begun." if has_begun else "forgets every pause that is planned."
+    )
+
+
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=manager_names)
 @click.option("--planned", is_flag=True, help="Also forget the pauses that are planned.")
@@ -129,21 +156,20 @@ async def resume(
                 if was_paused or forgotten:
                     await acts.record(connection, Act.RESUME, person(), runner_manager=manager.id)
                 await _tell_daemons(connection)
-                left = await _coming(connection, manager.id)
+                left = next_pause(await _pauses(connection, manager.id), Clock().now())
             words = "gets tasks again" if was_paused else "was not paused"
             click.echo(f"Runner manager {manager.name} {words}.")
             if forgotten:
                 click.echo(f"{forgotten} planned pause{'s' if forgotten > 1 else ''} forgotten.")
             if left is not None:
                 forget = typed_command("runners resume --planned", manager.name)
-                click.echo(f"A pause is planned from {shown(left)}: {forget} forgets it.")
+                click.echo(f"A pause is planned from {shown(left.begins)}: {forget} forgets it.")
 
 
-async def _coming(connection: Connection, manager: ManagerId) -> datetime | None:
-    """When the next pause begins."""
+async def _pauses(connection: Connection, manager: ManagerId) -> tuple[Pause, ...]:
+    """Those that hold and those to come."""
     memories = await scheduling.manager_memories(connection)
-    found = next_pause(memories.get(manager, ManagerMemory()).pauses, Clock().now())
-    return None if found is None else found.begins
+    return memories.get(manager, ManagerMemory()).pauses
 
 
 async def _tell_daemons(connection: Connection) -> None:

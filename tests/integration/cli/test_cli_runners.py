@@ -79,6 +79,28 @@ async def test_a_pause_planned_again_is_planned_once(pod: Pod) -> None:
         assert await connection.fetchval("SELECT count(*) FROM poddispatchd.planned_pause") == 3
 
 
+async def test_a_pause_that_goes_on_when_this_one_ends_is_told(pod: Pod) -> None:
+    """`--until 2h` said until when, while a colleague's pause held for longer."""
+    await pod.run("db", "init")
+    night = ("--from", "2030-01-01 02:00", "--until", "2030-01-01 04:00")
+
+    async def told(*options: str) -> list[str]:
+        return (await pod.run("runners", "pause", "first", *options)).out.splitlines()[1:]
+
+    assert await told("--until", "4h") == []
+    [longer] = await told("--until", "2h")
+    assert longer.endswith(", too: 'poddispatchd runners resume first' ends every pause that has begun.")
+    assert await told("--until", "5h") == []
+    assert await told() == []
+    [forever, _] = await told("--until", "6h"), await pod.run("runners", "resume", "first")
+    assert forever[0].endswith(" until 'poddispatchd runners resume first', and stays so.")
+    assert await told(*night) == await told(*night) == []
+    [planned] = await told("--from", "2030-01-01 03:00")
+    assert planned.endswith(
+        ", too: 'poddispatchd runners resume --planned first' forgets every pause that is planned."
+    )
+
+
 async def test_several_managers_are_paused_and_resumed_at_once_or_none(pod: Pod) -> None:
     """A night in which nothing may be submitted took as many commands as there are managers."""
     await pod.run("db", "init")
