@@ -9,7 +9,7 @@ from threading import Thread
 import structlog
 
 from poddispatchd.config.keys import changed_keys
-from poddispatchd.config.loading import DEFAULT_PATH, is_written, load_settings
+from poddispatchd.config.loading import DEFAULT_PATH, is_there, load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError, DatabaseError
 from poddispatchd.observability.events import Event
@@ -31,7 +31,7 @@ _SECTIONS_OF_POD = ("pod", "dispatch")
 
 
 class ConfigurationFile:
-    """The file of a running daemon: once it has held something, that it holds nothing is an accident.
+    """The file of a running daemon: once it was there, that it is gone is an accident.
 
     Args: as of ``load_settings``; it was read a moment ago.
     """
@@ -40,7 +40,7 @@ class ConfigurationFile:
         self, path: Path | None, *, environ: Mapping[str, str], default_path: Path = DEFAULT_PATH
     ) -> None:
         self._path, self._environ, self._default_path = path, environ, default_path
-        self._was_written = self._is_written()
+        self._was_there = self._is_there()
 
     def settings(self) -> Settings:
         """What it says now.
@@ -52,14 +52,14 @@ class ConfigurationFile:
             self._path,
             environ=self._environ,
             default_path=self._default_path,
-            was_written=self._was_written,
+            was_there=self._was_there,
         )
-        # A daemon that began without a file, or with an empty one, may have got one since.
-        self._was_written = self._was_written or self._is_written()
+        # A daemon that began without a file may have got one since.
+        self._was_there = self._was_there or self._is_there()
         return fresh
 
-    def _is_written(self) -> bool:
-        return is_written(self._path, environ=self._environ, default_path=self._default_path)
+    def _is_there(self) -> bool:
+        return is_there(self._path, environ=self._environ, default_path=self._default_path)
 
 
 class ConfigurationReload:

@@ -48,7 +48,7 @@ def load_settings(
     environ: Mapping[str, str],
     default_path: Path = DEFAULT_PATH,
     credentials: Mapping[str, Path] = MappingProxyType({}),
-    was_written: bool = False,
+    was_there: bool = False,
 ) -> Settings:
     """The settings of file, credentials and environment together.
 
@@ -57,19 +57,15 @@ def load_settings(
         environ: the environment, ``os.environ`` but in tests.
         default_path: the file that is allowed to be missing.
         credentials: files of credentials by their names, where no ``$CREDENTIALS_DIRECTORY`` has them.
-        was_written: the file held something when it was read before (``is_written``): that it holds nothing
-            now, or is gone, is an accident, as on a full disk, and no wish for the defaults.
+        was_there: the file was there when it was read before (``is_there``): that it is gone now is an
+            accident, and no wish for the defaults.
 
     Raises:
         ConfigurationError: it holds every problem of all three sources, each with its place; no secret.
     """
     gathered = _Gathered()
     chosen = _chosen(path, environ)
-    gathered.read_file(
-        chosen or default_path,
-        may_be_missing=chosen is None and not was_written,
-        may_be_empty=not was_written,
-    )
+    gathered.read_file(chosen or default_path, may_be_missing=chosen is None and not was_there)
     if environ.get("CREDENTIALS_DIRECTORY"):
         gathered.read_credentials(Path(environ["CREDENTIALS_DIRECTORY"]))
     else:
@@ -79,13 +75,11 @@ def load_settings(
     return gathered.validate()
 
 
-def is_written(path: Path | None, *, environ: Mapping[str, str], default_path: Path = DEFAULT_PATH) -> bool:
-    """Whether the file that ``load_settings`` reads holds anything; False of a pipe: no disk empties it."""
-    file = _chosen(path, environ) or default_path
+def is_there(path: Path | None, *, environ: Mapping[str, str], default_path: Path = DEFAULT_PATH) -> bool:
+    """Whether there is a file that ``load_settings`` reads; False of a pipe, which is read once."""
     try:
-        # To open a pipe waits for whoever writes into it: that has been read already.
-        return file.is_file() and not is_blank(bytes_of(file))
-    except (OSError, TooLongError):
+        return (_chosen(path, environ) or default_path).is_file()
+    except OSError:
         return False
 
 
@@ -102,7 +96,7 @@ class _Gathered(Struct):
     problems: list[str] = field(default_factory=list)
     broken: set[KeyPath] = field(default_factory=set)
 
-    def read_file(self, path: Path, *, may_be_missing: bool, may_be_empty: bool) -> None:
+    def read_file(self, path: Path, *, may_be_missing: bool) -> None:
         try:
             data = bytes_of(path)
             text = data.decode("utf-8-sig")
@@ -123,7 +117,7 @@ class _Gathered(Struct):
             line = error.object[: error.start].count(b"\n") + 1
             self._file_lost(f"{path}:{line}: it is not UTF-8")
             return
-        if not may_be_empty and is_blank(data):
+        if is_blank(data) and path.is_file():  # of no pipe, nor /dev/null: those nothing has emptied
             self._file_lost(f"{path}: it is empty, as after a full disk: write it anew ({{}}: all defaults)")
             return
         document = parse_yaml(text)

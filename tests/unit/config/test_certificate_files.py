@@ -57,7 +57,7 @@ def test_nothing_is_read_that_is_no_file_or_has_no_end(
             read(file)
         assert caught.value.filename == str(file)
         assert caught.value.errno
-    (tmp_path / "config.yaml").touch()
+    (tmp_path / "config.yaml").write_text("{}")
     with pytest.raises(ConfigurationError, match=f"runners.ca_file: {file} cannot be read: {words}"):
         load_settings(tmp_path / "config.yaml", environ={"PODDISPATCHD_RUNNERS__CA_FILE": str(file)})
 

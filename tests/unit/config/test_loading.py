@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.config.files import LONGEST
 from poddispatchd.config.keys import known_keys
-from poddispatchd.config.loading import NOT_SETTINGS, is_written, load_settings, variable
+from poddispatchd.config.loading import NOT_SETTINGS, is_there, load_settings, variable
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import Address
 from poddispatchd.errors import ConfigurationError
@@ -127,34 +127,34 @@ def test_every_form_of_a_database_address_is_taken(tmp_path: Path, dsn: str) -> 
     assert load_settings(path, environ={}).database.dsn.get_secret_value() == dsn
 
 
-@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "webhook:\nops:\n", "\ufeffpod:\n"])
-def test_an_empty_file_and_empty_sections_are_fine(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["{}", "# only a comment\n", "---\n", "webhook:\nops:\n", "\ufeffpod:\n"])
+def test_a_file_without_settings_and_empty_sections_are_fine(tmp_path: Path, text: str) -> None:
     assert Settings() == load_settings(write(tmp_path, text), environ={})
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "\0" * 100])
-def test_a_file_that_held_settings_and_holds_nothing_any_more_is_no_wish_for_defaults(
-    tmp_path: Path, text: str
-) -> None:
-    path = write(tmp_path, "mail: {enabled: true, host: mail.example.org, from_email: pod@example.org}\n")
-    was_written = is_written(path, environ={})
-    path.write_text(text)
+def test_a_file_that_holds_nothing_is_no_wish_for_defaults(tmp_path: Path, text: str) -> None:
+    """A full disk leaves such a file: a start took all defaults from it, another database among them."""
+    path = write(tmp_path, text)
 
     with pytest.raises(ConfigurationError, match="it is empty, as after a full disk"):
-        load_settings(path, environ={}, was_written=was_written)
-    assert not is_written(path, environ={})
+        load_settings(path, environ={})
+
+
+def test_no_file_at_all_is_asked_for_by_its_device() -> None:
+    assert load_settings(Path("/dev/null"), environ={}) == Settings()
 
 
 def test_the_file_of_its_usual_place_may_be_missing_only_as_long_as_it_was_never_there(
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path, "pod: {site_id: 2}\n")
-    was_written = is_written(None, environ={}, default_path=path)
+    was_there = is_there(None, environ={}, default_path=path)
     path.unlink()
 
-    assert was_written
+    assert was_there
     with pytest.raises(ConfigurationError, match="there is no such file"):
-        load_settings(None, environ={}, default_path=path, was_written=True)
+        load_settings(None, environ={}, default_path=path, was_there=True)
     assert load_settings(None, environ={}, default_path=path) == Settings()
 
 
@@ -396,7 +396,7 @@ def test_a_long_value_is_cut(tmp_path: Path) -> None:
 def test_a_variable_is_read_as_its_setting_wants_it(
     tmp_path: Path, name: str, text: str, expected: object
 ) -> None:
-    settings = load_settings(write(tmp_path, ""), environ={f"PODDISPATCHD_{name}": text})
+    settings = load_settings(write(tmp_path, "{}"), environ={f"PODDISPATCHD_{name}": text})
 
     section, key = name.lower().split("__")
     assert expected == getattr(getattr(settings, section), key)
@@ -439,7 +439,7 @@ def test_every_setting_has_a_variable_of_its_own() -> None:
 def test_a_credential_loses_its_last_newline_only(tmp_path: Path) -> None:
     environ = credentials(tmp_path, database__dsn="postgresql://pod:s%20@h/db\n", pod__title_site="a\n\n")
 
-    settings = load_settings(write(tmp_path, ""), environ=environ)
+    settings = load_settings(write(tmp_path, "{}"), environ=environ)
 
     assert settings.database.dsn.get_secret_value() == "postgresql://pod:s%20@h/db"
     assert settings.pod.title_site == "a\n"
@@ -450,7 +450,7 @@ def test_a_credential_written_by_an_editor_that_marks_utf_8_is_the_same(tmp_path
         tmp_path, database__dsn="\ufeffpostgresql://pod:s@h/db\r\n", pod__title_site="\ufeffPod\n"
     )
 
-    settings = load_settings(write(tmp_path, ""), environ=environ)
+    settings = load_settings(write(tmp_path, "{}"), environ=environ)
 
     assert settings.database.dsn.get_secret_value() == "postgresql://pod:s@h/db"
     assert settings.pod.title_site == "Pod"
@@ -459,18 +459,18 @@ def test_a_credential_written_by_an_editor_that_marks_utf_8_is_the_same(tmp_path
 def test_files_for_other_uses_may_lie_among_the_credentials(tmp_path: Path) -> None:
     environ = credentials(tmp_path, ca__pem="-----BEGIN", something="x")
 
-    assert Settings() == load_settings(write(tmp_path, ""), environ=environ)
+    assert Settings() == load_settings(write(tmp_path, "{}"), environ=environ)
 
 
 def test_a_credential_that_is_not_text_is_told_without_its_content(tmp_path: Path) -> None:
     environ = credentials(tmp_path)
     (tmp_path / "credentials" / "database.dsn").write_bytes(b"hunter2\xff")
 
-    assert problems(write(tmp_path, ""), **environ) == ("credential database.dsn: it is not UTF-8",)
+    assert problems(write(tmp_path, "{}"), **environ) == ("credential database.dsn: it is not UTF-8",)
 
 
 def test_a_directory_of_credentials_that_is_missing_is_told(tmp_path: Path) -> None:
-    (problem,) = problems(write(tmp_path, ""), CREDENTIALS_DIRECTORY=str(tmp_path / "none"))
+    (problem,) = problems(write(tmp_path, "{}"), CREDENTIALS_DIRECTORY=str(tmp_path / "none"))
 
     assert "No such file or directory" in problem
 
@@ -522,7 +522,7 @@ def test_no_clash_is_told_for_a_listener_that_is_wrong_anyway(tmp_path: Path) ->
 
 
 def test_a_file_of_authorities_must_exist_and_hold_certificates(tmp_path: Path) -> None:
-    path = write(tmp_path, "")
+    path = write(tmp_path, "{}")
     missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
     empty.write_text("not a certificate\n")
 
@@ -552,7 +552,7 @@ def test_a_good_file_of_authorities_is_taken(tmp_path: Path) -> None:
 
     environ = {"PODDISPATCHD_RUNNERS__CA_FILE": str(file)}
 
-    assert file == load_settings(write(tmp_path, ""), environ=environ).runners.ca_file
+    assert file == load_settings(write(tmp_path, "{}"), environ=environ).runners.ca_file
 
 
 def test_loading_imports_none_of_the_heavy_libraries() -> None:
