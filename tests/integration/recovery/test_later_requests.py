@@ -344,3 +344,20 @@ async def test_a_completed_task_that_somebody_sets_back_by_hand_is_completed_and
     assert await here.status(task) == "completed"
     assert [state for state, *_ in await here.imports_of(task)] == ["done"]
     assert await here.value("SELECT count(*) FROM video_video") == videos
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout"])
+async def test_a_completed_task_of_which_somebody_says_by_hand_that_it_failed_is_not_contradicted(
+    here: Bench, status: str
+) -> None:
+    """Its manager still calls it done, and calls again: the result is in Pod, and a person wants another."""
+    task = await here.ready()
+    await here.import_due()
+    await _set(here, task, status)
+    files = here.files()
+    await _called(here, task)
+    await _asked_about(here)
+    await here.import_due()
+    assert await here.status(task) == status
+    assert [state for state, *_ in await here.imports_of(task)] == ["done"]
+    assert here.files() == files
