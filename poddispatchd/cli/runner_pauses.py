@@ -129,13 +129,14 @@ def _others(
 
 
 def _words_of_other(manager: RunnerManager, now: datetime, other: Pause) -> str:
-    has_begun = other.begins <= now
-    command = typed_command("runners resume" if has_begun else "runners resume --planned", manager.name)
+    resume = typed_command("runners resume", manager.name)
     if other.ends is None:
-        return f"It is paused from {shown(other.begins)} until {command}, and stays so."
-    return f"It is paused from {shown(other.begins)} until {shown(other.ends)}, too: {command} " + (
-        "ends every pause that has begun." if has_begun else "forgets every pause that is planned."
-    )
+        return f"It is paused from {shown(other.begins)} until {resume}, and stays so."
+    words = f"It is paused from {shown(other.begins)} until {shown(other.ends)}, too:"
+    if other.begins <= now:
+        return f"{words} {resume} ends every pause that has begun."
+    forget = typed_command("runners resume --planned", manager.name)
+    return f"{words} {forget} forgets every pause that is planned."
 
 
 @click.command()
