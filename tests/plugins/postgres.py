@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -13,7 +14,7 @@ from poddispatchd.database import migration, session_parameters
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
-from poddispatchd.sandbox.postgresql import PostgresServer
+from poddispatchd.sandbox.postgresql import SETTINGS, PostgresServer
 from tests import forked
 from tests.plugins.copies import Copy, close_administrators, copying
 from tests.plugins.rewinding import Beginning, keep
@@ -25,6 +26,10 @@ _FORGET = (
     " SELECT pg_advisory_unlock_all()"
 )
 """All that DISCARD ALL does, but for what is prepared and what is known of tables."""
+
+_SESSIONS = 33
+"""Sessions that the server has for each worker, where that is more than it has anyway. Six workers on two
+cores have 44 open at most, in all; on 16 cores there are 48 workers."""
 
 _templates: set[str] = set()
 """Those of this run that are known to be complete."""
@@ -115,9 +120,13 @@ def pytest_configure(config: pytest.Config) -> None:
     Nothing is started here. A run that dies, by whatever signal, lets go of the directory's lock, and the
     server's keeper then removes both.
     """
-    workerinput: dict[str, str] | None = getattr(config, "workerinput", None)
-    directory = None if workerinput is None else Path(workerinput["postgres_directory"])
-    config.stash[SERVER] = server = PostgresServer(directory)
+    workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
+    directory, settings = None, {}
+    if workerinput is not None:
+        directory = Path(workerinput["postgres_directory"])
+        sessions = max(int(SETTINGS["max_connections"]), _SESSIONS * workerinput["workercount"])
+        settings["max_connections"] = str(sessions)
+    config.stash[SERVER] = server = PostgresServer(directory, settings=settings)
     forked.share(server.directory)
 
 
