@@ -164,54 +164,39 @@ async def no_superuser(pod: Pod) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("way", ["the command", "its printed SQL"])
-async def test_the_owner_need_not_be_a_superuser(
+async def test_an_owner_who_is_no_superuser_sets_up_and_takes_away(
     pod: Pod, role: str, no_superuser: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The role it had just made could not be given a schema: there was no way on a managed server."""
+    """The role it had just made could not be given a schema: there was no way on a managed server.
+
+    The schema is the role's, of which its maker is no member: the page on the uninstall knows.
+    """
     owner = _owner(pod, monkeypatch).replace("postgres@", f"{no_superuser}@")
     monkeypatch.setenv("PGPASSWORD", "x")
     _use_role(pod, role)
-
-    if way == "the command":
-        said = await pod.run("db", "setup", "--owner-dsn", owner)
-        assert (said.status, said.err) == (0, "")
-    else:
-        printed = await pod.run("db", "setup", "--print-sql")
-        connection = await asyncpg.connect(owner)
-        try:
-            await connection.execute(printed.out)
-        finally:
-            await connection.close()
-
-    [made] = await pod.fetch(
-        "SELECT nspowner::regrole::text = quote_ident($1) AS is_its_own,"
-        " EXISTS (SELECT FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = roleid"
-        "          WHERE rolname = $1 AND NOT admin_option) AS is_joined"
-        "  FROM pg_namespace WHERE nspname = 'poddispatchd'",
-        role,
-    )
-    assert made == {"is_its_own": True, "is_joined": False}
-
-
-async def test_what_the_owner_has_set_up_can_be_taken_away_by_the_same_one(
-    pod: Pod, role: str, no_superuser: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the page on the uninstall says: the schema is the role's, of which its maker is no member."""
-    owner = _owner(pod, monkeypatch).replace("postgres@", f"{no_superuser}@")
-    monkeypatch.setenv("PGPASSWORD", "x")
-    _use_role(pod, role)
-    await pod.run("db", "setup", "--owner-dsn", owner)
-    script = _sql_of("cutover.md", "DROP ROLE")
-    quoted = role.replace('"', '""')
+    script, quoted = _sql_of("cutover.md", "DROP ROLE"), role.replace('"', '""')
+    for words in ("GRANT", "DROP OWNED BY", "DROP ROLE"):
+        script = script.replace(f"{words} poddispatchd", f'{words} "{quoted}"')
     connection = await asyncpg.connect(owner)
-
     try:
-        for words in ("GRANT", "DROP OWNED BY", "DROP ROLE"):
-            script = script.replace(f"{words} poddispatchd", f'{words} "{quoted}"')
+        if way == "the command":
+            said = await pod.run("db", "setup", "--owner-dsn", owner)
+            assert (said.status, said.err) == (0, "")
+        else:
+            printed = await pod.run("db", "setup", "--print-sql")
+            await connection.execute(printed.out)
+        [made] = await pod.fetch(
+            "SELECT nspowner::regrole::text = quote_ident($1) AS is_its_own,"
+            " EXISTS (SELECT FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = roleid"
+            "          WHERE rolname = $1 AND NOT admin_option) AS is_joined"
+            "  FROM pg_namespace WHERE nspname = 'poddispatchd'",
+            role,
+        )
         await connection.execute(script)
     finally:
         await connection.close()
 
+    assert made == {"is_its_own": True, "is_joined": False}
     assert await pod.fetch("SELECT FROM pg_roles WHERE rolname = $1", role) == []
     assert await pod.fetch("SELECT FROM pg_namespace WHERE nspname = 'poddispatchd'") == []
     assert await pod.fetch("SELECT to_regclass('runner_manager_task') IS NOT NULL AS there") == [

@@ -68,22 +68,23 @@ async def _next_run(pod: Scene, daemon: Daemon, maintenance: Maintenance) -> Non
     await daemon.settle()
 
 
-async def test_the_one_task_of_another_is_next_after_the_first_of_a_flood(
+async def test_the_one_task_of_another_is_next_after_the_first_of_a_flood_and_students_still_come_last(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
     async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
         daemon = await pod.daemon(dispatch=_OWNER)
         maintenance = features.maintenance(daemon.parts)
-        flood = await _flood(pod, 4)
+        flood = await _flood(pod, 3)
+        student = await pod.encoding(title="Student", owner="student")
         behind = await pod.encoding(title="One", owner="subscriber")
         await daemon.settle()
         await maintenance.ranks.write()
-        ranks = {pk: (await pod.row(pk))["rank"] for pk in (*flood[1:], behind)}
-        assert sorted(ranks, key=lambda pk: ranks[pk]) == [behind, *flood[1:]]
+        ranks = {pk: (await pod.row(pk))["rank"] for pk in (*flood[1:], student, behind)}
+        assert sorted(ranks, key=lambda pk: ranks[pk]) == [behind, *flood[1:], student]
 
         for _ in range(4):
             await _next_run(pod, daemon, maintenance)
-        assert await _begun(pod) == [flood[0], behind, *flood[1:]]
+        assert await _begun(pod) == [flood[0], behind, *flood[1:], student]
 
 
 async def test_runner_time_of_the_last_days_decides_who_is_next(
@@ -153,18 +154,6 @@ async def test_fair_share_never_leaves_a_runner_idle_while_something_waits(
         await _flood(pod, 10)
         await daemon.settle()
         assert (await pod.statuses())["running"] == 7
-
-
-async def test_the_classes_of_pod_stay_above_fair_share(pod_database: PodDatabase, media_root: Path) -> None:
-    async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
-        daemon = await pod.daemon(dispatch=_OWNER)
-        maintenance = features.maintenance(daemon.parts)
-        student = await pod.encoding(title="Student", owner="student")
-        employees = await _flood(pod, 2)
-        await daemon.settle()
-        for _ in range(2):
-            await _next_run(pod, daemon, maintenance)
-        assert await _begun(pod) == [*employees, student]
 
 
 async def test_without_fair_share_nothing_is_read_or_written_for_it(

@@ -440,30 +440,10 @@ async def test_a_runner_that_is_back_since_the_list_was_read_keeps_its_task(here
 async def test_a_result_that_is_told_while_its_runner_is_looked_for_is_imported_and_not_made_again(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The runner came back at the last moment, and its result was thrown away for another run."""
-    task, runners = await here.running(), RunnerClient.runners
-    watcher = features.reconciler(here.parts)
-    await look(here, watcher)
-    here.fake.runners.clear()
-    await look(here, watcher, after=RUNNING_AFTER)
+    """The runner came back at the last moment, and its result was thrown away for another run.
 
-    async def told_meanwhile(client: RunnerClient, manager: RunnerManager) -> list[RunnerInfo]:
-        listed = await runners(client, manager)
-        await here.end(task)
-        await here.open_import(task)
-        return listed
-
-    monkeypatch.setattr(RunnerClient, "runners", told_meanwhile)
-    await look(here, watcher, after=RUNNING_AFTER + 1)
-    assert await here.status(task) == "running"
-    await here.import_due()
-    assert await here.status(task) == "completed"
-
-
-async def test_nor_is_the_run_of_another_task_that_shares_it(
-    here: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its own row had no import, and was put back: the source ran once more when its result was there."""
+    So was it later for another task that shares the run: its own row had no import, and was put back.
+    """
     task, runners = await here.running(), RunnerClient.runners
     await here.execute(
         "INSERT INTO runner_manager_task (type, status, task_id, date_added, video_id, runner_manager_id)"
