@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -106,6 +107,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=empty)
     workerinput: dict[str, int] | None = getattr(config, "workerinput", None)
     if workerinput is not None and workerinput["steals"]:
+        # Side by side, so that one worker parses the package, and not all of them.
+        items.sort(key=lambda item: not _reads_the_package(item.getparent(pytest.Module)))
         items[:] = _spread(items, workerinput["workercount"])
 
 
@@ -113,6 +116,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_configure_node(node: object) -> None:
     """Tell a new xdist worker how tests are given out: its own options do not say it."""
     node.workerinput["steals"] = node.config.getoption("dist") == "worksteal"  # type: ignore[attr-defined]  # xdist has no types
+
+
+@cache
+def _reads_the_package(module: pytest.Module | None) -> bool:
+    """Whether the tests of a module look at the package as text (``tests/unit/sources.py``)."""
+    if module is None:
+        return False
+    return any(
+        getattr(value, "__module__", "") == "tests.unit.sources" for value in vars(module.obj).values()
+    )
 
 
 def _spread(items: list[pytest.Item], workers: int) -> list[pytest.Item]:

@@ -1,6 +1,7 @@
 """What root learns of the unit, and looking as its user."""
 
 import grp
+import json
 import os
 import pwd
 import subprocess
@@ -219,57 +220,75 @@ def test_another_user_looks_with_its_own_rights_and_the_status_comes_back(tmp_pa
 
 
 _AS_WHOM = r"""
-import asyncio, os, sys
+import asyncio, json, os, sys
 from pathlib import Path
 from poddispatchd.cli.unit import parsed, work_as_its_user
 from poddispatchd.pod.media.tree import MediaTree
 os.umask(0o077)
-text = f"[Service]\nUser={sys.argv[1]}\n{sys.argv[3]}\n"
-unit = parsed("poddispatchd.service", text) if sys.argv[1] else None
-words = asyncio.run(work_as_its_user(unit, MediaTree(Path(sys.argv[2]))))
-print(os.geteuid(), os.getegid(), os.getgroups(), f"{os.umask(0):03o}", os.environ["HOME"], words)
+for user, media_root, settings in json.loads(sys.argv[1]):
+    if os.fork():
+        os.wait()
+        continue
+    unit = parsed("poddispatchd.service", f"[Service]\nUser={user}\n{settings}\n") if user else None
+    words = asyncio.run(work_as_its_user(unit, MediaTree(Path(media_root))))
+    groups, umask = os.getgroups(), f"{os.umask(0):03o}"
+    print(os.geteuid(), os.getegid(), groups, umask, os.environ["HOME"], words, flush=True)
+    break
 """
 
 
-def _told(user: str, media_root: Path, settings: str = "") -> str:
-    command = [sys.executable, "-c", _AS_WHOM, user, str(media_root), settings]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def _told(*cases: tuple[str, Path, str]) -> list[str]:
+    """As whom root works by a unit, and what is said of it: by user, media tree and further settings."""
+    told = json.dumps([(user, str(media_root), settings) for user, media_root, settings in cases])
+    command = [sys.executable, "-c", _AS_WHOM, told]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 def test_root_imports_as_the_user_of_the_unit(tmp_path: Path) -> None:
     """One pass that root typed left directories of root's, into which the daemon could not write any more."""
     nobody = pwd.getpwnam("nobody")
-    assert _told("nobody", tmp_path).startswith(f"{nobody.pw_uid} {nobody.pw_gid} ")
-    assert _told("nobody", tmp_path).endswith(f" {nobody.pw_dir} None")
-    assert _told("root", tmp_path).startswith("0 0 ")
+    foreign = tmp_path / "of another user"
+    foreign.mkdir()
+    os.chown(foreign, nobody.pw_uid, nobody.pw_gid)
+
+    as_nobody, as_root, without, warned = _told(
+        ("nobody", tmp_path, ""), ("root", tmp_path, ""), ("", tmp_path, ""), ("", foreign, "")
+    )
+
+    assert as_nobody.startswith(f"{nobody.pw_uid} {nobody.pw_gid} ")
+    assert as_nobody.endswith(f" {nobody.pw_dir} None")
+    assert as_root.startswith("0 0 ")
     # Without a unit nobody knows whom to become.
-    assert _told("", tmp_path).endswith(" None")
-    os.chown(tmp_path, nobody.pw_uid, nobody.pw_gid)
-    words = _told("", tmp_path)
-    assert words.startswith("0 0 ")
-    assert "what is imported will be, and Pod cannot write" in words
+    assert without.endswith(" None")
+    assert warned.startswith("0 0 ")
+    assert "what is imported will be, and Pod cannot write" in warned
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-def test_what_root_imports_is_of_the_units_group_and_umask(tmp_path: Path) -> None:
-    """It was of Pod's own group, and under root's umask: the web server could not read it."""
-    nobody, group = pwd.getpwnam("nobody"), grp.getgrnam("www-data").gr_gid
-    who = f"{nobody.pw_uid} {group} [{group}]"
-    assert _told("nobody", tmp_path, "Group=www-data").startswith(f"{who} 022 ")
-    assert _told("nobody", tmp_path, f"Group={group}\nUMask=0007").startswith(f"{who} 007 ")
-    assert _told("nobody", tmp_path, "UMask=u=rwx").startswith(f"{nobody.pw_uid} {nobody.pw_gid} ")
-    assert _told(str(nobody.pw_uid), tmp_path, "Group=www-data").startswith(f"{who} 022 ")
+def test_what_root_imports_is_of_the_units_groups_and_umask(tmp_path: Path) -> None:
+    """It was of Pod's own group, and under root's umask: the web server could not read it.
 
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
-def test_root_works_in_the_further_groups_of_the_unit_as_well(tmp_path: Path) -> None:
-    """By one of them the daemon may write to the media tree: check, and a pass, found that it could not."""
+    By one of the further groups the daemon may write to the media tree: a pass found that it could not.
+    """
     nobody, group = pwd.getpwnam("nobody"), grp.getgrnam("www-data").gr_gid
-    settings = "SupplementaryGroups=audio\nSupplementaryGroups=\nSupplementaryGroups=www-data 4711 none-such"
-    told = _told("nobody", tmp_path, settings)
+    who, by_number = f"{nobody.pw_uid} {group} [{group}]", str(nobody.pw_uid)
+    further = "SupplementaryGroups=audio\nSupplementaryGroups=\nSupplementaryGroups=www-data 4711 none-such"
+
+    by_name, of_the_group, in_letters, of_the_number, in_groups = _told(
+        ("nobody", tmp_path, "Group=www-data"),
+        ("nobody", tmp_path, f"Group={group}\nUMask=0007"),
+        ("nobody", tmp_path, "UMask=u=rwx"),
+        (by_number, tmp_path, "Group=www-data"),
+        ("nobody", tmp_path, further),
+    )
+
+    assert by_name.startswith(f"{who} 022 ")
+    assert of_the_group.startswith(f"{who} 007 ")
+    assert in_letters.startswith(f"{nobody.pw_uid} {nobody.pw_gid} ")
+    assert of_the_number.startswith(f"{who} 022 ")
     groups = sorted({nobody.pw_gid, group, 4711})
-    assert told.startswith(f"{nobody.pw_uid} {nobody.pw_gid} {groups} 022 ")
+    assert in_groups.startswith(f"{nobody.pw_uid} {nobody.pw_gid} {groups} 022 ")
 
 
 def test_a_unit_in_a_group_that_this_machine_does_not_know_has_no_account() -> None:
