@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from poddispatchd.domain.completeness import Completeness, Read
-from poddispatchd.domain.file_policy import boxes
+from poddispatchd.domain.file_policy import announced_end, boxes, first_frame, frame_length
 from poddispatchd.domain.json_completeness import json_completeness
 
 __all__ = ["Completeness", "Read", "completeness"]
@@ -178,26 +178,13 @@ def _ogg(size: int, read: Read) -> Completeness:
     return Completeness.COMPLETE if tail[at + 5] & 4 else Completeness.OPEN
 
 
-_BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_BITRATES_LOW = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_SAMPLE_RATES = (44100, 48000, 32000)
-
-
 def _mp3(size: int, read: Read) -> Completeness:
     """As many bytes as an encoder's first frame says; without one, frames up to the very end."""
-    at = 0
-    head = read(0, 10)
-    if head[:3] == b"ID3" and len(head) == 10 and head[3] in (2, 3, 4):
-        at = 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(head[6:]))
-    first = _frame_length(read(at, 4))
-    if first is None:
+    at = first_frame(read)
+    if frame_length(read(at, 4)) is None:
         return Completeness.CUT if 0 < size <= at else Completeness.UNLIKELY
-    frame = read(at, 200)
-    for mark in (b"Xing", b"Info"):
-        place = frame.find(mark, 4, 48)
-        if place > 0 and len(frame) >= place + 16 and frame[place + 7] & 3 == 3:
-            announced = int.from_bytes(frame[place + 12 : place + 16])
-            return Completeness.COMPLETE if at + announced <= size else Completeness.CUT
+    if (announced := announced_end(at, read)) is not None:
+        return Completeness.COMPLETE if announced <= size else Completeness.CUT
     return _frames(at, size, read)
 
 
@@ -208,26 +195,12 @@ def _frames(at: int, size: int, read: Read) -> Completeness:
             return Completeness.OPEN if at == size else Completeness.CUT
         if at + 4 > start + len(block):
             block, start = read(at, 2**20), at
-        length = _frame_length(block[at - start : at - start + 4])
+        length = frame_length(block[at - start : at - start + 4])
         if length is None:
             # Tags may follow the sound (ID3v1, APE); what they hold does not matter to it.
             return Completeness.COMPLETE if block[at - start :][:3] in (b"TAG", b"APE") else Completeness.CUT
         at += length
     return Completeness.OPEN
-
-
-def _frame_length(head: bytes) -> int | None:
-    """Bytes of a frame of MPEG audio, layer III; None when none begins here."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
-        return None
-    version = head[1] >> 3 & 3
-    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
-    if version == 1 or bitrate in (0, 15) or rate == 3:
-        return None
-    is_first = version == 3
-    kilobits = (_BITRATES if is_first else _BITRATES_LOW)[bitrate]
-    samples_a_second = _SAMPLE_RATES[rate] >> (0 if is_first else 1 if version == 2 else 2)
-    return (144 if is_first else 72) * kilobits * 1000 // samples_a_second + (head[2] >> 1 & 1)
 
 
 # --- texts ----------------------------------------------------------------------------------------------

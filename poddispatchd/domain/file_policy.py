@@ -16,11 +16,15 @@ __all__ = [
     "HEAD",
     "IMAGE_ENDINGS",
     "active_content",
+    "announced_end",
     "boxes",
     "ending_of",
+    "first_frame",
+    "frame_length",
     "image_problem",
     "is_cut_film",
     "is_cut_image",
+    "is_cut_sound",
     "is_small",
     "name_problem",
     "path_problem",
@@ -191,6 +195,54 @@ def is_cut_film(size: int, read: Read) -> bool:
         at + length > size and kind in (b"moov", b"mdat")
         for kind, at, length in islice(boxes(size, read), _MOST_BOXES)
     )
+
+
+_BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_BITRATES_LOW = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_SAMPLE_RATES = (44100, 48000, 32000)
+
+
+def is_cut_sound(size: int, read: Read) -> bool:
+    """Whether an MP3 has fewer bytes than its first frame says, which encoders write at their end.
+
+    What says nothing of it is not judged: players are forgiving.
+    """
+    announced = announced_end(first_frame(read), read)
+    return announced is not None and announced > size
+
+
+def first_frame(read: Read) -> int:
+    """Where the sound of an MP3 begins: behind its tags."""
+    head = read(0, 10)
+    if head[:3] == b"ID3" and len(head) == 10 and head[3] in (2, 3, 4):
+        return 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(head[6:]))
+    return 0
+
+
+def announced_end(at: int, read: Read) -> int | None:
+    """How many bytes an MP3 has, as its first frame says; None where that does not."""
+    frame = read(at, 200)
+    if frame_length(frame) is None:
+        return None
+    for mark in (b"Xing", b"Info"):
+        place = frame.find(mark, 4, 48)
+        if place > 0 and len(frame) >= place + 16 and frame[place + 7] & 3 == 3:
+            return at + int.from_bytes(frame[place + 12 : place + 16])
+    return None
+
+
+def frame_length(head: bytes) -> int | None:
+    """Bytes of a frame of MPEG audio, layer III; None when none begins here."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return None
+    version = head[1] >> 3 & 3
+    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or bitrate in (0, 15) or rate == 3:
+        return None
+    is_first = version == 3
+    kilobits = (_BITRATES if is_first else _BITRATES_LOW)[bitrate]
+    samples_a_second = _SAMPLE_RATES[rate] >> (0 if is_first else 1 if version == 2 else 2)
+    return (144 if is_first else 72) * kilobits * 1000 // samples_a_second + (head[2] >> 1 & 1)
 
 
 def uri_problem(uri: str) -> str | None:

@@ -11,6 +11,7 @@ from poddispatchd.domain.file_policy import (
     image_problem,
     is_cut_film,
     is_cut_image,
+    is_cut_sound,
     name_problem,
     uri_problem,
 )
@@ -22,7 +23,7 @@ from poddispatchd.pod.media.files import list_files, open_file, read_part, read_
 from poddispatchd.pod.media.placing import write_staged
 from poddispatchd.pod.media.tree import MediaPath
 
-_FILMS = ("mp4", "m4a")
+_IS_CUT = {"mp4": is_cut_film, "m4a": is_cut_film, "mp3": is_cut_sound}
 _READ = (".m3u8", ".vtt", ".srt")
 _MOST_TEXT = 32 * 2**20
 """Bytes of all texts of a result that are read to their end: a long lecture has some megabytes."""
@@ -98,8 +99,8 @@ def _content_problem(path: MediaPath, warnings: list[str]) -> str | None:
         return problem
     if ending in IMAGE_ENDINGS:
         return image_problem(head)
-    if ending in _FILMS:
-        return "is cut short" if _is_cut_film(path) else None
+    if ending in _IS_CUT:
+        return "is cut short" if _breaks_off(path) else None
     if ending == "m3u8":
         findings = address_findings(path.name, read_text(path).decode("utf-8", "replace"))
         return f"is no playlist of a result ({' '.join(findings[:3])})" if findings else None
@@ -115,16 +116,16 @@ def _is_cut(path: MediaPath) -> bool:
     ending = ending_of(path.name)
     if ending in IMAGE_ENDINGS:
         return is_cut_image(read_part(path, HEAD))
-    if ending in _FILMS:
-        return _is_cut_film(path)
+    if ending in _IS_CUT:
+        return _breaks_off(path)
     return ending == "m3u8" and is_cut(path.name, read_text(path).decode("utf-8", "replace"))
 
 
-def _is_cut_film(path: MediaPath) -> bool:
-    """A runner whose disk is full leaves such a one, and serves it whole as it is."""
+def _breaks_off(path: MediaPath) -> bool:
+    """A runner whose disk is full leaves such a film or sound, and serves it whole as it is."""
     try:
         with open_file(path) as file:
-            return is_cut_film(file.size, lambda offset, size: file.read(size, at=offset))
+            return _IS_CUT[ending_of(path.name)](file.size, lambda offset, size: file.read(size, at=offset))
     except OSError as error:
         raise disk_error(error, f"{path} cannot be read") from error
 

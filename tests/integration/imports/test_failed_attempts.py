@@ -188,8 +188,8 @@ async def test_a_file_that_never_arrives_whole_makes_the_task_run_again_and_at_l
 
 @pytest.mark.parametrize(
     ("match", "length"),
-    [(".m3u8", 40), ("overview.png", 5), (".mp4", 8000)],
-    ids=["in a tag", "in the form of a picture", "amid a film"],
+    [(".m3u8", 40), ("overview.png", 5), (".mp4", 8000), (".mp3", 800)],
+    ids=["in a tag", "in the form of a picture", "amid a film", "amid sound"],
 )
 async def test_a_file_that_breaks_off_is_incomplete_and_not_taken_for_hostile(
     here: Bench, match: str, length: int

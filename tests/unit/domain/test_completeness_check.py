@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from poddispatchd.domain import json_completeness
 from poddispatchd.domain.completeness import Completeness
 from poddispatchd.domain.completeness_check import completeness
-from poddispatchd.domain.file_policy import is_cut_film
+from poddispatchd.domain.file_policy import is_cut_film, is_cut_sound
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 
 COMPLETE, CUT, UNLIKELY, OPEN = (
@@ -143,6 +143,27 @@ def test_a_film_that_breaks_off_in_its_index_or_its_media_is_cut(film: Path) -> 
 )
 def test_what_does_not_end_as_films_do_is_not_taken_for_a_cut_one(content: bytes) -> None:
     assert not cut_film(content)
+
+
+@pytest.mark.parametrize("sound", sorted(RESULTS.glob("*/*.mp3")), ids=lambda path: path.name)
+def test_sound_that_has_fewer_bytes_than_it_says_is_cut(sound: Path) -> None:
+    content = sound.read_bytes()
+
+    assert not cut_sound(content)
+    assert not cut_sound(content + b"TAG" + bytes(125))
+    for length in range(200, len(content), 97):
+        assert cut_sound(content[:length]), length
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"ID3\x04", b"a placeholder", FRAME * 3 + FRAME[:9], INFO_FRAME[:40]]
+)
+def test_sound_that_does_not_say_how_long_it_is_is_not_taken_for_cut(content: bytes) -> None:
+    assert not cut_sound(content)
+
+
+def cut_sound(content: bytes) -> bool:
+    return is_cut_sound(len(content), lambda offset, size: content[offset : offset + size])
 
 
 def cut_film(content: bytes) -> bool:
