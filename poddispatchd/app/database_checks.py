@@ -15,7 +15,7 @@ from poddispatchd.domain.task import StaleTasks, TaskStatus
 from poddispatchd.errors import MAY_PASS, DatabaseError, RowLockedError, SchemaError
 from poddispatchd.journal import observations
 from poddispatchd.journal.scheduling import COMMITS_WAIT
-from poddispatchd.pod import duplicates, grants, tasks
+from poddispatchd.pod import duplicates, grants, progress, tasks
 from poddispatchd.pod.lock_holders import held_tables, held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.table_faults import writing_faults
@@ -33,6 +33,7 @@ _CLOCKS_APART = timedelta(minutes=1)
 """Two clocks that are both kept by NTP agree to a second."""
 
 _MOST_STALE = 100
+_MOST_LEFT = 100
 _SHOWN = 5
 _SHOWN_OF_A_QUEUE = 3
 
@@ -253,6 +254,27 @@ async def running_findings(settings: Settings, database: Database) -> list[Check
     if not stale.tasks:
         return [fine("running tasks", "None has been running for too long.")]
     return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+
+
+async def left_videos_findings(database: Database) -> list[CheckResult]:
+    """Videos that Pod shows as being encoded for ever, as where their task was deleted while it ran."""
+    try:
+        async with database.connection() as connection:
+            found = await progress.left_in_progress(connection, limit=_MOST_LEFT)
+    except DatabaseError as error:
+        return unseen("videos", error)
+    if not found:
+        return []
+    count = f"{_MOST_LEFT} or more" if len(found) == _MOST_LEFT else str(len(found))
+    named = ", ".join(str(pk) for pk in found[:_SHOWN])
+    return [
+        note(
+            "videos",
+            f"{count} shown as being encoded while no task of theirs waits or runs (the latest: {named}), as "
+            "where it was deleted. Where Pod does not encode them by itself: 'Encode selected', in its "
+            "administration of videos, begins anew.",
+        )
+    ]
 
 
 async def restored_findings(database: Database, tree: MediaTree) -> list[CheckResult]:

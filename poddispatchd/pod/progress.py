@@ -46,6 +46,16 @@ async def show_ended(connection: Connection, video: VideoId | None, failure: str
         await connection.execute(*_QUERIES["step"](video=video, step=step, words=words[:LONGEST_STEP]))
 
 
+async def left_in_progress(connection: Connection, *, limit: int) -> list[VideoId]:
+    """The latest videos that are shown in progress while none of their tasks waits or runs.
+
+    Pod shows a video so until the end of a task: one that is deleted before has none. The table of videos is
+    read from its beginning to its end: for whoever asks, and not for a job.
+    """
+    rows = await connection.fetch(*_QUERIES["left_in_progress"](limit=limit))
+    return [VideoId(row["id"]) for row in rows]
+
+
 async def comment_recording(connection: Connection, recording: RecordingId, text: str) -> None:
     """Add a line to a recording's comment."""
     await connection.execute(*_QUERIES["append_comment"](recording=recording, line=storable(text)))

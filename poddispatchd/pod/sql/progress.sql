@@ -21,6 +21,13 @@ UPDATE video_video SET encoding_in_progress = FALSE
    AND NOT EXISTS (SELECT FROM runner_manager_task WHERE video_id = :video AND status IN ('pending', 'running', 'warning'))
 RETURNING TRUE
 
+-- name: left_in_progress
+-- The latest videos that are shown in progress while none of their tasks waits or runs, at most :limit. It reads the whole table.
+SELECT video.id FROM video_video AS video
+ WHERE encoding_in_progress
+   AND NOT EXISTS (SELECT FROM runner_manager_task WHERE video_id = video.id AND status IN ('pending', 'running', 'warning'))
+ ORDER BY video.id DESC LIMIT :limit
+
 -- name: step
 -- The video's step.
 INSERT INTO video_encode_transcript_encodingstep AS step (video_id, num_step, desc_step)

@@ -16,7 +16,7 @@ from poddispatchd.cli.unit import Unit
 from poddispatchd.config.units import Address
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.pod import lock_holders
-from poddispatchd.sandbox.pod.world import add_task
+from poddispatchd.sandbox.pod.world import add_task, add_video
 from poddispatchd.web.listener import listening
 from tests.integration.cli.conftest import Pod, invoke
 
@@ -367,6 +367,28 @@ async def test_what_has_waited_since_the_crons_days_is_not_blamed_on_runners(sou
     [old] = await words()
     assert old.startswith("Of type encoding: The oldest has been waiting for 2 d")
     assert "'poddispatchd status'" in old
+
+
+async def test_a_video_whose_task_was_deleted_while_it_ran_is_noted(sound: Pod) -> None:
+    """Pod shows it as being encoded, for ever, and nobody named it."""
+
+    async def notes() -> list[str]:
+        found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
+        return [item["words"] for item in found if item["subject"] == "videos"]
+
+    async with sound.database.connection() as connection:
+        left, other = [await add_video(connection, sound.world, with_file=False) for _ in range(2)]
+        for video in (left, other):
+            await add_task(connection, TaskType.ENCODING, video=video, status=TaskStatus.RUNNING)
+    await sound.execute(
+        "UPDATE video_video SET encoding_in_progress = true WHERE id = ANY ($1)", [left.id, other.id]
+    )
+    assert await notes() == []
+
+    await sound.execute("DELETE FROM runner_manager_task WHERE video_id = $1", left.id)
+    [words] = await notes()
+    assert words.startswith("1 shown as being encoded while no task of theirs waits or runs (the latest: ")
+    assert f"(the latest: {left.id})" in words
 
 
 async def test_a_server_that_only_reads_is_a_problem(sound: Pod) -> None:
