@@ -264,6 +264,15 @@ def as_of_words(state: State) -> str:
     return f"Tasks as of {datetime.fromisoformat(state['as_of']).astimezone():%Y-%m-%d %H:%M:%S %Z}."
 
 
+def reasons_of(state: State) -> dict[str, list[str]]:
+    """Why tasks wait, with what to do, and of which types: what holds for several is told once."""
+    reasons: dict[str, list[str]] = {}
+    for entry in state["queue"]:
+        if (why := entry["why"]) is not None:
+            reasons.setdefault(f"{why['words']} {why['remedy']}".rstrip(), []).append(entry["type"])
+    return reasons
+
+
 def drained_words(state: State) -> str | None:
     """When what waits and runs will be done, by type; None when nothing does or nobody knows."""
     expected = state.get("expected")

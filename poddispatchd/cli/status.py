@@ -27,6 +27,7 @@ from poddispatchd.cli.daemon_state import (
     ask_daemon,
     drained_words,
     full_in_words,
+    reasons_of,
     role_in_words,
     state_in_words,
     timetable_of,
@@ -113,10 +114,9 @@ def _print(state: State) -> None:
         ],
         empty="",
     )
+    for why, kinds in reasons_of(state).items():
+        say(f"{', '.join(kinds)}: {why}", rest="  ")
     for entry in state["queue"]:
-        if entry["why"] is not None:
-            why = f"{entry['why']['words']} {entry['why']['remedy']}".rstrip()
-            say(f"{entry['type']}: {why}", rest="  ")
         if entry["window"] is not None:
             say(f"{entry['type']}: {words.window(window_of(entry['window']))}", rest="  ")
     if (expected := drained_words(state)) is not None:
