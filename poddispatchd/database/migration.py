@@ -9,8 +9,14 @@ from msgspec import Struct
 
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import Database
-from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE
-from poddispatchd.errors import DatabaseError, RowLockedError, SchemaError, SchemaNewerError
+from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE
+from poddispatchd.errors import (
+    DatabaseError,
+    RowLockedError,
+    SchemaChangedError,
+    SchemaError,
+    SchemaNewerError,
+)
 
 SCHEMA = "poddispatchd"
 
@@ -205,3 +211,31 @@ def check_version(version: int) -> None:
             f"The schema {SCHEMA!r} has version {version}, this poddispatchd knows up to {LATEST}: "
             "install the newer poddispatchd on this machine, too, or see 'Downgrade' in docs/upgrade.md."
         )
+
+
+def check_upgraded(version: int) -> None:
+    """Refuse an older schema than the one that this daemon has upgraded at its start.
+
+    Raises:
+        SchemaChangedError: an older backup was restored while the daemon ran.
+    """
+    if version < LATEST:
+        raise SchemaChangedError(
+            f"The schema {SCHEMA!r} has version {version} instead of {LATEST}, as after an older backup was "
+            "restored: restart poddispatchd, which upgrades it."
+        )
+
+
+@contextmanager
+def loss_explained() -> Iterator[None]:
+    """Say in words what to do where our schema, which was there at the start, is not any more."""
+    try:
+        yield
+    except SchemaChangedError as error:
+        if error.sqlstate == UNDEFINED_TABLE:
+            raise SchemaChangedError(
+                f"The schema {SCHEMA!r} is gone from the database, as after a restore without it: when Pod's "
+                "tables are there, restart poddispatchd, which makes it anew.",
+                sqlstate=error.sqlstate,
+            ) from None
+        raise

@@ -33,6 +33,7 @@ DRIVER_ERRORS = (
 """Everything that a call of the driver raises about the server, the connection or a statement."""
 
 INSUFFICIENT_PRIVILEGE = "42501"
+UNDEFINED_TABLE = "42P01"
 INVALID_SCHEMA_NAME = "3F000"
 UNIQUE_VIOLATION = "23505"
 FOREIGN_KEY_VIOLATION = "23503"
@@ -60,7 +61,7 @@ _LOCKED = ("55P03", "40P01", "40001")
 
 _CHANGED = (
     "42703",
-    "42P01",
+    UNDEFINED_TABLE,
     "42883",
     "42704",
     "42804",

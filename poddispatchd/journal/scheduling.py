@@ -104,18 +104,17 @@ class Loss(Struct, frozen=True):
     seconds: float
 
 
-async def take_lease(
-    connection: Connection, instance: str, *, seconds: float, newest_schema: int
-) -> LeaseLook:
+async def take_lease(connection: Connection, instance: str, *, seconds: float, schema: int) -> LeaseLook:
     """Begin a term that ends unless the lease is renewed, if nobody else schedules.
 
     Args:
         connection: any one.
         instance: the name of this daemon; its own lease does not keep it away.
         seconds: by the database's clock.
-        newest_schema: no term begins when our schema has a newer version: its writer knows better.
+        schema: no term begins when our schema has another version: a newer one's writer knows better, and an
+            older one, of a backup that was restored, lacks what statements need.
     """
-    query = _QUERIES["take_lease"](instance=instance, seconds=seconds, newest_schema=newest_schema)
+    query = _QUERIES["take_lease"](instance=instance, seconds=seconds, schema=schema)
     # An empty answer is no refusal: a term that another one has gives a row, too.
     row = await connection.fetchrow(*query)
     if row is None:

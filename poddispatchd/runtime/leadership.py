@@ -78,13 +78,15 @@ class Leadership:
 
         Raises:
             SchemaNewerError: a newer release has upgraded our schema; the term is given up.
+            SchemaChangedError: our schema is gone, or an older one, as after a restore of the database.
         """
         if self._has_resigned:
             return False
         # Before the statement: the database counts from later on, so that we stop before it lets another one.
         asked_at = self._asked_at = self._clock.monotonic()
         if (term := self._term) is not None:
-            version = await scheduling.renew_lease(connection, term, self._instance, seconds=LEASE)
+            with migration.loss_explained():
+                version = await scheduling.renew_lease(connection, term, self._instance, seconds=LEASE)
             if await self._gives_back(connection, term):
                 return False
             if version is not None:
@@ -92,13 +94,15 @@ class Leadership:
                 self._ends_at = asked_at + LEASE
                 return False
             self.lose("Another instance schedules.")
-        look = await scheduling.take_lease(
-            connection, self._instance, seconds=LEASE, newest_schema=migration.LATEST
-        )
+        with migration.loss_explained():
+            look = await scheduling.take_lease(
+                connection, self._instance, seconds=LEASE, schema=migration.LATEST
+            )
         if await self._gives_back(connection, look.term):
             return False
         # A standby of an older release ends, too: it could not take over any more.
         migration.check_version(look.schema_version)
+        migration.check_upgraded(look.schema_version)
         if look.term is None:
             wait = _STANDBY_EVERY if hears else _STANDBY_UNHEARD
             left = look.seconds_left

@@ -1,5 +1,5 @@
 -- name: take_lease
--- Begin a term of :seconds seconds for instance :instance, unless another one's lease runs, or the schema is newer than :newest_schema. Writes of
+-- Begin a term of :seconds seconds for instance :instance, unless another one's lease runs, or the schema has another version than :schema. Writes of
 -- every earlier term match nothing from now on; FOR UPDATE waits for statements of the last one. The row tells the term
 -- if one has begun, the schema's version, and for how long the lease that was found still runs.
 -- Releases before 0011 hold an advisory lock instead of a lease: no term begins while one of them has it, and they
@@ -11,7 +11,7 @@ WITH lock AS MATERIALIZED (
     SELECT coalesce(max(version), 0) AS version FROM poddispatchd.schema_version
 ), free AS MATERIALIZED (
     SELECT FROM poddispatchd.leader, lock, known
-    WHERE lock.is_free AND known.version <= :newest_schema
+    WHERE lock.is_free AND known.version = :schema
       AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = :instance
            OR lease_expires_at > now() + interval '1 minute')
     FOR UPDATE OF leader

@@ -110,7 +110,7 @@ BEGIN
       SELECT string_agg(DISTINCT quote_ident(attname), ', ') INTO names
         FROM pg_catalog.pg_attribute
         JOIN unnest(string_to_array(item.columns, ' ')) AS given (pattern)
-          ON attname LIKE replace(replace(pattern, '_', '\_'), '*', '%')
+          ON attname LIKE replace(replace(pattern, '_', E'\\_'), '*', '%')
        WHERE attrelid = item.place AND attnum > 0 AND NOT attisdropped;
       IF names IS NOT NULL THEN
         EXECUTE format('GRANT %s (%s) ON %s TO %I', item.privilege, names, item.place, {role});

@@ -7,8 +7,8 @@ SELECT wanted.name, array_agg(DISTINCT rule.rulename::text ORDER BY rule.rulenam
   FROM unnest(:tables::text[], :events::text[]) AS wanted (name, event)
   JOIN pg_catalog.pg_rewrite AS rule
     ON rule.ev_class = to_regclass(wanted.name) AND rule.ev_type = wanted.event::"char" AND rule.ev_enabled IN ('O', 'A')
-   AND NOT (rule.is_instead AND rule.ev_qual = '<>' AND pg_get_ruledef(rule.oid, true) ~ '\mRETURNING\M'
-            AND pg_get_ruledef(rule.oid, true) !~ 'DO INSTEAD +\(')
+   AND NOT (rule.is_instead AND rule.ev_qual = '<>' AND pg_get_ruledef(rule.oid, true) ~ E'\\mRETURNING\\M'
+            AND pg_get_ruledef(rule.oid, true) !~ E'DO INSTEAD +\\(')
  GROUP BY wanted.name
  ORDER BY wanted.name
 

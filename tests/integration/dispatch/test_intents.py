@@ -48,7 +48,7 @@ async def _opened(connection: Connection, task: TaskPk, *, term: int = 0) -> Sub
 
 
 async def _take(connection: Connection, instance: str) -> int | None:
-    look = await scheduling.take_lease(connection, instance, seconds=60, newest_schema=migration.LATEST)
+    look = await scheduling.take_lease(connection, instance, seconds=60, schema=migration.LATEST)
     return look.term
 
 

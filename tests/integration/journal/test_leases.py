@@ -19,7 +19,7 @@ _ROUNDS = 15
 
 
 async def _take(connection: Connection, instance: str, *, seconds: float) -> int | None:
-    look = await scheduling.take_lease(connection, instance, seconds=seconds, newest_schema=migration.LATEST)
+    look = await scheduling.take_lease(connection, instance, seconds=seconds, schema=migration.LATEST)
     return look.term
 
 
@@ -108,7 +108,7 @@ async def test_a_daemon_takes_its_own_lease_again_after_it_lost_its_connection(
 async def test_no_term_begins_on_a_schema_that_a_newer_release_has_made(sessions: list[Connection]) -> None:
     one, *_ = sessions
     await one.execute("INSERT INTO poddispatchd.schema_version (version) VALUES ($1)", migration.LATEST + 1)
-    look = await scheduling.take_lease(one, "one", seconds=30, newest_schema=migration.LATEST)
+    look = await scheduling.take_lease(one, "one", seconds=30, schema=migration.LATEST)
     assert (look.term, look.schema_version) == (None, migration.LATEST + 1)
 
 

@@ -48,7 +48,7 @@ async def _opened(dsn: SecretStr, *, pool_size: int = 3) -> AsyncIterator[Databa
 
 
 async def _take(connection: Connection, instance: str, *, seconds: float = 60) -> int | None:
-    look = await scheduling.take_lease(connection, instance, seconds=seconds, newest_schema=migration.LATEST)
+    look = await scheduling.take_lease(connection, instance, seconds=seconds, schema=migration.LATEST)
     return look.term
 
 

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from poddispatchd.database import migration
-from poddispatchd.errors import SchemaNewerError
+from poddispatchd.errors import SchemaChangedError, SchemaNewerError
 from poddispatchd.journal import scheduling
 from poddispatchd.runtime.leadership import LEASE, Leadership
 from tests.integration.dispatch.scene import HandClock
@@ -172,6 +172,30 @@ async def test_a_standby_stops_on_a_newer_schema_too(
     with pytest.raises(SchemaNewerError):
         await standby.attend(connection, hears=True)
     assert standby.term is None
+
+
+@pytest.mark.parametrize("is_leader", [True, False], ids=["a leader", "a standby"])
+async def test_a_schema_that_a_restore_has_taken_away_is_told_with_what_mends_it(
+    pod_database: PodDatabase, connection: "asyncpg.Connection[asyncpg.Record]", is_leader: bool
+) -> None:
+    """The words were that a table is undefined, and the daemon waited for it until somebody restarted it."""
+    leadership = Leadership(instance="one", clock=HandClock())
+    if is_leader:
+        await leadership.attend(connection, hears=True)
+    await connection.execute("DROP SCHEMA poddispatchd CASCADE")
+    async with opened(pod_database) as database, database.connection() as guarded:
+        with pytest.raises(SchemaChangedError, match="restart poddispatchd, which makes it anew"):
+            await leadership.attend(guarded, hears=True)
+
+
+async def test_nobody_begins_a_term_on_the_schema_of_an_older_backup(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """The daemon that found it there held the lease, while each of its statements failed."""
+    await connection.execute("DELETE FROM poddispatchd.schema_version WHERE version = $1", migration.LATEST)
+    with pytest.raises(SchemaChangedError, match="restart poddispatchd, which upgrades it"):
+        await Leadership(instance="one", clock=HandClock()).attend(connection, hears=True)
+    assert await lease_left(connection) is None
 
 
 async def test_a_clock_of_the_server_that_was_set_back_keeps_nobody_from_scheduling(

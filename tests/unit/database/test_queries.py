@@ -2,12 +2,13 @@
 
 import ast
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 
 from poddispatchd.database.queries import Query, render
-from tests.unit.sources import sources
+from tests.unit.sources import PACKAGE, sources
 
 
 def test_a_name_becomes_a_number_and_its_value_the_argument_with_that_number() -> None:
@@ -61,6 +62,24 @@ def test_parts_bring_their_parameters_with_them() -> None:
         2,
         1,
     )
+
+
+def test_a_backslash_stands_only_in_strings_that_say_so() -> None:
+    """With `standard_conforming_strings` off it was an escape, and `check` ended there."""
+    files = PACKAGE.rglob("*.sql")
+    plain = {
+        (file.name, string)
+        for file in files
+        for is_escaped, string in re.findall(
+            r"(E?)('(?:[^']|'')*')", _without_comments(file.read_text("utf-8"))
+        )
+        if "\\" in string and not is_escaped
+    }
+    assert not plain
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line.partition("--")[0] for line in text.splitlines())
 
 
 def test_a_statement_is_the_same_text_every_time() -> None:
