@@ -133,6 +133,8 @@ class _ResultDownload:
         self._small = SmallFiles(into, mode=mode)
         self._time = asyncio.get_running_loop().time
         self._begun = self._time()
+        self._arrived = 0
+        """Files that have come."""
         self._space = DownloadSpace(into, limits, downloader.received)
 
     async def fetch_all(self, files: tuple[ResultFile, ...]) -> tuple[DownloadedFile, ...]:
@@ -145,6 +147,7 @@ class _ResultDownload:
         async def work(waiting: Iterator[tuple[int, ResultFile]]) -> None:
             for index, file in waiting:
                 done[index] = await self._fetch(file, str(index))
+                self._arrived += 1
 
         first: BaseException | None = None
         try:
@@ -183,15 +186,19 @@ class _ResultDownload:
             await sink.close()
 
     async def _attempted(self, file: ResultFile, download: FileDownload) -> str:
-        slow = 0
-        for attempt in range(self._limits.attempts):
-            if attempt:
-                await self._wait(attempt - 1)
+        failed = in_vain = slow = arrived = 0
+        while in_vain < self._limits.attempts:
+            if failed:
+                await self._wait(failed - 1)
             self._check_time()
             try:
                 return await download.attempt()
             except _WORTH_ANOTHER_TRY as error:
                 last: PoddispatchdError = error
+            failed += 1
+            # Others have come since the last try: a limit before the manager puts this one off.
+            is_put_off = isinstance(last, RunnerManagerError) and self._arrived > arrived
+            in_vain, arrived = 1 if is_put_off else in_vain + 1, self._arrived
             # Not in a row: a manager may be slow, break off, and be slow again.
             slow += _is_slow(last)
             if slow >= _SLOW_ATTEMPTS:
@@ -200,7 +207,7 @@ class _ResultDownload:
             # A file that keeps breaking off counts against the result; a manager that is away does not.
             raise last
         raise DownloadError(
-            f"The file {file.path!r} did not arrive in {attempt + 1} attempts: {last}"
+            f"The file {file.path!r} did not arrive in {failed} attempts: {last}"
         ) from last.__cause__
 
     def _check_time(self) -> None:

@@ -271,6 +271,33 @@ async def test_a_manager_that_stays_away_is_told_as_such(
     assert len(download.waits) == 4
 
 
+async def test_a_file_that_a_rate_limit_puts_off_is_tried_for_as_long_as_others_come(
+    download: Downloader,
+) -> None:
+    """Behind a limit of two requests a second each result began anew, time and again."""
+    download.limit(parallel_small=2)
+    others = [f"{number}.txt" for number in range(8)]
+    asked, refused = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def limited(request: Request, writer: asyncio.StreamWriter) -> None:
+        if not request.target.endswith("last.txt"):
+            asked.release()
+            await refused.acquire()
+        elif len(server.requests) < 2 * len(others) + 1:
+            # Who is asked for the next one has counted the one before.
+            await asked.acquire()
+            await reply(429, b"<html>", "text/html")(request, writer)
+            refused.release()
+            return
+        await reply(200, b"x", BYTES)(request, writer)
+
+    async with RawServer([limited]) as server:
+        await download(server, "last.txt", *others)
+
+    assert names(download.into) == sorted(["last.txt", *others])
+    assert max(download.waits) == 8.0
+
+
 async def test_a_transfer_that_stalls_is_given_up_and_tried_again(download: Downloader) -> None:
     download.limit(first_byte_timeout=0.1)
 
