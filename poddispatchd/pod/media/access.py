@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, Directory, close_lock
+from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, Directory
 from poddispatchd.pod.media.file_system_errors import LINK_UNSAFE
+from poddispatchd.pod.media.opened import close_lock
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree, own_name
 
 _LOOK = re.compile(rf"\.{re.escape(OURS)}0-[0-9a-f]{{16}}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from poddispatchd.pod.media.file_system_errors import LOCK_REFUSED, NO_LOCKS, SYNC_REFUSED, ToleratedErrors
-from poddispatchd.pod.media.opened import EntryStatus, File, Opened
+from poddispatchd.pod.media.opened import EntryStatus, File, Opened, close_lock, open_lock
 
 DIRECTORY_MODE = 0o755
 """Of directories that Pod and the web server read, under the umask: as Pod makes them."""
@@ -29,7 +29,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O
 # O_NONBLOCK: a FIFO that somebody has put there is not waited for. O_NOCTTY: nor does a terminal become ours.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 Named: TypeAlias = Callable[[str], object]
@@ -223,7 +222,7 @@ class Directory(Opened):
             BlockingIOError: somebody else holds it.
             OSError: it cannot be opened or locked; the words name what is missing.
         """
-        descriptor = os.open(_plain(name), _LOCK, 0o644, dir_fd=self._descriptor)
+        descriptor = open_lock(_plain(name), self._descriptor)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._in_the_way(name, "regular file")
@@ -233,6 +232,9 @@ class Directory(Opened):
             if error.errno in LOCK_REFUSED:
                 words = f"{os.strerror(error.errno or 0)} ({NO_LOCKS})"
                 raise OSError(error.errno, words) from error
+            if error.errno == errno.EBADF:
+                # NFS: one that may only be read cannot be locked there.
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
             raise
         return descriptor
 
@@ -262,12 +264,6 @@ class _Lent(Directory):
 
     def close(self) -> None:
         """Leave it open."""
-
-
-def close_lock(descriptor: int) -> None:
-    """Give a lock of ``Directory.lock_file`` back, which the kernel does whatever it says."""
-    with suppress(OSError):
-        os.close(descriptor)
 
 
 def real_path(path: Path) -> Path:

@@ -11,7 +11,7 @@ from threading import Lock
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ImportBusyError
 from poddispatchd.file_errors import disk_error
-from poddispatchd.pod.media.directory import close_lock
+from poddispatchd.pod.media.opened import close_lock
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 

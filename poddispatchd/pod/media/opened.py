@@ -13,6 +13,9 @@ from msgspec import Struct
 
 from poddispatchd.pod.media.file_system_errors import CHMOD_REFUSED, ToleratedErrors
 
+_READ_LOCK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_LOCK = _READ_LOCK | os.O_RDWR | os.O_CREAT
+
 
 class EntryStatus(Struct, frozen=True):
     """What stands under a name; a symbolic link is what it is, never what it points to."""
@@ -172,3 +175,22 @@ class File(Opened):
         """Bring the content to stable storage."""
         os.fsync(self._descriptor)
         self._is_written = False
+
+
+def open_lock(name: str, directory: int) -> int:
+    """Open a file of locks in an opened directory, made if need be.
+
+    One of another user's, as a CRON of root's leaves it, can be locked by whoever may read it.
+    """
+    try:
+        return os.open(name, _LOCK, 0o644, dir_fd=directory)
+    except PermissionError:
+        with suppress(OSError):
+            return os.open(name, _READ_LOCK, dir_fd=directory)
+        raise
+
+
+def close_lock(descriptor: int) -> None:
+    """Give a lock of ``Directory.lock_file`` back, which the kernel does whatever it says."""
+    with suppress(OSError):
+        os.close(descriptor)
