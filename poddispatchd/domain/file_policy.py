@@ -187,14 +187,20 @@ def boxes(size: int, read: Read) -> Iterator[tuple[bytes, int, int]]:
 
 
 def is_cut_film(size: int, read: Read) -> bool:
-    """Whether an MP4 begins an index or media that reach beyond its end: see ``boxes``.
+    """Whether an MP4 begins an index or media that reach beyond its end, or has media and no index.
 
-    What is no film, or ends in another way than films do, is not judged: players are forgiving.
+    The index comes last: where it finds no room on the disk, ffmpeg leaves the media alone, of no length yet,
+    and may end as if all was well. What is no film, or ends in another way than films do, is not judged:
+    players are forgiving. See ``boxes``.
     """
-    return any(
-        at + length > size and kind in (b"moov", b"mdat")
-        for kind, at, length in islice(boxes(size, read), _MOST_BOXES)
-    )
+    found = tuple(islice(boxes(size, read), _MOST_BOXES))
+    if any(at + length > size and kind in (b"moov", b"mdat") for kind, at, length in found):
+        return True
+    kinds = [kind for kind, _, _ in found]
+    if kinds[:1] != [b"ftyp"] or b"mdat" not in kinds or b"moov" in kinds:
+        return False
+    _, at, length = found[-1]
+    return length == 0 or at + length == size
 
 
 _BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)

@@ -45,6 +45,7 @@ def riff(kind: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", 24) + kind + b"x" * 20
 
 
+MEDIA_TO_THE_END = struct.pack(">I", 0) + b"mdat" + b"media of no length yet"
 FTYP, MOOV, MDAT = box(b"ftyp", b"isom" * 3), box(b"moov", b"m" * 30), box(b"mdat", b"d" * 100)
 LARGE = struct.pack(">I", 1) + b"mdat" + struct.pack(">Q", 16 + 50) + b"d" * 50
 FRAME = b"\xff\xfb\x90\x00" + b"s" * 413
@@ -129,17 +130,32 @@ def test_a_film_that_breaks_off_in_its_index_or_its_media_is_cut(film: Path) -> 
         assert cut_film(content[:length]), length
 
 
+@pytest.mark.parametrize("media", [MEDIA_TO_THE_END, box(b"mdat", b"media")], ids=["to the end", "whole"])
+def test_a_film_whose_index_found_no_room_on_the_disk_is_cut(media: bytes) -> None:
+    """So ffmpeg 5.1 left it, with exit status 0, and it took the place of one that could be watched."""
+    assert cut_film(box(b"ftyp", b"isom") + box(b"free") + media)
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
         b"a placeholder of a film",
         box(b"ftyp", b"isom") + b"and no boxes at all",
-        box(b"ftyp", b"isom") + struct.pack(">I", 0) + b"mdat" + b"media up to the end",
+        box(b"ftyp", b"isom") + box(b"moov") + MEDIA_TO_THE_END,
+        box(b"ftyp", b"isom") + box(b"mdat", b"media") + b"\xff" * 9,
         box(b"ftyp", b"isom") + box(b"moov") + box(b"mdat", b"media") + b"\xff" * 9,
         box(b"ftyp", b"isom") + box(b"free") * 2000 + box(b"mdat", b"media")[:-1],
     ],
-    ids=["nothing", "no film", "no boxes", "without a length", "something behind it", "very many boxes"],
+    ids=[
+        "nothing",
+        "no film",
+        "no boxes",
+        "without a length",
+        "what may be an index",
+        "something behind it",
+        "very many boxes",
+    ],
 )
 def test_what_does_not_end_as_films_do_is_not_taken_for_a_cut_one(content: bytes) -> None:
     assert not cut_film(content)
