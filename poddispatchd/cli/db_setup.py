@@ -67,6 +67,11 @@ async def setup(
     finally:
         await database.close()
     click.echo(f"Role {role}: {'made' if result.made_role else 'was there'}; it has the rights it needs.")
+    if result.taken_from is not None:
+        click.echo(
+            f"Schema {migration.SCHEMA}: it was role {result.taken_from}'s: if a daemon runs as that one, "
+            "restart it."
+        )
     click.echo(
         f"Schema {migration.SCHEMA}: version {migration.LATEST}"
         f"{'' if result.steps else ', as before'}. Next: poddispatchd check"

@@ -89,7 +89,7 @@ async def current_version(connection: Connection) -> int:
         return 0
     with _rights_explained(
         f"The database role may not use the schema {SCHEMA!r}, which another role made: use that role, or "
-        f"let it GRANT USAGE ON SCHEMA {SCHEMA} and GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA}."
+        "run 'poddispatchd db setup', which gives it to this one."
     ):
         found = await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {SCHEMA}.schema_version")  # noqa: S608 - a constant
     return int(found)

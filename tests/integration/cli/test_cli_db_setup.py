@@ -90,6 +90,27 @@ async def test_one_command_makes_the_role_its_rights_and_the_schema(
         await connection.close()
 
 
+async def test_a_role_of_its_own_takes_the_schema_over_from_the_one_that_made_it(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `check` advises whose daemon began with Pod's own role: the command refused, and undid the role."""
+    owner = _owner(pod, monkeypatch)
+    assert (await pod.run("db", "init")).status == 0
+    _use_role(pod, role)
+
+    said = await pod.run("db", "setup", "--owner-dsn", owner)
+    again = await pod.run("db", "setup", "--owner-dsn", owner)
+
+    assert (said.status, said.err) == (0, "")
+    assert "Schema poddispatchd: it was role postgres's: if a daemon runs as that one, restart it." in said.out
+    assert (again.status, "restart" in again.out) == (0, False)
+    owners = await pod.fetch(
+        "SELECT DISTINCT pg_get_userbyid(relowner) AS name FROM pg_class"
+        " WHERE relnamespace = 'poddispatchd'::regnamespace AND relkind IN ('r', 'S', 'i')"
+    )
+    assert owners == [{"name": role}]
+
+
 async def test_what_a_dba_has_taken_from_everybody_is_given_to_the_role(
     pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
