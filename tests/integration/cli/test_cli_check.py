@@ -133,7 +133,9 @@ async def test_a_media_root_that_does_not_exist_is_a_problem(sound: Pod, tmp_pat
 
     assert "does not exist" in (await _problems(sound))["media tree"]
     said = await sound.run("check")
-    assert "nowhere does not exist: is MEDIA_ROOT mounted, and are" in said.out
+    [line] = [line for line in said.out.splitlines() if "is MEDIA_ROOT mounted" in line]
+    assert "nowhere does not exist: is MEDIA_ROOT mounted, and are" in line
+    assert line.endswith("right?")
 
 
 async def test_a_directory_of_thumbnails_that_cannot_be_written_to_is_a_problem(sound: Pod) -> None:

@@ -102,7 +102,9 @@ async def test_a_role_of_its_own_takes_the_schema_over_from_the_one_that_made_it
     again = await pod.run("db", "setup", "--owner-dsn", owner)
 
     assert (said.status, said.err) == (0, "")
-    assert "Schema poddispatchd: it was role postgres's: if a daemon runs as that one, restart it." in said.out
+    assert (
+        "Schema poddispatchd: it was role postgres's: if a daemon runs as that one, restart it." in said.out
+    )
     assert (again.status, "restart" in again.out) == (0, False)
     owners = await pod.fetch(
         "SELECT DISTINCT pg_get_userbyid(relowner) AS name FROM pg_class"
