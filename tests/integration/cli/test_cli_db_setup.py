@@ -340,11 +340,15 @@ async def test_what_the_command_cannot_do_is_said_in_words(
 
     shown = await pod.run("db", "setup", "--owner-dsn", owner.replace("@", ":secret-word@"))
     not_pods = await pod.run("db", "setup", "--owner-dsn", owner.rpartition("/")[0] + "/postgres")
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    wrong = await pod.run("db", "setup", "--owner-dsn", owner)
     pod.set("database", dsn="postgresql://someone@db.example.org/pod")
     elsewhere = await pod.run("db", "setup")
 
     assert (shown.status, "list of processes" in shown.err, "secret-word" in shown.err) == (2, True, False)
     assert (not_pods.status, "it is not Pod's" in not_pods.err) == (2, True)
+    assert "--owner-dsn: password authentication failed" in wrong.err
+    assert ("comes from PGPASSWORD" in wrong.err, "database.dsn" in wrong.err) == (True, False)
     assert elsewhere.status == 2
     assert "--owner-dsn postgresql://postgres@db.example.org/pod" in elsewhere.err
 
