@@ -122,7 +122,7 @@ async def open_tasks(connection: Connection) -> frozenset[TaskPk]:
 
 
 async def uncalled(connection: Connection) -> dict[ManagerId, int]:
-    """The runner managers that have not called for a day, and how many results of theirs were found by asking."""
+    """How many results of the last day came from each runner manager that has not called within it."""
     rows = await connection.fetch(*_QUERIES["uncalled"]())
     return {ManagerId(row["runner_manager_id"]): row["results"] for row in rows}
 

@@ -142,7 +142,7 @@ async def test_a_runner_manager_that_never_calls_is_told_while_a_daemon_would_he
     )
     called = await sound.run("check")
 
-    words = "note    callbacks: Runner manager first has not called within a day: its 3 results were found by asking"
+    words = "note    callbacks: Runner manager first has not called within a day: its 3 results were"
     assert [words in said.out for said in (unheard, silent, called)] == [False, True, False]
 
 
