@@ -7,6 +7,14 @@ from poddispatchd.errors import MediaNotWritableError, NoSpaceError, ResultRefus
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # also of a quota, and of a limit to the size of files
 
 
+_HINTS = {
+    errno.ENOSPC: " ('df' and 'df -i' tell what is used up)",
+    errno.EACCES: (
+        " ('ls -ld' of its directory tells whose that is, which must be the user's that poddispatchd runs as)"
+    ),
+}
+
+
 def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableError | ResultRefusedError:
     """The error that a failure of the media tree's file system means; ``what`` could not be done."""
     if error.errno == errno.ENAMETOOLONG:  # of this result, and for good: eCryptfs takes 143 bytes
@@ -14,7 +22,7 @@ def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableErro
         return ResultRefusedError(
             f"The name {name} is too long for the file system of MEDIA_ROOT: shorten that of the source."
         )
-    hint = " ('df' and 'df -i' tell what is used up)" if error.errno == errno.ENOSPC else ""
+    hint = _HINTS.get(error.errno or 0, "")
     kind = NoSpaceError if error.errno in _NO_SPACE else MediaNotWritableError
     return kind(f"{what}: {error.strerror or error}{hint}.")
 

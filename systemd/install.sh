@@ -29,10 +29,14 @@ install -m 0644 "$here/sysusers.d/poddispatchd.conf" "$root/usr/lib/sysusers.d/"
 install -m 0644 "$here/tmpfiles.d/poddispatchd.conf" "$root/usr/lib/tmpfiles.d/"
 ln -sf /opt/poddispatchd/bin/poddispatchd "$bin/poddispatchd"
 
+# As systemd reads it.
+written=$(printf '%s' "$media" | sed 's/%/%%/g')
 # A drop-in that somebody has changed is theirs.
-if ! [ -e "$drop_ins/media.conf" ]; then
-    # As sed, and then systemd, reads it.
-    written=$(printf '%s' "$media" | sed 's/%/%%/g; s/[&|]/\\&/g')
+if [ -e "$drop_ins/media.conf" ]; then
+    grep -qF "$written" "$drop_ins/media.conf" ||
+        echo "$drop_ins/media.conf is kept as it is, and does not name $media: change it there" >&2
+else
+    written=$(printf '%s' "$written" | sed 's/[&|]/\\&/g')
     sed "s|/usr/local/django_projects/podv4/pod/media|$written|" \
         "$here/poddispatchd.service.d/media.conf" > "$drop_ins/media.conf"
 fi

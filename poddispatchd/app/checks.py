@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from poddispatchd.app.authority_checks import authority_findings
+from poddispatchd.app.callback_checks import callback_findings
 from poddispatchd.app.campaign_checks import campaign_findings
 from poddispatchd.app.connection_checks import sessions_findings
 from poddispatchd.app.database_checks import (
@@ -161,6 +162,8 @@ async def _on_database(
     for finding in await manager_findings(settings, managers):
         yield finding
     site = sites.get(SiteId(settings.pod.site_id))
+    for finding in await callback_findings(settings, database, managers, site):
+        yield finding
     if site is not None:
         yield _told("webhook", await webhook_finding(settings, site))
 

@@ -38,9 +38,10 @@ async def known_files_findings(settings: Settings, database: Database, tree: Med
 def _examine(settings: Settings, tree: MediaTree) -> list[CheckResult]:
     pod = settings.pod
     videos = tree.path(pod.videos_dir)
-    troubles = [found for place in (tree.top, videos) if (found := trouble_with(place)) is not None]
-    if troubles:
-        return [problem(_SUBJECT, trouble.words) for trouble in troubles]
+    # Where the whole tree is missing, so is all in it, for the same reason.
+    for place in (tree.top, videos):
+        if (trouble := trouble_with(place)) is not None:
+            return [problem(_SUBJECT, trouble.words)]
     # The one of thumbnails and subtitles comes with the first of them.
     places = [pod.videos_dir, *([pod.files_dir] if tree.path(pod.files_dir).exists() else [])]
     rehearsals = [rehearse(tree, place, pod.file_permissions) for place in places]

@@ -86,9 +86,10 @@ _name_argument = click.argument("name", callback=_name)
 )
 @click.option(
     "--encoded-before",
+    metavar="DATE",
     type=click.DateTime(["%Y-%m-%d"]),
     callback=_day,
-    help="Every video that was encoded, and last before this date.",
+    help="Every video that was encoded, and last before this date (2026-03-01).",
 )
 @click.option(
     "--type",
@@ -270,7 +271,7 @@ async def resume(context: Context, config_path: Path | None, name: str) -> None:
 @pass_context
 @asynchronous
 async def cancel(context: Context, config_path: Path | None, name: str) -> None:
-    """End a campaign for good: none of its videos is begun any more. Its tasks in Pod's queue are done."""
+    """End a campaign for good: none of its videos is begun any more; those that have begun go on."""
     async with open_journal(context.settings(config_path)) as database:
         async with database.transaction() as connection:
             changed = await journal.cancel(connection, name, person())

@@ -99,7 +99,7 @@ def _version_beside(settings: Path) -> str | None:
 
 
 def _yaml(tree: object, *, unicode: bool = True) -> str:
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=unicode, default_flow_style=None, width=100)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=unicode, default_flow_style=False, width=100)
 
 
 def _write(path: Path, text: str) -> None:

@@ -60,17 +60,32 @@ async def setup(
     register_secret(SecretStr(owner))
     plan = SetupPlan(role, verifier_of(password) if password else None, sets_password=set_password)
     database = Database(SecretStr(owner), pool_size=2)
-    await database.open()
+    try:
+        await database.open()
+    except ConfigurationError as error:
+        raise _about_the_owner(error) from None
     try:
         async with commits_told(database):
             result = await set_up(database, plan)
     finally:
         await database.close()
     click.echo(f"Role {role}: {'made' if result.made_role else 'was there'}; it has the rights it needs.")
+    if result.taken_from is not None:
+        click.echo(
+            f"Schema {migration.SCHEMA}: it was role {result.taken_from}'s: if a daemon runs as that one, "
+            "restart it."
+        )
     click.echo(
         f"Schema {migration.SCHEMA}: version {migration.LATEST}"
         f"{'' if result.steps else ', as before'}. Next: poddispatchd check"
     )
+
+
+def _about_the_owner(error: ConfigurationError) -> ConfigurationError:
+    """What is wrong with the owner's address, which is not the one of the configuration."""
+    words, _, remedy = str(error).removeprefix("database.dsn: ").partition(": write the right one there")
+    password = ": its password comes from PGPASSWORD or ~/.pgpass." if remedy else ""
+    return ConfigurationError(f"--owner-dsn: {words}{password}")
 
 
 def _owner_of(path: Path | None) -> str:

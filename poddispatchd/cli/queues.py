@@ -101,8 +101,8 @@ def _of_set_aside_items(function: Callable[..., _R]) -> Callable[..., _R]:
         pass_context,
         config_option,
         click.option("--all", "whole_queue", is_flag=True, help="Everything that this queue has set aside."),
-        click.argument("ids", metavar="ID...", nargs=-1),
-        click.argument("queue", type=click.Choice(list(QUEUES))),
+        click.argument("ids", metavar="[ID]...", nargs=-1),
+        click.argument("queue", metavar="QUEUE", type=click.Choice(list(QUEUES))),
     ):
         wrapped = parameter(wrapped)
     return wrapped
@@ -112,7 +112,10 @@ def _of_set_aside_items(function: Callable[..., _R]) -> Callable[..., _R]:
 @_of_set_aside_items
 @asynchronous
 async def retry(context: Context, config_path: Path | None, *, chosen: "_Chosen") -> None:
-    """Try items again that were set aside, as if they were new. Exit status 1 when one was not found."""
+    """Try items again that were set aside, as if they were new. Exit status 1 when one was not found.
+
+    QUEUE is callbacks, imports, notices, deliveries or files.
+    """
     await _each(context.settings(config_path), chosen, QUEUES[chosen.queue].retry, "is tried again.")
 
 
@@ -120,7 +123,10 @@ async def retry(context: Context, config_path: Path | None, *, chosen: "_Chosen"
 @_of_set_aside_items
 @asynchronous
 async def dismiss(context: Context, config_path: Path | None, *, chosen: "_Chosen") -> None:
-    """Have items that were set aside not tried and not shown any more; their tasks stay as they are."""
+    """Have items that were set aside not tried and not shown any more; their tasks stay as they are.
+
+    QUEUE is callbacks, imports, notices, deliveries or files.
+    """
     await _each(context.settings(config_path), chosen, QUEUES[chosen.queue].dismiss, "is dismissed.")
 
 
@@ -143,11 +149,13 @@ async def _each(
 ) -> None:
     """Change each item by itself; exit status 1 when one of them could not be changed."""
     if bool(chosen.ids) == chosen.all:
-        raise click.UsageError("Name the ids that 'poddispatchd queues list' shows, or give --all.")
+        raise click.UsageError("Name either the ids that 'poddispatchd queues list' shows, or --all.")
     failed = False
     async with open_journal(settings) as database:
         async with database.connection() as connection:
             keys = await chosen.keys(connection)
+        if not keys:
+            click.echo(f"{chosen.queue}: nothing is set aside.")
         for key in keys:
             try:
                 async with database.connection() as connection:

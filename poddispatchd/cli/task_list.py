@@ -39,6 +39,7 @@ _Closed: TypeAlias = Mapping[TaskType, datetime | None]
 """The types that wait for a window, and when it opens."""
 
 _NARROWEST = 80
+_WIDE = 10_000
 _OWNER, _MANAGER = 8, 10
 
 
@@ -79,7 +80,7 @@ async def list_(
             ]
         )
         return
-    width = 10_000 if wide else _terminal_width()
+    width = _WIDE if wide else _terminal_width()
     remarks = [delayed.get(row.pk) or _remark(row, blockers.get(row.pk), forecast, closed) for row in found]
     _print(found, names, remarks, width)
     if len(found) == limit and sys.stderr.isatty():
@@ -94,6 +95,7 @@ def _terminal_width() -> int:
 def _print(
     found: list[ListedTask], names: dict[ManagerId, str], remarks: Sequence[str | None], width: int
 ) -> None:
+    owner, manager = (_WIDE, _WIDE) if width == _WIDE else (_OWNER, _MANAGER)
     rows = [
         (
             row.pk,
@@ -101,8 +103,8 @@ def _print(
             row.status,
             row.rank,
             age(row.date_added),
-            shortened(shown(row.owner), _OWNER),
-            shortened(shown(names.get(row.runner_manager_id or ManagerId(0))), _MANAGER),
+            shortened(shown(row.owner), owner),
+            shortened(shown(names.get(row.runner_manager_id or ManagerId(0))), manager),
             row.title,
         )
         for row in found

@@ -34,11 +34,10 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.schema_version (
 );
 """
 
-_EXISTS = """\
-SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
-    WHERE nspname = $1 AND relname = 'schema_version'
-)
+_OWNER = """\
+SELECT pg_catalog.pg_get_userbyid(nspowner)
+  FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+ WHERE nspname = $1 AND relname = 'schema_version'
 """
 # Not to_regclass: in a transaction that has waited for the lock it may still say what was before.
 
@@ -91,11 +90,12 @@ async def current_version(connection: Connection) -> int:
     Raises:
         SchemaError: it is there, and this role may not use it.
     """
-    if not await connection.fetchval(_EXISTS, SCHEMA):
+    owner = await connection.fetchval(_OWNER, SCHEMA)
+    if owner is None:
         return 0
     with _rights_explained(
-        f"The database role may not use the schema {SCHEMA!r}, which another role made: use that role, or "
-        f"let it GRANT USAGE ON SCHEMA {SCHEMA} and GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA}."
+        f"The database role may not use the schema {SCHEMA!r}, which belongs to role {owner}: use that role "
+        "in database.dsn, or let 'poddispatchd db setup' give it to this one."
     ):
         found = await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {SCHEMA}.schema_version")  # noqa: S608 - a constant
     return int(found)

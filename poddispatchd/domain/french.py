@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from poddispatchd.domain.french_sentences import PHRASES, SENTENCES
+from poddispatchd.domain.french_sentences import PHRASES, SENTENCES, SUBJECTS
 
 ENGLISH = "en"
 """What words are in until somebody reads them."""
@@ -23,6 +23,9 @@ _LONGEST_SENTENCE = 1500
 
 _LOOKED_THROUGH = 8000
 """Characters at either end of a text."""
+
+_OURS = {"phrase", "what"}
+"""Places whose content is worded here, too."""
 
 _END = re.compile(r"(?<=[.!?:])\s|\n|; ")
 
@@ -143,10 +146,18 @@ def _next_sentence(words: str, at: int) -> int:
 
 def _filled(english: str, match: "re.Match[str]", *, is_french: bool, instead: Mapping[str, str]) -> str:
     values = {
-        name: PHRASES.get(value, value) if is_french and name == "phrase" else instead.get(name, value)
+        name: _in_french(name, value) if is_french and name in _OURS else instead.get(name, value)
         for name, value in match.groupdict().items()
     }
     return _PLACE.sub(lambda place: values[place[1]], SENTENCES[english] if is_french else english)
+
+
+def _in_french(name: str, value: str) -> str:
+    """A phrase of ours, or what a sentence is about."""
+    if name == "phrase":
+        return PHRASES.get(value, value)
+    known = next((english for english in SUBJECTS if value.startswith(english)), "")
+    return SUBJECTS.get(known, "") + value.removeprefix(known)
 
 
 @cache

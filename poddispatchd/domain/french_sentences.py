@@ -169,3 +169,10 @@ PHRASES: Mapping[str, str] = {
     "is made of variables": "est faite de variables",
 }
 """What stands for ``{phrase}``."""
+
+SUBJECTS: Mapping[str, str] = {
+    "The audio encoding of video ": "L'encodage audio de la vidéo ",
+    "Recording ": "L'enregistrement ",
+    "Video ": "La vidéo ",
+}
+"""What ``{what}`` begins with; the number of it follows."""

@@ -52,6 +52,21 @@ def merge_output(
     return bounded(before if is_known else before + added, limit)
 
 
+def with_sentence(old: str | None, words: str, *, is_reason: bool = False) -> str:
+    """An output with a sentence of our own behind it, on a line of its own; once, however often it is added.
+
+    The reason of a failure is read from what stands before the last line of dashes. So where an earlier run
+    has left such a line, a sentence that is the reason gets one of its own.
+    """
+    before = old or ""
+    is_there = before.endswith(words)
+    if before and not is_there and not before.endswith("\n"):
+        before += "\n"
+    if is_reason and not is_there and _SEPARATOR in before:
+        return merge_output(before, words, None)
+    return merge_output(before, None, words)
+
+
 def without_callback_warning(error_message: str | None) -> str | None:
     """An error message without what a runner manager appends to it when it could not call us.
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk
+from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, TaskPk
 
 _QUERIES = load_queries(__package__, "imports.sql")
 
@@ -119,6 +119,12 @@ async def drop_open(connection: Connection, task_pk: TaskPk, reason: str) -> Non
 async def open_tasks(connection: Connection) -> frozenset[TaskPk]:
     """The tasks whose result is being imported, or waits for it."""
     return frozenset(TaskPk(row["task_pk"]) for row in await connection.fetch(*_QUERIES["open_tasks"]()))
+
+
+async def uncalled(connection: Connection) -> dict[ManagerId, int]:
+    """How many results of the last day came from each runner manager that has not called within it."""
+    rows = await connection.fetch(*_QUERIES["uncalled"]())
+    return {ManagerId(row["runner_manager_id"]): row["results"] for row in rows}
 
 
 async def last_words(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, LastWords]:

@@ -8,8 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from aiosmtplib.errors import SMTPResponseException
+from aiosmtplib.errors import SMTPConnectError, SMTPResponseException
 
+from poddispatchd.database.sqlstates import os_words
 from poddispatchd.observability.logs import without_secrets
 
 _LONGEST_WORDS = 300
@@ -26,6 +27,9 @@ def error_words(error: Exception) -> str:
     """What an error says, of a connection or of what was asked of the server."""
     if isinstance(error, SMTPResponseException):
         return line_of(f"{error.code} {error.message}")
+    if isinstance(error, SMTPConnectError) and isinstance(error.__cause__, OSError):
+        # The library names host and port once more, before what Python's event loop says.
+        return line_of(os_words(error.__cause__))
     return line_of(str(error) or type(error).__name__)
 
 

@@ -37,6 +37,21 @@ _IS_LET_IN = """
       FROM pg_catalog.pg_class WHERE oid = to_regclass('runner_manager_task')
 """
 
+_STRANGER = """
+    SELECT pg_get_userbyid(nspowner)
+      FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+     WHERE nspname = $1 AND relname = 'schema_version'
+           AND NOT (has_schema_privilege($2::name, relnamespace, 'USAGE')
+                    AND has_table_privilege($2::name, pg_class.oid, 'SELECT'))
+"""
+"""The owner of our schema, where the role may not use it."""
+
+_OUR_TABLES = """
+    SELECT pg_class.oid::regclass::text
+      FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+     WHERE nspname = $1 AND relkind = 'r'
+"""
+
 _OF_THE_SESSION = ("options", "search_path")
 """Parameters of an address that say where its tables are looked for."""
 
@@ -56,10 +71,11 @@ class SetupPlan(Struct, frozen=True):
 
 
 class SetupResult(Struct, frozen=True):
-    """What was done; ``steps`` of the schema."""
+    """What was done; ``steps`` of the schema, ``taken_from``: whose it was, if it was another role's."""
 
     made_role: bool
     steps: tuple[migration.Migration, ...]
+    taken_from: str | None = None
 
 
 def quoted(name: str) -> str:
@@ -152,6 +168,7 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
             made_role = await _role(connection, plan)
             await connection.execute(joining(plan.role))
             await connection.execute(grants_script(plan.role))
+            taken_from = await _take_over(connection, plan.role)
             is_let_in = await connection.fetchval(_IS_LET_IN, plan.role)
             # Tables belong to who makes them: these to the role that the daemon uses, and upgrades them with.
             await connection.execute(f"SET LOCAL ROLE {quoted(plan.role)}")
@@ -159,7 +176,7 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
             steps = await migration.upgrade_within(connection)
             await connection.execute("RESET ROLE")
             await connection.execute(leaving(plan.role))
-            return SetupResult(made_role, steps)
+            return SetupResult(made_role, steps, taken_from)
     except DatabaseError as error:
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
@@ -169,6 +186,22 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
             "output to your DBA.",
             sqlstate=error.sqlstate,
         ) from None
+
+
+async def _take_over(connection: Connection, role: str) -> str | None:
+    """Let the schema be the role's where that may not use it: a daemon used another role before.
+
+    Returns:
+        Whose it was; None where nothing was to be done.
+    """
+    former = await connection.fetchval(_STRANGER, migration.SCHEMA, role)
+    if former is None:
+        return None
+    await connection.execute(f"ALTER SCHEMA {migration.SCHEMA} OWNER TO {quoted(role)}")
+    for row in await connection.fetch(_OUR_TABLES, migration.SCHEMA):
+        # Sequences of columns go with their tables.
+        await connection.execute(f"ALTER TABLE {row[0]} OWNER TO {quoted(role)}")
+    return str(former)
 
 
 async def _check_given(connection: Connection, *, is_let_in: bool) -> None:

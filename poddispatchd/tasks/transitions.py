@@ -11,7 +11,7 @@ from poddispatchd.domain.lifecycle import Decision, Retries, decide, may_submit_
 from poddispatchd.domain.payload import refused_parameters
 from poddispatchd.domain.script_output import (
     is_told,
-    merge_output,
+    with_sentence,
 )
 from poddispatchd.domain.task import (
     RunnerStatus,
@@ -175,7 +175,7 @@ async def fail_task(connection: Connection, task: Task, reason: str, *, language
     current = await tasks.lock_task(connection, task.pk)
     old = None if current is None else current.script_output
     told = in_language(reason, language)
-    if not await tasks.finish(connection, task, TaskStatus.FAILED, _with_words(old, told)):
+    if not await tasks.finish(connection, task, TaskStatus.FAILED, with_sentence(old, told, is_reason=True)):
         return False
     await progress.show_failed(connection, task, told, log=True)
     await notices.add_failed(connection, task, reason)
@@ -236,7 +236,7 @@ async def _completed(connection: Connection, task: Task, report: RunReport, lang
     """
     if (later := await duplicates.done_later(connection, task.pk)) is not None:
         done = f"Task {later} did the same source meanwhile and ended as {TaskStatus.COMPLETED}."
-        words = _with_words(report.merged(task.script_output), in_language(done, language))
+        words = with_sentence(report.merged(task.script_output), in_language(done, language))
         await tasks.finish(connection, task, TaskStatus.COMPLETED, words)
         await progress.show_ended(connection, source_of(task)["video"])
         await imports.drop_open(connection, task.pk, done)
@@ -272,7 +272,7 @@ async def _end(
 ) -> None:
     output = report.merged(task.script_output)
     if (known := report.advice(language)) is not None:
-        output = _with_words(output, known)
+        output = with_sentence(output, known)
     await tasks.finish(connection, task, status, output)
     # Its manager says now that it has no result: none is to be fetched any more.
     await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
@@ -289,11 +289,3 @@ async def _end(
         status=status.value,
         reason=words[:500],
     )
-
-
-def _with_words(old: str | None, words: str) -> str:
-    """An output with a sentence of our own on a line of its own behind it."""
-    before = old or ""
-    if before and not before.endswith(("\n", words)):
-        before += "\n"
-    return merge_output(before, None, words)

@@ -18,6 +18,12 @@ from poddispatchd.file_errors import disk_error, disk_words
         ),
         (errno.EDQUOT, NoSpaceError, "It cannot be written: Disk quota exceeded."),
         (errno.EFBIG, NoSpaceError, "It cannot be written: File too large."),
+        (
+            errno.EACCES,
+            MediaNotWritableError,
+            "It cannot be written: Permission denied ('ls -ld' of its directory tells whose that is, which "
+            "must be the user's that poddispatchd runs as).",
+        ),
         (errno.EROFS, MediaNotWritableError, "It cannot be written: Read-only file system."),
         (
             errno.ENAMETOOLONG,

@@ -70,3 +70,13 @@ SELECT import.id, import.task_pk, import.state, import.last_error
     ON (task.id, task.runner_manager_id, task.task_id) = (import.task_pk, import.runner_manager_id, import.task_id)
  WHERE import.task_pk = ANY(:tasks::bigint[])
    AND (import.state IN ('open', 'set_aside') OR (import.state = 'dropped' AND import.next_attempt_at = 'infinity'))
+
+-- name: uncalled
+-- How many results of the last day came from each runner manager that has not called within it: all were found by asking.
+SELECT runner_manager_id, count(*) AS results
+  FROM poddispatchd.import
+ WHERE state <> 'open' AND finished_at > now() - interval '1 day'
+   AND runner_manager_id NOT IN (
+        SELECT unnest(runner_manager_ids) FROM poddispatchd.callback
+         WHERE state = 'open' OR handled_at > now() - interval '1 day')
+ GROUP BY runner_manager_id

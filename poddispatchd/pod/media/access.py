@@ -50,9 +50,9 @@ def trouble_with(directory: MediaPath) -> Trouble | None:
     try:
         opened = directory.opened()
     except FileNotFoundError:
-        return Trouble(f"{directory} does not exist: {_WRONG_TREE}.")
+        return Trouble(f"{directory} does not exist: {_WRONG_TREE}")
     except NotADirectoryError:
-        return Trouble(f"{directory} is not a directory: {_WRONG_TREE}.")
+        return Trouble(f"{directory} is not a directory: {_WRONG_TREE}")
     except PermissionError:
         return Trouble(f"{directory} cannot be reached by this user: run as the user of Pod.")
     except OSError as error:

@@ -41,7 +41,7 @@ class ConnectTo(AbstractResolver):
 
     def __init__(self, mapping: Mapping[str, str], *, resolve_others: bool) -> None:
         self._mapping = mapping
-        self._others = ThreadedResolver() if resolve_others else None
+        self._resolves_others = resolve_others
 
     def knows(self, host: str) -> bool:
         """Whether any port of this host is in the mapping."""
@@ -65,9 +65,10 @@ class ConnectTo(AbstractResolver):
                     hostname=host, host=address, port=int(target_port), family=family, proto=0, flags=0
                 )
             ]
-        if self._others is None:
+        if not self._resolves_others:
             raise OSError(f"No connect_to entry for {host}:{port}.")
-        return await self._others.resolve(host, port, family)
+        # Made here: it wants a running event loop, and this is made before there is one.
+        return await ThreadedResolver().resolve(host, port, family)
 
     async def close(self) -> None:
         """Nothing is held open."""

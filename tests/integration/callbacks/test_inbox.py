@@ -11,6 +11,7 @@ from poddispatchd.callbacks import worker as inbox_module
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.pod import tasks
+from poddispatchd.pod.task_list import TaskFilter, listed_tasks
 from poddispatchd.runtime.queue_tables import CALLBACKS
 from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task
@@ -233,6 +234,20 @@ async def test_words_of_our_own_stand_on_a_line_of_their_own(pod: Pod) -> None:
         assert read is not None
         assert await fail_task(pod.connection, read, "It is lost.")
         assert (await pod.row(task))["script_output"] == "half a line\nIt is lost."
+
+
+async def test_words_of_our_own_are_the_reason_of_a_failure_whatever_earlier_runs_have_left(pod: Pod) -> None:
+    """Lists took for it why the task had been submitted again before."""
+    earlier = "It was lost, so that it is submitted again: It is not known.\n---\nan output"
+    task = await rows.task(pod.connection, status="running", script_output=earlier)
+    async with bench(pod.database) as daemon:
+        async with pod.connection.transaction():
+            read = await tasks.get_task(pod.connection, task)
+            assert read is not None
+            assert await fail_task(pod.connection, read, "Its source is gone.")
+        assert (await pod.row(task))["script_output"] == f"{earlier}\nIts source is gone.\n---\n"
+        [listed] = await listed_tasks(daemon.parts.database, TaskFilter(tasks=[task]), limit=9)
+        assert listed.failure == "Its source is gone."
 
 
 async def test_the_token_that_a_runner_writes_into_its_words_is_not_stored_for_people(pod: Pod) -> None:

@@ -122,6 +122,30 @@ async def test_unknown_sites_are_problems(sound: Pod) -> None:
     assert "'elsewhere.example.org' is no site" in problems["dispatch.sites"]
 
 
+async def test_a_runner_manager_that_never_calls_is_told_while_a_daemon_would_hear_it(sound: Pod) -> None:
+    """The way was proved from this machine alone, and all was well."""
+    await sound.run("db", "init")
+    await sound.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " SELECT n, (SELECT id FROM runner_manager), 't-' || n, 'done', now() FROM generate_series(1, 3) AS n"
+    )
+    unheard = await sound.run("check")
+    await sound.execute(
+        "UPDATE poddispatchd.leader SET term = 1, instance = 'x:1:1', since = now() - interval '1 day',"
+        " lease_expires_at = now() + interval '1 hour'"
+    )
+
+    silent = await sound.run("check")
+    await sound.execute(
+        "INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, digest, state, handled_at)"
+        " SELECT array_agg(id), 't-3', 'completed', '', 'applied', now() FROM runner_manager"
+    )
+    called = await sound.run("check")
+
+    words = "note    callbacks: Runner manager first has not called within a day: its 3 results were"
+    assert [words in said.out for said in (unheard, silent, called)] == [False, True, False]
+
+
 async def test_a_missing_table_is_a_problem(sound: Pod) -> None:
     await sound.execute("DROP TABLE video_encode_transcript_encodinglog CASCADE")
 
@@ -133,7 +157,9 @@ async def test_a_media_root_that_does_not_exist_is_a_problem(sound: Pod, tmp_pat
 
     assert "does not exist" in (await _problems(sound))["media tree"]
     said = await sound.run("check")
-    assert "nowhere does not exist: is MEDIA_ROOT mounted, and are" in said.out
+    [line] = [line for line in said.out.splitlines() if "is MEDIA_ROOT mounted" in line]
+    assert "nowhere does not exist: is MEDIA_ROOT mounted, and are" in line
+    assert line.endswith("right?")
 
 
 async def test_a_directory_of_thumbnails_that_cannot_be_written_to_is_a_problem(sound: Pod) -> None:

@@ -59,6 +59,8 @@ def test_settings_of_a_pod_become_a_configuration(settings_file: Path, tmp_path:
     said, tree = _import(settings_file)
 
     assert said.status == 0
+    # A line for each setting: people edit it, and errors name the line.
+    assert "database:\n  dsn: postgresql://" in said.out
     assert tree == {
         "database": {"dsn": "postgresql://pod@db.example.org:5432/pod"},
         "pod": {

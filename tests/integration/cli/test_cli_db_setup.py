@@ -90,6 +90,29 @@ async def test_one_command_makes_the_role_its_rights_and_the_schema(
         await connection.close()
 
 
+async def test_a_role_of_its_own_takes_the_schema_over_from_the_one_that_made_it(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `check` advises whose daemon began with Pod's own role: the command refused, and undid the role."""
+    owner = _owner(pod, monkeypatch)
+    assert (await pod.run("db", "init")).status == 0
+    _use_role(pod, role)
+
+    said = await pod.run("db", "setup", "--owner-dsn", owner)
+    again = await pod.run("db", "setup", "--owner-dsn", owner)
+
+    assert (said.status, said.err) == (0, "")
+    assert (
+        "Schema poddispatchd: it was role postgres's: if a daemon runs as that one, restart it." in said.out
+    )
+    assert (again.status, "restart" in again.out) == (0, False)
+    owners = await pod.fetch(
+        "SELECT DISTINCT pg_get_userbyid(relowner) AS name FROM pg_class"
+        " WHERE relnamespace = 'poddispatchd'::regnamespace AND relkind IN ('r', 'S', 'i')"
+    )
+    assert owners == [{"name": role}]
+
+
 async def test_what_a_dba_has_taken_from_everybody_is_given_to_the_role(
     pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,11 +340,15 @@ async def test_what_the_command_cannot_do_is_said_in_words(
 
     shown = await pod.run("db", "setup", "--owner-dsn", owner.replace("@", ":secret-word@"))
     not_pods = await pod.run("db", "setup", "--owner-dsn", owner.rpartition("/")[0] + "/postgres")
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    wrong = await pod.run("db", "setup", "--owner-dsn", owner)
     pod.set("database", dsn="postgresql://someone@db.example.org/pod")
     elsewhere = await pod.run("db", "setup")
 
     assert (shown.status, "list of processes" in shown.err, "secret-word" in shown.err) == (2, True, False)
     assert (not_pods.status, "it is not Pod's" in not_pods.err) == (2, True)
+    assert "--owner-dsn: password authentication failed" in wrong.err
+    assert ("comes from PGPASSWORD" in wrong.err, "database.dsn" in wrong.err) == (True, False)
     assert elsewhere.status == 2
     assert "--owner-dsn postgresql://postgres@db.example.org/pod" in elsewhere.err
 

@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 
+from poddispatchd.runtime.queue_tables import QUEUES
 from tests.integration.cli.conftest import Pod
 
 _SET_ASIDE = """
@@ -58,6 +59,8 @@ async def test_items_are_tried_again_or_dismissed_by_their_ids_or_all(pod: Pod) 
     assert "callbacks 99: nothing of this id is set aside." in unknown.err
     assert (rest.status, rest.out) == (0, "callbacks 3 is tried again.\n")
     assert await _states(pod) == ["open", "ignored", "open"]
+    none = await pod.run("queues", "retry", "callbacks", "--all")
+    assert (none.status, none.out) == (0, "callbacks: nothing is set aside.\n")
 
 
 async def test_an_item_that_has_come_again_meanwhile_is_not_tried_twice(pod: Pod) -> None:
@@ -98,6 +101,11 @@ async def test_a_mistake_says_what_to_do(pod: Pod) -> None:
     no_queue = await pod.run("queues", "retry", "mails", "1")
     no_journal = await pod.run("queues", "list")
 
-    assert (nothing.status, "give --all" in nothing.err) == (2, True)
+    both = await pod.run("queues", "retry", "callbacks", "1", "--all")
+    for said in (nothing, both):
+        assert (said.status, "either the ids" in said.err) == (2, True)
+    help_ = (await pod.run("queues", "retry", "--help")).out
+    assert "retry [OPTIONS] QUEUE [ID]..." in help_
+    assert [name for name in QUEUES if name not in help_] == []
     assert (no_queue.status, "deliveries" in no_queue.err) == (2, True)
     assert (no_journal.status, "run 'poddispatchd db upgrade'" in no_journal.err) == (1, True)

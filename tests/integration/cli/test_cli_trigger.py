@@ -129,6 +129,7 @@ async def test_who_owns_pods_tables_and_not_the_function_is_told_who_does(pod: P
 
 async def test_a_useful_index_is_advised_but_not_made(pod: Pod) -> None:
     said = await pod.run("db", "advise-index")
+    assert "So few tasks need no index." in said.out
     assert said.status == 0
     assert "0 tasks, 0 of them unfinished; one look at the queue took" in said.out
     assert "CREATE INDEX CONCURRENTLY IF NOT EXISTS poddispatchd_unfinished" in said.out

@@ -316,7 +316,7 @@ async def test_a_role_without_rights_is_told_what_to_do(pod: Pod) -> None:
         await pod.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
     assert (upgraded.status, ours.status, pods.status, checked.status) == (0, 1, 1, 3)
-    assert "GRANT USAGE ON SCHEMA poddispatchd" in ours.err
+    assert "'poddispatchd db setup'" in ours.err
     assert "'poddispatchd check' tells what is wrong" in pods.err
     assert "own schema: The database role may not use the schema 'poddispatchd'" in checked.out
 

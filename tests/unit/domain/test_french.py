@@ -106,6 +106,20 @@ def test_a_source_that_is_not_there_is_told_in_french(words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("english", "french"),
+    [
+        ("Recording 2 has no file", "L'enregistrement 2 n'a pas de fichier"),
+        ("Video 7 has its file outside MEDIA_ROOT", "La vidéo 7 a son fichier hors de MEDIA_ROOT"),
+        ("The audio encoding of video 7 has no file", "L'encodage audio de la vidéo 7 n'a pas de fichier"),
+    ],
+)
+def test_what_has_no_usable_file_is_named_in_french_too(english: str, french: str) -> None:
+    ends = {"file": ": upload it again, or delete the task.", "ROOT": " (/x), where runners cannot fetch it."}
+    [end] = [words for last, words in ends.items() if english.endswith(last)]
+    assert in_language(english + end, "fr").startswith(french)
+
+
+@pytest.mark.parametrize(
     "error",
     ["Invalid fields: source_language", "duration is 0 seconds", "does not appear to be a valid video",
      "no audio stream", "Script timeout after 3600 s", "exceeds MAX_VIDEO_SIZE_GB"],

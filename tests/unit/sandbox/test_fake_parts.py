@@ -1,5 +1,6 @@
 """The pure parts of the fake runner manager."""
 
+import asyncio
 import json
 from datetime import datetime
 
@@ -18,7 +19,7 @@ from poddispatchd.sandbox.fake_runner_manager import (
     Faults,
     result_files,
 )
-from poddispatchd.sandbox.fake_runner_manager.callbacks import callback_body, retry_delays
+from poddispatchd.sandbox.fake_runner_manager.callbacks import ConnectTo, callback_body, retry_delays
 from poddispatchd.sandbox.fake_runner_manager.faults import parse_fault
 from poddispatchd.sandbox.fake_runner_manager.payload import (
     Refusal,
@@ -247,3 +248,12 @@ def test_routes_match_decoded_paths_with_and_without_the_prefix() -> None:
     assert find(table, "/task/status/a/b", "") is None
     assert redirect(table, "/task/list/", "") == "/task/list"
     assert redirect(table, "/nowhere/", "") is None
+
+
+def test_a_fake_manager_that_asks_for_names_can_be_made_before_it_runs() -> None:
+    """The command with --resolve-names ended at once: the resolver wanted a running loop."""
+    resolver = ConnectTo({}, resolve_others=True)
+
+    [found, *_] = asyncio.run(resolver.resolve("127.0.0.1", 80))
+
+    assert (found["host"], found["port"]) == ("127.0.0.1", 80)

@@ -171,6 +171,17 @@ def test_a_media_tree_of_any_name_is_the_one_that_the_daemon_may_write_to(tmp_pa
     assert drop_in["Unit"]["RequiresMountsFor"] == ["/srv/R&D/a|b/100%%"]
 
 
+def test_a_drop_in_that_is_kept_and_names_another_media_tree_is_told(tmp_path: Path) -> None:
+    """Whoever corrected the path by a second call was answered with silence, and nothing was changed."""
+    _installed("/srv/wrong", tmp_path)
+
+    again, other = _installed("/srv/wrong", tmp_path), _installed("/srv/media", tmp_path)
+
+    assert (again.returncode, again.stderr) == (0, "")
+    assert other.returncode == 0
+    assert "media.conf is kept as it is, and does not name /srv/media: change it there" in other.stderr
+
+
 @pytest.mark.parametrize("media", ["/srv/my media", "/srv/it's", '/srv/"', "/srv/back\\slash", "srv/media"])
 def test_a_media_tree_that_systemd_would_take_for_others_is_refused(media: str, tmp_path: Path) -> None:
     done = _installed(media, tmp_path)

@@ -18,7 +18,7 @@ from poddispatchd.web.campaigns import campaign_reports
 from poddispatchd.web.expected_state import ExpectedState
 from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import WaitingState
-from tests.unit.web.samples import CALM, NOW, OVERVIEW, PAGES, STARTING, TROUBLE
+from tests.unit.web.samples import CALM, NOW, OVERVIEW, PAGES, STARTING, TROUBLE, manager
 
 
 def _text(page: str) -> str:
@@ -42,6 +42,15 @@ def test_all_is_well_only_where_nothing_waits_for_long() -> None:
     assert "All is well." in PAGES["calm"]
     assert "All is well." not in PAGES["trouble"]
     assert "All is well." not in status_page(replace(CALM, notices=("Ten tasks wait.",)), "", None)
+
+
+def test_a_long_name_of_a_runner_manager_is_broken_and_a_short_one_is_not() -> None:
+    """It pushed the columns with the state and its reason out of the page."""
+    name = "encoder-of-the-computing-centre-of-the-university"
+    page = status_page(replace(CALM, managers=(manager(1, name), manager(2, "gpu-1"))), "", None)
+
+    assert f'<th scope="row" class="name">{name}</th>' in page
+    assert '<th scope="row" class="nowrap">gpu-1</th>' in page
 
 
 def test_a_type_says_why_it_waits_and_what_to_do() -> None:
