@@ -52,6 +52,8 @@ _OUR_TABLES = """
      WHERE nspname = $1 AND relkind = 'r'
 """
 
+_SCHEDULER = f"SELECT instance FROM {migration.SCHEMA}.leader WHERE lease_expires_at > now()"  # noqa: S608 - a constant
+
 _OF_THE_SESSION = ("options", "search_path")
 """Parameters of an address that say where its tables are looked for."""
 
@@ -153,7 +155,7 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
     """Do it, in one transaction; it does no harm to do it again.
 
     Raises:
-        ConfigurationError: this is not Pod's database.
+        ConfigurationError: this is not Pod's database, or a daemon schedules as another role.
         DatabaseError: the role of this connection lacks a right; the words say what to do.
     """
     try:
@@ -193,10 +195,20 @@ async def _take_over(connection: Connection, role: str) -> str | None:
 
     Returns:
         Whose it was; None where nothing was to be done.
+
+    Raises:
+        ConfigurationError: a daemon schedules as that role, and would stand still from now on.
     """
     former = await connection.fetchval(_STRANGER, migration.SCHEMA, role)
     if former is None:
         return None
+    if await migration.current_version(connection) == migration.LATEST:
+        daemon = await connection.fetchval(_SCHEDULER)
+        if daemon is not None:
+            raise ConfigurationError(
+                f"The schema {migration.SCHEMA!r} is role {former}'s, and a daemon uses it ({daemon}). If "
+                f"role {role} is to have it: stop that daemon, and type this again."
+            )
     await connection.execute(f"ALTER SCHEMA {migration.SCHEMA} OWNER TO {quoted(role)}")
     for row in await connection.fetch(_OUR_TABLES, migration.SCHEMA):
         # Sequences of columns go with their tables.

@@ -97,10 +97,18 @@ async def test_a_role_of_its_own_takes_the_schema_over_from_the_one_that_made_it
     owner = _owner(pod, monkeypatch)
     assert (await pod.run("db", "init")).status == 0
     _use_role(pod, role)
+    lease = "UPDATE poddispatchd.leader SET instance = 'night:1', lease_expires_at = now() + interval '{} s'"
+    await pod.fetch(lease.format(30))
 
+    running = await pod.run("db", "setup", "--owner-dsn", owner)
+    await pod.fetch(lease.format(-1))
     said = await pod.run("db", "setup", "--owner-dsn", owner)
     again = await pod.run("db", "setup", "--owner-dsn", owner)
 
+    assert running.status == 2
+    assert (
+        f"role postgres's, and a daemon uses it (night:1). If role {role} is to have it: stop" in running.err
+    )
     assert (said.status, said.err) == (0, "")
     assert (
         "Schema poddispatchd: it was role postgres's: if a daemon runs as that one, restart it." in said.out
