@@ -92,6 +92,11 @@ def accepted(manager: RunnerManager, answer: HttpAnswer) -> Accepted:
         raise AnswerLostError(
             f"Runner manager {manager.name!r} cut its answer short: it may have taken the task."
         )
+    if answer.is_encoded and not answer.is_html:
+        raise AnswerLostError(
+            f"The answer of runner manager {manager.name!r} was compressed, unasked, and cannot be read: "
+            "it may have taken the task. Look at the proxy before it."
+        )
     data = json_object(manager, answer)
     task_id, orphan = _usable_id(data.get("task_id"))
     if task_id is None:

@@ -33,7 +33,8 @@ class HttpAnswer(Struct, frozen=True):
     """An answer; ``is_cut``: its body is only the beginning of it.
 
     ``content_type`` is in lower case and without parameters. ``is_unended``: nothing says where the body
-    ends, so that one which a proxy has given up looks like a whole one.
+    ends, so that one which a proxy has given up looks like a whole one. ``is_encoded``: it was
+    compressed, as by a proxy, which it was not asked to, and cannot be read.
     """
 
     status: int
@@ -42,6 +43,7 @@ class HttpAnswer(Struct, frozen=True):
     location: str = ""
     is_cut: bool = False
     is_unended: bool = False
+    is_encoded: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -215,6 +217,7 @@ async def read_answer(
             or "Transfer-Encoding" in response.headers
             or response.status == HTTPStatus.NO_CONTENT
         ),
+        is_encoded=response.headers.get("Content-Encoding", "identity").strip().lower() != "identity",
     )
 
 

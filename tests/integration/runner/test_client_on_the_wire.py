@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import json
 import ssl
 import threading
@@ -80,6 +81,7 @@ async def test_a_cookie_is_never_sent_back(client: RunnerClient) -> None:
         raw(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{"),
         raw(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"tas\r\n'),
         raw(b"SSH-2.0-OpenSSH_9.2\r\n"),
+        reply(body=gzip.compress(b'{"task_id": "t-1"}'), content_encoding="gzip"),
     ],
 )
 async def test_a_submission_whose_answer_breaks_off_may_have_been_carried_out_and_is_not_repeated(

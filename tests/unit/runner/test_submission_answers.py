@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 from msgspec.structs import replace
 
@@ -101,6 +103,13 @@ def test_an_answer_cut_short_may_have_been_an_acceptance(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"\r\n"])
 def test_so_may_one_without_a_length_that_ends_behind_its_head(body: bytes) -> None:
     assert type(refused(HttpAnswer(200, "application/json", body, is_unended=True))) is AnswerLostError
+
+
+def test_so_may_one_that_a_proxy_has_compressed_but_no_page_of_its_own() -> None:
+    compressed = gzip.compress(b'{"task_id": "rm1-h"}')
+
+    assert type(refused(HttpAnswer(200, "application/json", compressed, is_encoded=True))) is AnswerLostError
+    assert type(refused(HttpAnswer(200, "text/html", compressed, is_encoded=True))) is UnusableAnswerError
 
 
 def test_a_manager_without_a_free_runner_is_full() -> None:
