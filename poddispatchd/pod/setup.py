@@ -52,6 +52,9 @@ _OUR_TABLES = """
      WHERE nspname = $1 AND relkind = 'r'
 """
 
+_LEASES_SINCE = 11
+"""The version of our schema in which daemons began to hold a lease; that of an older release may run yet."""
+
 _SCHEDULER = f"SELECT instance FROM {migration.SCHEMA}.leader WHERE lease_expires_at > now()"  # noqa: S608 - a constant
 
 _OF_THE_SESSION = ("options", "search_path")
@@ -202,7 +205,7 @@ async def _take_over(connection: Connection, role: str) -> str | None:
     former = await connection.fetchval(_STRANGER, migration.SCHEMA, role)
     if former is None:
         return None
-    if await migration.current_version(connection) == migration.LATEST:
+    if await migration.current_version(connection) >= _LEASES_SINCE:
         daemon = await connection.fetchval(_SCHEDULER)
         if daemon is not None:
             raise ConfigurationError(

@@ -34,6 +34,9 @@ _WORTH_ANOTHER_TRY = (
     RunnerUnreachableError,
 )
 
+_REFUSED_FOR_NOW = (RunnerManagerUnavailableError, RunnerManagerBusyError)
+"""How a limit of requests before a manager is told: 503 or 429."""
+
 _SLOW_ATTEMPTS = 2
 """A manager that is too slow so often gives its place to others; the import is tried again later."""
 
@@ -196,8 +199,9 @@ class _ResultDownload:
             except _WORTH_ANOTHER_TRY as error:
                 last: PoddispatchdError = error
             failed += 1
-            # Others have come since the last try: a limit before the manager puts this one off.
-            is_put_off = isinstance(last, RunnerManagerError) and self._arrived > arrived
+            # Others have come since the last try: a limit before the manager puts this one off. For what the
+            # manager itself cannot give all the others would be fetched in vain, time and again.
+            is_put_off = isinstance(last, _REFUSED_FOR_NOW) and self._arrived > arrived
             in_vain, arrived = 1 if is_put_off else in_vain + 1, self._arrived
             # Not in a row: a manager may be slow, break off, and be slow again.
             slow += _is_slow(last)

@@ -101,11 +101,16 @@ async def test_a_role_of_its_own_takes_the_schema_over_from_the_one_that_made_it
     await pod.fetch(lease.format(30))
 
     running = await pod.run("db", "setup", "--owner-dsn", owner)
+    version = "UPDATE poddispatchd.schema_version SET version = {} WHERE version = {}"
+    await pod.fetch(version.format(0, migration.LATEST))
+    older = await pod.run("db", "setup", "--owner-dsn", owner)
+    await pod.fetch(version.format(migration.LATEST, 0))
     await pod.fetch(lease.format(-1))
     said = await pod.run("db", "setup", "--owner-dsn", owner)
     again = await pod.run("db", "setup", "--owner-dsn", owner)
 
-    assert running.status == 2
+    assert (running.status, older.status) == (2, 2)
+    assert running.err == older.err
     assert (
         f"role postgres's, and a daemon uses it (night:1). If role {role} is to have it: stop" in running.err
     )

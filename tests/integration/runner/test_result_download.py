@@ -271,31 +271,58 @@ async def test_a_manager_that_stays_away_is_told_as_such(
     assert len(download.waits) == 4
 
 
-async def test_a_file_that_a_rate_limit_puts_off_is_tried_for_as_long_as_others_come(
-    download: Downloader,
-) -> None:
-    """Behind a limit of two requests a second each result began anew, time and again."""
-    download.limit(parallel_small=2)
-    others = [f"{number}.txt" for number in range(8)]
-    asked, refused = asyncio.Semaphore(0), asyncio.Semaphore(0)
+_OTHERS = [f"{number}.txt" for number in range(8)]
 
-    async def limited(request: Request, writer: asyncio.StreamWriter) -> None:
+
+def one_after_another(refusal: Answer, *, refusals: int) -> Answer:
+    """Refuse ``last.txt`` so often, each time before one of the others comes."""
+    asked, refused = asyncio.Semaphore(0), asyncio.Semaphore(0)
+    left = refusals
+
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
         if not request.target.endswith("last.txt"):
             asked.release()
             await refused.acquire()
-        elif len(server.requests) < 2 * len(others) + 1:
+        elif left:
+            left -= 1
             # Who is asked for the next one has counted the one before.
             await asked.acquire()
-            await reply(429, b"<html>", "text/html")(request, writer)
+            await refusal(request, writer)
             refused.release()
             return
         await reply(200, b"x", BYTES)(request, writer)
 
-    async with RawServer([limited]) as server:
-        await download(server, "last.txt", *others)
+    return answer
 
-    assert names(download.into) == sorted(["last.txt", *others])
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_file_that_a_rate_limit_puts_off_is_tried_for_as_long_as_others_come(
+    download: Downloader, status: int
+) -> None:
+    """Behind a limit of two requests a second each result began anew, time and again."""
+    download.limit(parallel_small=2)
+    limit = one_after_another(reply(status, b"<html>", "text/html"), refusals=len(_OTHERS))
+
+    async with RawServer([limit]) as server:
+        await download(server, "last.txt", *_OTHERS)
+
+    assert names(download.into) == sorted(["last.txt", *_OTHERS])
     assert max(download.waits) == 8.0
+
+
+async def test_what_the_manager_itself_cannot_give_ends_the_try_though_others_come(
+    download: Downloader,
+) -> None:
+    """They would all be fetched for nothing, for as long as an import is tried again."""
+    download.limit(parallel_small=2)
+    missing = reply(502, b'{"detail": "Error contacting runner: x"}')
+
+    async with RawServer([one_after_another(missing, refusals=5)]) as server:
+        with pytest.raises(RunnerUnreachableError):
+            await download(server, "last.txt", *_OTHERS)
+
+    assert len(download.waits) == 4
 
 
 async def test_a_transfer_that_stalls_is_given_up_and_tried_again(download: Downloader) -> None:
