@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
 from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
-from tests.acceptance.process import Outcome, Process, command
+from tests.acceptance.process import ANNOUNCED_WITHIN, Outcome, Process, command
 from tests.plugins.postgres import PodDatabase
 
 TOKEN = "acceptance-token-of-the-manager"
@@ -105,6 +106,12 @@ class Rig:
         """
         await self.get("/metrics")
         await asyncio.sleep(0.05)
+
+    async def until_paused(self) -> None:
+        """Wait until the daemon knows of the pause of its runner manager: it is told as it comes to it."""
+        async with asyncio.timeout(ANNOUNCED_WITHIN):
+            while not json.loads((await self.get("/api/status"))[1])["managers"][0]["paused"]:
+                await self.look()
 
     async def add(self, *kinds: TaskType) -> list[TaskPk]:
         """Tasks as Pod makes them, each with a source of its own."""

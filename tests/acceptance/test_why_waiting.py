@@ -64,6 +64,7 @@ async def test_paused_managers_are_to_be_resumed(rig: Rig) -> None:
     assert (await rig.run("db", "init")).status == 0
     assert (await rig.run("runners", "pause", "encoders")).status == 0
     [task] = await rig.add(TaskType.ENCODING)
+    await rig.until_paused()
 
     shown = (await rig.run("tasks", "show", str(task), "--json")).out
 

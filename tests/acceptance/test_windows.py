@@ -74,9 +74,7 @@ async def test_a_task_that_runs_when_maintenance_begins_ends_as_if_there_were_no
     paused = await rig.run("runners", "pause", "encoders", "--until", "2h", "--reason", "new disks")
     rig.manager.faults.script = None
     [waits] = await rig.add(TaskType.ENCODING)
-    async with asyncio.timeout(ANNOUNCED_WITHIN):
-        while not json.loads((await rig.get("/api/status"))[1])["managers"][0]["paused"]:
-            await rig.look()
+    await rig.until_paused()
 
     assert "gets no new tasks until " in paused.out
     state = json.loads((await rig.get("/api/status"))[1])
@@ -108,9 +106,7 @@ async def test_planned_maintenance_comes_and_passes_without_anybody(rig: Rig) ->
         "UPDATE poddispatchd.planned_pause SET begins_at = now(), ends_at = now() + interval '4 seconds'"
     )
     await rig.execute("SELECT pg_notify('poddispatchd_task', 'administration')")
-    async with asyncio.timeout(ANNOUNCED_WITHIN):
-        while not json.loads((await rig.get("/api/status"))[1])["managers"][0]["paused"]:
-            await rig.look()
+    await rig.until_paused()
 
     [waits] = await rig.add(TaskType.ENCODING)
     assert (await rig.statuses())[waits] == "pending"
