@@ -11,6 +11,7 @@ from poddispatchd.cli.common import Context, asynchronous, commits_told, config_
 from poddispatchd.config.loading import DEFAULT_PATH
 from poddispatchd.config.masking import dsn_password
 from poddispatchd.database import migration
+from poddispatchd.database.connect_errors import Setting
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ConfigurationError
@@ -18,6 +19,14 @@ from poddispatchd.observability.logs import register_secret
 from poddispatchd.pod.setup import SetupPlan, owner_dsn, role_of, set_up, setup_script, verifier_of
 
 _SUPERUSER = "postgres"
+
+_OWNER = Setting("--owner-dsn", "its password comes from PGPASSWORD or ~/.pgpass")
+
+_DERIVED = Setting(
+    "database.dsn",
+    "its password comes from PGPASSWORD or ~/.pgpass, or say with --owner-dsn who owns Pod's database",
+)
+"""The same server and database, as the superuser."""
 
 
 @click.command(short_help="Make the role, its rights and the schema, once.")
@@ -49,8 +58,9 @@ async def setup(
     if print_sql:
         click.echo(setup_script(role, has_password=bool(password)), nl=False)
         return
+    setting = _OWNER
     if owner is None:
-        owner = owner_dsn(dsn)
+        owner, setting = owner_dsn(dsn), _DERIVED
         _become_superuser()
     elif urlsplit(owner).password:
         raise ConfigurationError(
@@ -59,11 +69,8 @@ async def setup(
         )
     register_secret(SecretStr(owner))
     plan = SetupPlan(role, verifier_of(password) if password else None, sets_password=set_password)
-    database = Database(SecretStr(owner), pool_size=2)
-    try:
-        await database.open()
-    except ConfigurationError as error:
-        raise _about_the_owner(error) from None
+    database = Database(SecretStr(owner), pool_size=2, setting=setting)
+    await database.open()
     try:
         async with commits_told(database):
             result = await set_up(database, plan)
@@ -79,13 +86,6 @@ async def setup(
         f"Schema {migration.SCHEMA}: version {migration.LATEST}"
         f"{'' if result.steps else ', as before'}. Next: poddispatchd check"
     )
-
-
-def _about_the_owner(error: ConfigurationError) -> ConfigurationError:
-    """What is wrong with the owner's address, which is not the one of the configuration."""
-    words, _, remedy = str(error).removeprefix("database.dsn: ").partition(": write the right one there")
-    password = ": its password comes from PGPASSWORD or ~/.pgpass." if remedy else ""
-    return ConfigurationError(f"--owner-dsn: {words}{password}")
 
 
 def _owner_of(path: Path | None) -> str:

@@ -11,6 +11,7 @@ import socket
 import ssl
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.hosts import NoHostError, NotWritableError, hosts_of
 from poddispatchd.database.services import asked, parameter, service_file, service_of
@@ -46,9 +47,33 @@ _FILES = {
 }
 """Parameters that name a file, and the variables that do so in their place."""
 
-_REMEDIES = Remedies(
-    name="put a name that it holds into database.dsn", authority="set sslrootcert in database.dsn to"
+
+class Setting(Struct, frozen=True):
+    """Where an address comes from, for whoever has to correct it.
+
+    Args:
+        name: of the setting, or of the option: "correct …".
+        password: what helps where the role or its password is refused.
+    """
+
+    name: str
+    password: str
+
+    @property
+    def remedies(self) -> Remedies:
+        """What can be done here about a certificate of the server."""
+        return Remedies(
+            name=f"put a name that it holds into {self.name}", authority=f"set sslrootcert in {self.name} to"
+        )
+
+
+DSN = Setting(
+    "database.dsn",
+    # PostgreSQL says so of a role that it does not have, too.
+    "write the right one there, or give the role this one (ALTER ROLE … PASSWORD); "
+    "where there is no such role yet, 'poddispatchd db setup' makes it",
 )
+"""The one that the daemon goes by."""
 
 
 class UnusableFileError(OSError):
@@ -72,42 +97,42 @@ _SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 _NOT_AN_ADDRESS = "it is not a PostgreSQL address (postgresql://user@host/name)"
 
 
-def at_the_start(error: BaseException, dsn: SecretStr) -> ConfigurationError | DatabaseError:
+def at_the_start(
+    error: BaseException, dsn: SecretStr, setting: Setting = DSN
+) -> ConfigurationError | DatabaseError:
     """The error of ours for one of ``CONNECT_ERRORS`` before there was any connection."""
-    words = _to_be_changed_here(error, dsn)
-    return while_running(error, dsn) if words is None else ConfigurationError(f"database.dsn: {words}.")
+    words = _to_be_changed_here(error, dsn, setting)
+    if words is None:
+        return while_running(error, dsn, setting)
+    return ConfigurationError(f"{setting.name}: {words}.")
 
 
-def while_running(error: BaseException, dsn: SecretStr) -> DatabaseError:
+def while_running(error: BaseException, dsn: SecretStr, setting: Setting = DSN) -> DatabaseError:
     """The same once there was one: nothing of it ends the daemon."""
-    words = _to_be_changed_there(error) or _where(error, dsn.get_secret_value())
+    words = _to_be_changed_there(error, setting) or _where(error, dsn.get_secret_value())
     if words is None and isinstance(error, asyncpg.InvalidPasswordError):
         return DatabaseUnavailableError(
             f"{str(translate_connecting(error)).rstrip('.')}: {_GOES_BY_ITS_START}."
         )
     if words is None and not isinstance(error, asyncpg.PostgresError):
-        words = _to_be_changed_here(error, dsn)
+        words = _to_be_changed_here(error, dsn, setting)
     if words is None:
         return translate_connecting(error)
     return DatabaseUnavailableError(f"The database cannot be reached: {words}.")
 
 
-def _to_be_changed_here(error: BaseException, dsn: SecretStr) -> str | None:
+def _to_be_changed_here(error: BaseException, dsn: SecretStr, setting: Setting) -> str | None:
     """What somebody must change on this machine; None where it is no matter of ours."""
     if isinstance(error, _REFUSED):
         words = first_line(error)
         if isinstance(error, asyncpg.InvalidPasswordError):
-            # PostgreSQL says so of a role that it does not have, too.
-            return (
-                f"{words}: write the right one there, or give the role this one (ALTER ROLE … PASSWORD); "
-                "where there is no such role yet, 'poddispatchd db setup' makes it"
-            )
+            return f"{words}: {setting.password}"
         # The driver's words for this have the inner life of Python in them.
         return _ATTRIBUTES if words.startswith("target_session_attrs") else words
     if isinstance(error, _UNKNOWN_PARAMETERS):
         return f"{first_line(error)}: the server knows none such, so take it out (some are libpq's own)"
     if isinstance(error, configparser.Error):
-        return _bad_services(error)
+        return _bad_services(error, setting)
     if isinstance(error, (NoHostError, ssl.SSLCertVerificationError)):
         return None
     if isinstance(error, PermissionError) and ".postgresql" in str(error.filename):
@@ -151,13 +176,13 @@ def files_of(dsn: str) -> dict[str, str]:
     return {name: path for name, path in found.items() if path}
 
 
-def _bad_services(error: configparser.Error) -> str:
+def _bad_services(error: configparser.Error, setting: Setting) -> str:
     """What is wrong with a file of services; its lines may be secrets."""
     path = printable(str(service_file()))
     if isinstance(error, configparser.InterpolationError):
         return (
             f"the driver takes a % in {path} for more than a character: give a password with one in "
-            "database.dsn itself (as %25), or in ~/.pgpass"
+            f"{setting.name} itself (as %25), or in ~/.pgpass"
         )
     return f"{path} is no file of services: a line of it is no [name], name=value or comment, or comes twice"
 
@@ -182,56 +207,58 @@ def _where(error: BaseException, dsn: str) -> str | None:
     return f"{os_words(error)} ({printable(place.host)})" if isinstance(error, socket.gaierror) else None
 
 
-def _to_be_changed_there(error: BaseException) -> str | None:
+def _to_be_changed_there(error: BaseException, setting: Setting) -> str | None:
     """What somebody must change at the server, as far as it is TLS or what its address asks for."""
     match error:
         case UnusableFileError():
             return str(error)
         case asyncpg.InsufficientPrivilegeError() | asyncpg.ProtocolViolationError():
-            return _refused_there(error)
+            return _refused_there(error, setting)
         case NotWritableError():
             return (
                 "its server cannot be written to, as target_session_attrs asks: wait for the switch-over, or "
-                "correct database.dsn"
+                f"correct {setting.name}"
             )
         case NoHostError():
-            return "; ".join(f"{host}: {_reason_of(each)}" for host, each in error.met)
+            return "; ".join(f"{host}: {_reason_of(each, setting)}" for host, each in error.met)
         case ssl.SSLCertVerificationError():
-            return f"the certificate of its server {words_of(error, _REMEDIES)}"
+            return f"the certificate of its server {words_of(error, setting.remedies)}"
         case ssl.SSLError() if error.reason in _OLD_TLS:
             return "its server speaks no TLS that is still in use: let it speak TLS 1.2 or later"
         case ssl.SSLError() if "ALERT" in (reason := error.reason or "") and _is_about_ours(reason):
-            return f"its server does not take our certificate ({_reason(error)}): see sslcert in database.dsn"
+            return (
+                f"its server does not take our certificate ({_reason(error)}): see sslcert in {setting.name}"
+            )
         case ssl.SSLError() if error.library == "SSL":
             return f"TLS with its server failed ({_reason(error)})"
         case ConnectionError() if "rejected SSL upgrade" in str(error):
             return (
-                "its server takes no TLS, and sslmode in database.dsn asks for it: turn ssl on there, or "
+                f"its server takes no TLS, and sslmode in {setting.name} asks for it: turn ssl on there, or "
                 "take sslmode out where nobody can listen on the way"
             )
         case asyncpg.ConnectionDoesNotExistError() if isinstance(error.__cause__, ssl.SSLError):
             # In TLS 1.3 the server looks at our certificate after the handshake.
-            return _to_be_changed_there(error.__cause__)
+            return _to_be_changed_there(error.__cause__, setting)
         case asyncpg.exceptions.TargetServerAttributeNotMatched():
-            return "none of its servers is what target_session_attrs in database.dsn asks for"
+            return f"none of its servers is what target_session_attrs in {setting.name} asks for"
         case _:
             return None
 
 
-def _refused_there(error: asyncpg.PostgresError) -> str | None:
+def _refused_there(error: asyncpg.PostgresError, setting: Setting) -> str | None:
     """What helps where a server, or a pooler before it, refuses the role, or a parameter of the address."""
     words = first_line(error)
     if isinstance(error, asyncpg.ProtocolViolationError):
         if not words.startswith("unsupported startup parameter"):
             return None
         return (
-            f"{words}: PgBouncer passes none such on, so take it out of database.dsn, and let a DBA set it "
+            f"{words}: PgBouncer passes none such on, so take it out of {setting.name}, and let a DBA set it "
             "for the role or the database (ALTER ROLE … SET, ALTER DATABASE … SET)"
         )
     # One code for all rights that lack, and the words are in the server's language.
     if error.server_source_filename == "guc.c":
         return (
-            f"{words}: take it out of database.dsn and PGOPTIONS, or let a superuser set it for the role "
+            f"{words}: take it out of {setting.name} and PGOPTIONS, or let a superuser set it for the role "
             "(ALTER ROLE … SET)"
         )
     return (
@@ -240,11 +267,11 @@ def _refused_there(error: asyncpg.PostgresError) -> str | None:
     )
 
 
-def _reason_of(error: BaseException) -> str:
+def _reason_of(error: BaseException, setting: Setting) -> str:
     """Why one of several servers is not used, without a full stop."""
     if isinstance(error, NotWritableError):
         return "cannot be written to"
-    words = _to_be_changed_there(error) or str(translate_connecting(error))
+    words = _to_be_changed_there(error, setting) or str(translate_connecting(error))
     return words.removeprefix("The database cannot be reached: ").rstrip(".")
 
 

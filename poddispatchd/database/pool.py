@@ -9,7 +9,7 @@ import asyncpg
 
 from poddispatchd.database import moments, poolers
 from poddispatchd.database.certificates import CertificateEnds, ends_of, require_files
-from poddispatchd.database.connect_errors import CONNECT_ERRORS, at_the_start, while_running
+from poddispatchd.database.connect_errors import CONNECT_ERRORS, DSN, Setting, at_the_start, while_running
 from poddispatchd.database.connection_pool import ConnectionPool
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
 from poddispatchd.database.hosts import Hosts
@@ -58,8 +58,9 @@ class Database:
 
     _session: ClassVar[Mapping[str, str]] = OWN_SESSION
 
-    def __init__(self, dsn: SecretStr, *, pool_size: int = 5) -> None:
+    def __init__(self, dsn: SecretStr, *, pool_size: int = 5, setting: Setting = DSN) -> None:
         self._dsn = dsn
+        self._setting = setting
         self._hosts = Hosts(dsn.get_secret_value())
         self._pool_size = pool_size
         self._pool: ConnectionPool | None = None
@@ -69,6 +70,11 @@ class Database:
         """Is told the primary key of a task whose row could not be had; None where it is not known whose."""
         self.last_certificate_ends = CertificateEnds()
         """When the certificates end by which the latest connection was made."""
+
+    @property
+    def setting(self) -> str:
+        """Where its address is written, for whoever has to correct it."""
+        return self._setting.name
 
     @property
     def is_open(self) -> bool:
@@ -98,7 +104,7 @@ class Database:
                 reset=_leave_as_it_is,
             )
         except CONNECT_ERRORS as error:
-            raise at_the_start(error, self._dsn) from None
+            raise at_the_start(error, self._dsn, self._setting) from None
         self._pool = ConnectionPool(pool)
         if self._is_pooled:
             # Statement mode refuses transactions: that is told at the start, and not by the first submission.
@@ -127,7 +133,7 @@ class Database:
         try:
             raw = await pool.take(within=_CONNECT_TIMEOUT)
         except CONNECT_ERRORS as error:
-            raise while_running(error, self._dsn) from None
+            raise while_running(error, self._dsn, self._setting) from None
         guarded, is_sound = GuardedConnection(raw, is_pooled=self._is_pooled), False
         try:
             yield guarded
@@ -202,7 +208,7 @@ class Database:
         try:
             return GuardedConnection(await self._connect())
         except CONNECT_ERRORS as error:
-            raise while_running(error, self._dsn) from None
+            raise while_running(error, self._dsn, self._setting) from None
 
     async def certificate_ends(self) -> CertificateEnds:
         """When the certificates end by which a new connection is made.
@@ -214,7 +220,7 @@ class Database:
             raw = await self._connect()
             await raw.close()
         except CONNECT_ERRORS as error:
-            raise while_running(error, self._dsn) from None
+            raise while_running(error, self._dsn, self._setting) from None
         return self.last_certificate_ends
 
     async def pooling_of(self, connection: GuardedConnection) -> Pooling:
@@ -247,8 +253,8 @@ class Database:
             await self.close()
             if error.sqlstate == _PROTOCOL_VIOLATION:
                 raise ConfigurationError(
-                    "database.dsn: the pooler there is in statement mode, without transactions: let it pool "
-                    "sessions or transactions for this database (PgBouncer's pool_mode)."
+                    f"{self._setting.name}: the pooler there is in statement mode, without transactions: let "
+                    "it pool sessions or transactions for this database (PgBouncer's pool_mode)."
                 ) from None
             raise
 

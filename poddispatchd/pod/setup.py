@@ -168,7 +168,7 @@ async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
                 raise ConfigurationError(
                     await hidden_tables(connection)
                     or f"The database {name} has no table runner_manager_task: it is not Pod's, or Pod is "
-                    "older than 4.2. See database.dsn."
+                    f"older than 4.2. See {database.setting}."
                 )
             made_role = await _role(connection, plan)
             await connection.execute(joining(plan.role))

@@ -360,6 +360,7 @@ async def test_what_the_command_cannot_do_is_said_in_words(
 
     assert (shown.status, "list of processes" in shown.err, "secret-word" in shown.err) == (2, True, False)
     assert (not_pods.status, "it is not Pod's" in not_pods.err) == (2, True)
+    assert ("See --owner-dsn." in not_pods.err, "database.dsn" in not_pods.err) == (True, False)
     assert "--owner-dsn: password authentication failed" in wrong.err
     assert ("comes from PGPASSWORD" in wrong.err, "database.dsn" in wrong.err) == (True, False)
     assert elsewhere.status == 2
@@ -396,6 +397,19 @@ async def test_root_on_the_machine_of_the_database_needs_to_name_no_owner(
     assert (root, os.environ["HOME"]) == ([70], "/var/lib/pg")
     [made] = await pod.fetch("SELECT rolpassword FROM pg_authid WHERE rolname = $1", role)
     assert made["rolpassword"] is None
+
+
+async def test_a_database_that_is_not_there_is_told_of_the_setting_that_names_it(
+    pod: Pod, role: str, root: list[int], postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was put down to --owner-dsn, which nobody had typed."""
+    monkeypatch.setenv("PGPASSWORD", postgres.address.password.get_secret_value())
+    folder = quote(str(postgres.address.socket_directory), safe="")
+    pod.set("database", dsn=f"postgresql:///podd?host={folder}&port={postgres.address.port}")
+
+    said = await pod.run("db", "setup", "--role", role)
+
+    assert (said.status, said.err) == (2, 'poddispatchd: database.dsn: there is no database "podd".\n')
 
 
 async def test_who_is_not_root_or_has_no_such_user_is_told_to_name_the_owner(

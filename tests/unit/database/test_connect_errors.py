@@ -1,8 +1,13 @@
 """A connection that PostgreSQL refuses, as the daemon tells it."""
 
-import asyncpg
+import configparser
+import ssl
 
-from poddispatchd.database.connect_errors import at_the_start, while_running
+import asyncpg
+import pytest
+
+from poddispatchd.database.connect_errors import Setting, at_the_start, while_running
+from poddispatchd.database.hosts import NoHostError, NotWritableError
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 
@@ -22,3 +27,34 @@ def test_a_running_daemon_says_that_it_goes_by_the_password_of_its_start() -> No
         "the role that one again (ALTER ROLE … PASSWORD)."
     )
     assert "quite-secret" not in f"{started}{running}"
+
+
+def _certificate(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, "hostname mismatch"
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InvalidPasswordError('password authentication failed for user "postgres"'),
+        asyncpg.InvalidCatalogNameError('database "podd" does not exist'),
+        configparser.InterpolationSyntaxError("password", "pod", "'%' must be followed by '%' or '('"),
+        NotWritableError(),
+        NoHostError([("a.example.org", NotWritableError()), ("b.example.org", _certificate(62))]),
+        _certificate(20),
+        ConnectionError("rejected SSL upgrade"),
+        asyncpg.exceptions.TargetServerAttributeNotMatched("none"),
+        asyncpg.ProtocolViolationError("unsupported startup parameter: search_path"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_address_that_was_typed_is_corrected_where_it_was_typed(error: BaseException) -> None:
+    """`db setup --owner-dsn` asked for another value of database.dsn, which it does not go by."""
+    typed = Setting("--owner-dsn", "its password comes from PGPASSWORD or ~/.pgpass")
+
+    said = f"{at_the_start(error, _DSN, typed)}"
+
+    assert "database.dsn" in f"{at_the_start(error, _DSN)}"
+    assert ("--owner-dsn" in said, "database.dsn" in said) == (True, False)
