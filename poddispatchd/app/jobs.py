@@ -117,7 +117,8 @@ class Jobs(DaemonJobs):
             imports=self.importer.running,
             stale=self.reconciler.stale,
             stalled_types=self.maintenance.stalled.types,
-            set_aside=self.maintenance.set_aside.counts,
+            set_aside=self.maintenance.unsettled.set_aside,
+            late=self.maintenance.unsettled.late,
         )
 
     async def look(self) -> QueueStats:

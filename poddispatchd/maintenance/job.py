@@ -10,8 +10,8 @@ from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.maintenance.media_space import ForeignObstacles, MediaSpace
 from poddispatchd.maintenance.queue_counter import QueueCounter
 from poddispatchd.maintenance.ranks import Ranks
-from poddispatchd.maintenance.set_aside import SetAsideCounts
 from poddispatchd.maintenance.stalled_queue import StalledQueue
+from poddispatchd.maintenance.unsettled import Unsettled
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 
@@ -44,7 +44,7 @@ class Maintenance:
         ranks: writes ranks.
         media: looks at the media tree.
         obstacles: forgets what keeps results of other daemons waiting.
-        set_aside: counts what people have to look at.
+        unsettled: counts what people have to look at.
         tables: looks whether what was wrong with Pod's tables has been mended.
         purges: done every hour.
         deletion: of files that nobody needs any more; tells in how many seconds the next one is due, None
@@ -62,7 +62,7 @@ class Maintenance:
         ranks: Ranks,
         media: MediaSpace,
         obstacles: ForeignObstacles,
-        set_aside: SetAsideCounts,
+        unsettled: Unsettled,
         tables: Callable[[], Awaitable[None]],
         purges: Purges,
         deletion: Callable[[], Awaitable[float | None]],
@@ -75,7 +75,7 @@ class Maintenance:
         self.ranks = ranks
         self._media = media
         self._obstacles = obstacles
-        self.set_aside = set_aside
+        self.unsettled = unsettled
         self._tables = tables
         self._purges = purges
         self._deletion = deletion
@@ -92,7 +92,7 @@ class Maintenance:
         begun = clock.monotonic()
         stats = await self.counter.look()
         await self._apart("look at the media tree", self.measure)
-        await self._apart("count of what was set aside", self.set_aside.look)
+        await self._apart("count of what was set aside", self.unsettled.look)
         await self._apart("look at Pod's tables", self._tables)
         if self._session.term is not None:
             is_first = self._purged_at == float("-inf")

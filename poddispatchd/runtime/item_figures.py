@@ -14,6 +14,15 @@ class QueueFigures(Struct, frozen=True):
     oldest: datetime | None
 
 
+class LateItems(Struct, frozen=True):
+    """Items of a partition that failed before; ``age``, in seconds, and ``words`` are those of the oldest."""
+
+    partition: str
+    items: int
+    age: float
+    words: str
+
+
 class SetAsideItem(Struct, frozen=True):
     """An item that was given up, as it is told to people; ``task`` is Pod's task, or the runner's."""
 

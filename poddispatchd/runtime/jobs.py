@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.pod.queue_stats import QueueStats
+from poddispatchd.runtime.item_figures import LateItems
 from poddispatchd.runtime.wakeups import Wakeup
 
 
@@ -34,6 +35,7 @@ class Progress(Struct, frozen=True):
         stale: the tasks that run for too long.
         stalled_types: the types of which tasks wait for too long while none runs.
         set_aside: how many items of each queue of the journal a person has to look at.
+        late: deliveries that have been tried in vain for long.
         shadow: what a shadow has found out; None when this is none.
         blind: the runner managers of which a shadow can expect nothing: they do not tell their runners.
     """
@@ -44,6 +46,7 @@ class Progress(Struct, frozen=True):
     stale: StaleTasks = field(default_factory=StaleTasks)
     stalled_types: Collection[TaskType] = ()
     set_aside: Mapping[str, int] = field(default_factory=dict)
+    late: Collection[LateItems] = ()
     shadow: ShadowState | None = None
     blind: Collection[str] = ()
 

@@ -17,7 +17,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.backoff import Backoff
 from poddispatchd.errors import LeaseLostError
-from poddispatchd.runtime.item_figures import QueueFigures, SetAsideItem
+from poddispatchd.runtime.item_figures import LateItems, QueueFigures, SetAsideItem
 from poddispatchd.runtime.longest_waits import longest_wait
 
 _TEMPLATE = load_queries(__package__, "lease_queue.sql")
@@ -266,6 +266,11 @@ class LeaseQueue:
         row = await connection.fetchrow(*self._sql["figures"]())
         assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
         return QueueFigures(row["open"], row["leased"], row["set_aside"], row["oldest"])
+
+    async def late(self, connection: Connection, *, after: float) -> list[LateItems]:
+        """What has been tried in vain for longer than ``after`` seconds, and is tried again; by partition."""
+        rows = await connection.fetch(*self._sql["late"](seconds=after))
+        return [LateItems(**row) for row in rows]
 
     async def set_aside_items(self, connection: Connection, limit: int) -> list[SetAsideItem]:
         """What was given up, the latest first."""

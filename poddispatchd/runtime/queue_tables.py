@@ -1,12 +1,14 @@
 """The queues of the journal: five tables with one pattern of columns, and how each of them gives up."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
 from poddispatchd.domain.import_failures import LONGEST_DELAY
+from poddispatchd.domain.situation import duration_words
 from poddispatchd.runtime.instances import is_dead
-from poddispatchd.runtime.item_figures import QueueFigures, SetAsideItem
+from poddispatchd.runtime.item_figures import LateItems, QueueFigures, SetAsideItem
 from poddispatchd.runtime.lease_queue import LeaseQueue, QueueTable
 
 
@@ -154,6 +156,12 @@ _SET_ASIDE_COUNTS = " UNION ALL ".join(
 
 _WITH_WORDS = 20
 
+_LATE_AFTER = 900.0
+"""Seconds after which a delivery is told of: most mail servers that ask to come again are content by then."""
+
+_LATE_NAMES = {"mail": "mail", "event": "outgoing event", "hook": "run of imports.after"}
+"""Of deliveries; not of pushes: their servers are those of people's browsers, and no matter of ours."""
+
 
 async def release_dead(connection: Connection) -> None:
     """Give back what daemons of this host held that ended without a word; others' leases run out."""
@@ -176,6 +184,24 @@ async def set_aside(connection: Connection, *, limit: int = _WITH_WORDS) -> dict
     """What was given up in each queue, with its words; queues without any are left out."""
     found = {name: await queue.set_aside_items(connection, limit) for name, queue in QUEUES.items()}
     return {name: items for name, items in found.items() if items}
+
+
+async def late_deliveries(connection: Connection) -> list[LateItems]:
+    """What has been tried in vain for long, and is tried again."""
+    return await DELIVERIES.late(connection, after=_LATE_AFTER)
+
+
+def late_words(late: Iterable[LateItems]) -> Iterator[str]:
+    """A sentence about each kind of deliveries that wait for long."""
+    for found in late:
+        if (name := _LATE_NAMES.get(found.partition)) is None:
+            continue
+        some = f"{found.items} {name}s wait" if found.items > 1 else f"1 {name} waits"
+        waited = duration_words(timedelta(seconds=found.age))
+        yield (
+            f"{some} to be delivered, the oldest for {waited}: {found.words.rstrip('.')}. "
+            "See 'poddispatchd check'."
+        )
 
 
 def set_aside_words(counts: Mapping[str, int]) -> str | None:

@@ -26,7 +26,7 @@ from poddispatchd.managers.state import ManagerReport
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.jobs import Progress
-from poddispatchd.runtime.queue_tables import set_aside_words
+from poddispatchd.runtime.queue_tables import late_words, set_aside_words
 from poddispatchd.tasks.pending_facts import SubmissionRules, chosen_sites, waiting_task
 from poddispatchd.web.campaigns import campaign_reports
 from poddispatchd.web.expected_state import ExpectedState, expected_state
@@ -108,6 +108,7 @@ class DaemonStatus:
         ]
         notices = [finding.sentence for finding in found if finding.severity is Severity.NOTICE]
         notices += filter(None, [None if stats is None else stats.odd_words])
+        notices += late_words(progress.late)
         waiting = self._waiting(situation)
         queue = tuple(with_own_reason(entry, waiting) for entry in queue)
         excluding = _SAID_ALREADY if nobody else ()

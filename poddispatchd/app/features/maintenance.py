@@ -15,9 +15,9 @@ from poddispatchd.maintenance.media_space import ForeignObstacles, MediaSpace
 from poddispatchd.maintenance.opencast import OpencastFiles
 from poddispatchd.maintenance.queue_counter import Observer, QueueCounter, QueueMetrics
 from poddispatchd.maintenance.ranks import Ranks
-from poddispatchd.maintenance.set_aside import SetAsideCounts
 from poddispatchd.maintenance.stalled_queue import StalledQueue
 from poddispatchd.maintenance.task_end_watch import TaskEndWatch
+from poddispatchd.maintenance.unsettled import Unsettled
 from poddispatchd.notify.certificates import event_certificate_end, mail_certificate_end
 from poddispatchd.pod.source_sizes import SourceSizes
 
@@ -72,7 +72,7 @@ def maintenance(parts: Parts) -> Maintenance:
         ranks=Ranks(parts.database, parts.catalogue, parts.order, parts.clock),
         media=media_space(parts),
         obstacles=ForeignObstacles(parts.database, parts.media_health, parts.instance),
-        set_aside=SetAsideCounts(parts.database, parts.clock),
+        unsettled=Unsettled(parts.database, parts.clock),
         tables=parts.catalogue.look_again,
         purges={
             # First: the completed tasks tell which recordings are imported.

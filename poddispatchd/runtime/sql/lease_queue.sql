@@ -113,6 +113,15 @@ SELECT count(*) FILTER (WHERE state = 'open') AS open,
        min({created_at}) FILTER (WHERE state = 'open') AS oldest
 FROM poddispatchd.{table} WHERE state IN ('open', 'set_aside')
 
+-- name: late
+-- Partitions of whose open items that have failed before one came more than :seconds ago: how many there are, the age of the
+-- oldest one in seconds, and why it failed.
+SELECT {partition}::text AS partition, count(*) AS items,
+       extract(epoch FROM now() - min({created_at}))::float8 AS age,
+       (array_agg(last_error ORDER BY {created_at}, {key}))[1] AS words
+FROM poddispatchd.{table} WHERE state = 'open' AND last_error IS NOT NULL
+GROUP BY 1 HAVING min({created_at}) < now() - make_interval(secs => :seconds) ORDER BY 1
+
 -- name: set_aside_items
 -- At most :limit items that were set aside, the latest first.
 SELECT {key}::text AS key, {task}::text AS task, attempts, coalesce(last_error, '') AS words, {created_at} AS created_at,

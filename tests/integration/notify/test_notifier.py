@@ -10,6 +10,8 @@ from typing import TypeAlias
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.app import features
+from poddispatchd.app.jobs import Jobs
 from poddispatchd.app.parts import Parts
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
@@ -229,6 +231,30 @@ async def test_mail_waits_for_a_server_that_is_away_and_goes_once(
         await again.step()
         assert await queue_of(parts) == [("mail", "done", 2), ("mail", "done", 2)]
     assert len(box.received) == 2
+
+
+async def test_mail_that_waits_for_long_is_told_by_status_with_how_much_since_when_and_why(
+    parts_with: MakeParts, task: Task
+) -> None:
+    """A mail server that was away was told once, in the log, and for eight hours by nothing else."""
+    async with parts_with(mail=mail_settings(None), push={"enabled": False}) as parts:
+        jobs = Jobs.of(parts)
+
+        async def notices_now() -> str:
+            await jobs.maintenance.unsettled.look()
+            return " ".join(features.status(parts).state(jobs.progress).notices)
+
+        await record_completion(parts, task)
+        await Telling(parts).step()
+        assert "mail" not in await notices_now()
+
+        await parts.database.execute(
+            "UPDATE poddispatchd.delivery SET created_at = now() - interval '185 min'"
+        )
+        jobs = Jobs.of(parts)
+        assert (
+            "2 mails wait to be delivered, the oldest for 3 h 05 min: The mail server 127.0.0.1:9 cannot "
+        ) in await notices_now()
 
 
 async def test_only_who_did_not_get_it_gets_it_again(parts_with: MakeParts, box: Postbox, task: Task) -> None:
