@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -176,10 +176,10 @@ def person() -> str:
     return f"{user} on {socket.gethostname()}"
 
 
-def shown(value: object) -> str:
-    """A value for people: a moment in the time zone of this machine, which is named; a dash for nothing."""
+def shown(value: object, zone: tzinfo | None = None) -> str:
+    """A value for people: a moment with its time zone, else in that of this machine; a dash for nothing."""
     if isinstance(value, datetime):
-        return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+        return f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
     return "-" if value is None else escaped(str(value))
 
 

@@ -1,11 +1,15 @@
 """What the running daemon says of itself at ``/api/status``."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import NotRequired, TypedDict, cast
+from zoneinfo import ZoneInfo
 
+from poddispatchd.cli.common import shown
 from poddispatchd.cli.local_http import ask
 from poddispatchd.config.units import Address
 from poddispatchd.domain.availability import Pause, WindowNow
@@ -148,6 +152,7 @@ class State(TypedDict):
     running_on: dict[str, int]
     waiting: list[WaitingEntry]
     expected: NotRequired[ExpectedEntry | None]
+    time_zone: str
     campaigns: NotRequired[list[CampaignEntry]]
 
 
@@ -226,6 +231,11 @@ def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+def shown_in(state: State) -> Callable[[object], str]:
+    """What writes a moment as the daemon's own sentences have it: in Pod's time zone."""
+    return partial(shown, zone=ZoneInfo(state["time_zone"]))
+
+
 def state_in_words(manager: ManagerEntry) -> str:
     """How a runner manager is, in a word or two."""
     if not manager["is_active"]:
@@ -261,7 +271,7 @@ def as_of_words(state: State) -> str:
     """When the tasks were counted."""
     if state["as_of"] is None:
         return "Tasks have not been counted yet."
-    return f"Tasks as of {datetime.fromisoformat(state['as_of']).astimezone():%Y-%m-%d %H:%M:%S %Z}."
+    return f"Tasks as of {shown_in(state)(datetime.fromisoformat(state['as_of']))}."
 
 
 def reasons_of(state: State) -> dict[str, list[str]]:

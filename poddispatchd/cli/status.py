@@ -17,7 +17,6 @@ from poddispatchd.cli.common import (
     json_option,
     pass_context,
     print_json,
-    shown,
 )
 from poddispatchd.cli.daemon_state import (
     DaemonAwayError,
@@ -29,6 +28,7 @@ from poddispatchd.cli.daemon_state import (
     full_in_words,
     reasons_of,
     role_in_words,
+    shown_in,
     state_in_words,
     timetable_of,
     window_of,
@@ -84,10 +84,11 @@ def _tell(state: State, *, as_json: bool) -> None:
     if as_json:
         print_json(state)
     else:
-        _print(state)
+        print_state(state)
 
 
-def _print(state: State) -> None:
+def print_state(state: State) -> None:
+    """Print the state of a daemon; moments are in Pod's time zone, as in the daemon's own words."""
     say(
         f"poddispatchd {state['version']} ({state['instance']}) {role_in_words(state)}; "
         f"{state['submissions_in_progress']} submissions, {state['imports_in_progress']} imports in progress."
@@ -100,7 +101,7 @@ def _print(state: State) -> None:
         say(problem, first=f"{click.style('PROBLEM', fg='red')} ", rest=_BESIDE)
     for notice in state["notices"]:
         say(notice, first=f"{click.style('note   ', fg='yellow')} ", rest=_BESIDE)
-    names, words = [item.value for item in TaskStatus], TimetableWords(Clock().now(), shown)
+    names, words = [item.value for item in TaskStatus], TimetableWords(Clock().now(), shown_in(state))
     click.echo()
     print_table(
         ("type", *names, "oldest pending"),
