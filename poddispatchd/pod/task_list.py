@@ -18,6 +18,9 @@ _QUERIES = {
     for name, query in load_queries("poddispatchd.pod", "task_list.sql").items()
 }
 
+_TYPESET, _TYPED = "\u2019\u2018\u02bc\u00a0\u202f", "'''  "
+"""Apostrophes and spaces as word processors set them, and as people type them."""
+
 _LONGEST_FAILURE = 300
 _HELD_FOR = 5.0
 """Seconds after which a transaction that holds a row is worth telling of."""
@@ -82,6 +85,9 @@ async def listed_tasks(database: Database, wanted: TaskFilter, *, limit: int) ->
             statuses=_listed(wanted.statuses),
             types=_listed(wanted.types),
             search=wanted.search,
+            # A database in another encoding than UTF-8 has no such characters, and refuses them.
+            typeset=_TYPESET if wanted.search else "",
+            typed=_TYPED,
             managers=_listed(wanted.managers),
             sites=_listed(wanted.sites),
             since=wanted.since,

@@ -101,6 +101,16 @@ async def test_a_task_is_found_by_the_address_that_its_owner_sends(pod: Pod) -> 
     )
 
 
+async def test_an_apostrophe_is_found_however_it_is_set(pod: Pod) -> None:
+    """Word processors set another one, and spaces that do not break, than people type."""
+    typed = await _task(pod, "L'été à Évry : qu'en dire ?", TaskStatus.FAILED)
+    typeset = await _task(pod, "L\u2019été à Évry\u00a0: qu\u2019en dire\u202f?", TaskStatus.FAILED)
+
+    assert await _listed(pod, "--search", "l'été à évry : qu'en dire ?") == [typeset, typed]
+    assert await _listed(pod, "--search", "l\u2019ÉTÉ à évry\u00a0:") == [typeset, typed]
+    assert await _listed(pod, "--search", "l-été") == []
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -90,6 +90,8 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "statuses": None,
             "types": None,
             "search": None,
+            "typeset": "",
+            "typed": "",
             "managers": None,
             "sites": None,
             "since": None,
