@@ -183,6 +183,12 @@ def shown(value: object, zone: tzinfo | None = None) -> str:
     return "-" if value is None else escaped(str(value))
 
 
+def is_typed(option: str) -> bool:
+    """Whether an option of the command that runs was given, and not left at its default."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not click.core.ParameterSource.DEFAULT
+
+
 def print_json(data: object) -> None:
     """Print data for programs: one JSON document, in UTF-8 or, where output is in another encoding, ASCII."""
     document = json.dumps(data, indent=2, ensure_ascii=not takes_utf8(), default=_for_programs)

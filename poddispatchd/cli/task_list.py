@@ -14,6 +14,7 @@ from poddispatchd.cli.common import (
     Context,
     asynchronous,
     config_option,
+    is_typed,
     json_option,
     open_database,
     pass_context,
@@ -65,7 +66,9 @@ async def list_(
     async with open_database(settings) as database:
         managers = await pod_managers.runner_managers(database)
         names = {manager.id: manager.name for manager in managers}
-        found = await task_list.listed_tasks(database, await chosen.filter(database), limit=limit)
+        # One more than asked for: whether there is any.
+        rows = await task_list.listed_tasks(database, await chosen.filter(database), limit=limit + 1)
+        found = rows[:limit]
         async with database.connection() as connection:
             blockers = await duplicates.blockers(connection, [row.pk for row in found])
         state = await daemon_state(settings) if any(row_status(row.status) in OPEN for row in found) else None
@@ -79,11 +82,16 @@ async def list_(
                 for row in found
             ]
         )
-        return
-    width = _WIDE if wide else _terminal_width()
-    remarks = [delayed.get(row.pk) or _remark(row, blockers.get(row.pk), forecast, closed) for row in found]
-    _print(found, names, remarks, width)
-    if len(found) == limit and sys.stderr.isatty():
+    else:
+        width = _WIDE if wide else _terminal_width()
+        _print(
+            found,
+            names,
+            [delayed.get(row.pk) or _remark(row, blockers.get(row.pk), forecast, closed) for row in found],
+            width,
+        )
+    if len(rows) > limit and (sys.stderr.isatty() or not is_typed("limit")):
+        # Also where a program reads: it takes what it gets for all there is. Who types a limit knows of it.
         click.echo(f"Only the newest {limit}: --limit shows more.", err=True)
 
 

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from poddispatchd.cli.task_list import list_
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from poddispatchd.tasks.forecasts import Forecasts
@@ -99,6 +100,29 @@ async def test_a_task_is_found_by_the_address_that_its_owner_sends(pod: Pod) -> 
         "is no number of a task: 'poddispatchd tasks list --search TEXT' finds tasks by title, owner"
         in said.err
     )
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["a table", "for programs"])
+async def test_a_list_that_is_cut_is_told_as_such_to_whoever_did_not_ask_for_that(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    """A script took the newest fifty tasks for all there are: a terminal alone was told."""
+    [limit] = [option for option in list_.params if option.name == "limit"]
+    monkeypatch.setattr(limit, "default", 2)
+    await _task(pod, "Algebra", TaskStatus.FAILED)
+    await _task(pod, "Botany", TaskStatus.FAILED)
+    all_of_them = await pod.run("tasks", "list", *form)
+    await _task(pod, "Chemistry", TaskStatus.FAILED)
+
+    cut = await pod.run("tasks", "list", *form)
+    asked_for = await pod.run("tasks", "list", "--limit", "2", *form)
+
+    assert (all_of_them.err, cut.err, asked_for.err) == (
+        "",
+        "Only the newest 2: --limit shows more.\n",
+        "",
+    )
+    assert ("Algebra" in cut.out, "Chemistry" in cut.out) == (False, True)
 
 
 async def test_an_apostrophe_is_found_however_it_is_set(pod: Pod) -> None:
