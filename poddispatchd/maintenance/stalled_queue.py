@@ -66,6 +66,7 @@ def stalled_words(types: Collection[TaskType], *, after: float) -> str:
     shown = " and ".join(types)
     return (
         f"Tasks of type {shown} have been waiting for more than {format_duration(after)} while none runs: "
-        "every runner is busy with others, or no runner manager of their site takes this type. "
+        "no runner manager of their site can be used, all runners are busy with other tasks, or none takes "
+        "this type. "
         "See 'poddispatchd runners list'."
     )
