@@ -122,5 +122,8 @@ def _connect_words(
             return "the name servers do not tell the address of its host"
         return "its host name is not known"
     # Its text has the address in the form of Python's.
-    reason = "the connection failed" if error.errno is None else os.strerror(error.errno).lower()
+    if isinstance(error.os_error, socket.gaierror):
+        reason = (error.os_error.strerror or "its address cannot be used").lower()
+    else:
+        reason = "the connection failed" if error.errno is None else os.strerror(error.errno).lower()
     return f"{reason} ({error.host}:{error.port})"

@@ -248,6 +248,9 @@ def _base(endpoint: str) -> str:
     """
     url = URL(endpoint)
     (url.raw_host or "").encode("idna")  # else whoever looks it up ends with this error
+    if url.raw_host and ":" in url.raw_host and "%25" in url.raw_host:
+        # The zone of a link-local address as RFC 6874 writes it: yarl leaves that to whoever looks it up.
+        url = url.with_host(url.raw_host.replace("%25", "%", 1))
     return str(url)
 
 

@@ -141,6 +141,16 @@ async def test_a_port_where_nobody_listens_means_surely_not_carried_out(client: 
     assert "cannot be reached: connection refused (localhost:" in str(caught.value)
 
 
+async def test_the_zone_of_an_address_may_be_written_as_rfc_6874_has_it(client: RunnerClient) -> None:
+    """`%25` is a per cent sign in a URL. It was looked up as it stands, and told as "unknown error -2"."""
+    with pytest.raises(RunnerManagerUnavailableError) as caught:
+        await client.execute(manager("http://[fe80::1%25nowhere]:9/"), BODY)
+
+    assert str(caught.value) == (
+        "Runner manager 'rm1' cannot be reached: name or service not known (fe80::1%nowhere:9)."
+    )
+
+
 async def test_a_host_that_does_not_exist_means_surely_not_carried_out(client: RunnerClient) -> None:
     with pytest.raises(RunnerManagerUnavailableError) as caught:
         await client.execute(manager("http://runner.invalid:8081/"), BODY)
