@@ -19,7 +19,7 @@ SENTENCES: Mapping[str, str] = {
     "Task {task} did the same source meanwhile and ended as {status}.": "La tâche {task} a traité la même source entre-temps et s'est terminée par {status}.",
     "Task {task} for the same source failed: ": "La tâche {task} pour la même source a échoué : ",
     "Runner manager {manager} refuses the task ({words}).": "Le gestionnaire {manager} refuse la tâche ({words}).",
-    "Runner manager {manager} finds the task too large (413).": "Le gestionnaire {manager} trouve la tâche trop grande (413).",
+    "The web server before runner manager {manager} takes no request as large as this task's (413): raise its limit (nginx: client_max_body_size), then restart the task.": "Le serveur web devant le gestionnaire {manager} n'accepte pas de requête aussi grande que celle de cette tâche (413) : relevez sa limite (nginx : client_max_body_size), puis relancez la tâche.",
     # --- why a campaign was paused ---
     "The last {count} tasks of it failed: see 'poddispatchd failures list'.": "Ses {count} dernières tâches ont échoué : voir « poddispatchd failures list ».",
     "{count} videos of it could not be tried: see 'poddispatchd campaigns show'.": "{count} de ses vidéos n'ont pas pu être essayées : voir « poddispatchd campaigns show ».",

@@ -86,7 +86,11 @@ def submission_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerMana
         case 400 | 422 if answer.is_json:
             return _payload_refusal(manager, answer)
         case 413:
-            return PayloadRefusedError(f"Runner manager {name} finds the task too large (413).")
+            # No manager says so by itself.
+            return PayloadRefusedError(
+                f"The web server before runner manager {name} takes no request as large as this task's "
+                "(413): raise its limit (nginx: client_max_body_size), then restart the task."
+            )
         case _:
             return refusal(manager, answer)
 

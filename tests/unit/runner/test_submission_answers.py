@@ -127,7 +127,11 @@ def test_a_long_503_of_which_only_the_beginning_was_read_is_full_too() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (answer(413, {"detail": "x"}), "Runner manager 'rm1' finds the task too large (413)."),
+        (
+            page(413),
+            "The web server before runner manager 'rm1' takes no request as large as this task's (413): "
+            "raise its limit (nginx: client_max_body_size), then restart the task.",
+        ),
         (answer(422, {}), "Runner manager 'rm1' refuses the task (422)."),
         (answer(422, {"detail": ["x", {}]}), "Runner manager 'rm1' refuses the task (422: body: refused)."),
         (
