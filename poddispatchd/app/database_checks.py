@@ -271,8 +271,8 @@ async def left_videos_findings(database: Database) -> list[CheckResult]:
         note(
             "videos",
             f"{count} shown as being encoded while no task of theirs waits or runs (the latest: {named}), as "
-            "where it was deleted. Where Pod does not encode them by itself: 'Encode selected', in its "
-            "administration of videos, begins anew.",
+            "where it was deleted, or as Pod shows those that it encodes by itself. If it does not: 'Encode "
+            "selected', in its administration of videos, begins anew.",
         )
     ]
 

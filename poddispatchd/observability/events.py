@@ -84,7 +84,7 @@ class Event(StrEnum):
     MEDIA_QUIRK = "media.quirk"
     """The file system refuses what imports can do without; logged once."""
     MEDIA_OBSTRUCTED = "media.obstructed"
-    """Results cannot be written under MEDIA_ROOT, and wait; logged once, not at every attempt."""
+    """Results cannot be written under MEDIA_ROOT, and wait; once for each of the first reasons."""
     MEDIA_USABLE = "media.usable"
     """Results can be written under MEDIA_ROOT again."""
     MEDIA_NOT_WRITABLE = "media.not_writable"

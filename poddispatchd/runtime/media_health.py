@@ -36,7 +36,8 @@ class MediaHealth:
 
     def obstructed(self, words: str, task: TaskPk | None = None) -> None:
         """The result of a task could not be written; or, without a task, there is no room for any."""
-        if not self.obstacles:
+        met = {_reason(known) for known in self.obstacles.values()}
+        if _reason(words) not in met and len(met) < _SHOWN:
             log.error(Event.MEDIA_OBSTRUCTED, reason=words)
         self.obstacles[task] = words
 

@@ -1,5 +1,7 @@
 """Why results cannot be written under MEDIA_ROOT, for people."""
 
+from structlog.testing import capture_logs
+
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.runtime.media_health import MediaHealth
 
@@ -20,6 +22,21 @@ def test_each_reason_for_which_results_wait_is_told_with_how_many_it_keeps() -> 
         denied,
         f"{full.format(1)} 2 more wait for the same reason.",
     )
+
+
+def test_each_of_the_first_reasons_is_logged_once() -> None:
+    """A directory of another owner was in the log, and the disk that ran full an hour later was not."""
+    denied, full, gone, slow = (
+        f"videos/{{}} cannot be opened: {why}." for why in ("denied", "full", "gone", "slow")
+    )
+
+    with capture_logs() as logs:
+        told = _told(
+            *(text.format(number) for text in (denied, full, denied, gone, slow) for number in (1, 2))
+        )
+
+    assert [entry["reason"] for entry in logs] == [denied.format(1), full.format(1), gone.format(1)]
+    assert len(told) == 4
 
 
 def test_however_many_reasons_there_are_a_few_lines_tell_of_them() -> None:
