@@ -332,6 +332,12 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path, text: str, m
     assert problem.endswith(f"; did you mean {meant}?")
 
 
+def test_a_secret_without_a_space_behind_its_colon_is_not_taken_for_a_name_and_shown(tmp_path: Path) -> None:
+    path = write(tmp_path, "mail: {password:hunter2}")
+
+    assert problems(path) == (f"{path}:1: unknown key mail.password…; write a space behind its colon",)
+
+
 def test_an_unknown_key_like_no_other_gets_no_wild_guess(tmp_path: Path) -> None:
     path = write(tmp_path, "pod: {xyzzy: 1}")
 
