@@ -66,6 +66,13 @@ class Chosen(Struct, frozen=True):
         )
 
 
+def _not_empty(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    # Every task holds it: in a script it is a variable that nobody has set, and it may be about to restart.
+    if text is not None and not text.strip():
+        raise click.BadParameter("it is empty, and every task holds that.")
+    return text
+
+
 def _searched(text: str) -> str:
     page = _PAGE_OF_VIDEO.search(text)
     return text if page is None else unquote(page[1])
@@ -96,7 +103,7 @@ def filter_options(function: Callable[..., _R]) -> Callable[..., _R]:
                 metavar="TYPE",
                 help=f"Only these (repeatable): {', '.join(TaskType)}, or another one that Pod has.",
             ),
-            click.option("--search", help=_SEARCH),
+            click.option("--search", help=_SEARCH, callback=_not_empty),
             click.option(
                 "--manager",
                 "managers",
@@ -109,7 +116,8 @@ def filter_options(function: Callable[..., _R]) -> Callable[..., _R]:
             click.option(
                 "--since",
                 type=Since(),
-                help="Only those added within this time (30m, 2h, 7d) or since this date (2026-03-01).",
+                help="Only those added within this time (30m, 2h, 7d) or since this date (2026-03-01), "
+                "whenever they failed: 'failures' goes by that.",
             ),
         )
     ):

@@ -125,6 +125,17 @@ async def test_a_list_that_is_cut_is_told_as_such_to_whoever_did_not_ask_for_tha
     assert ("Algebra" in cut.out, "Chemistry" in cut.out) == (False, True)
 
 
+@pytest.mark.parametrize("text", ["", " "])
+async def test_an_empty_search_chooses_nothing(pod: Pod, text: str) -> None:
+    """With a variable that nobody had set, a script began every task again, the completed ones, too."""
+    await _task(pod, "Algebra", TaskStatus.COMPLETED)
+
+    said = await pod.run("tasks", "restart", "--search", text, "--yes")
+
+    assert (said.status, "it is empty" in said.err) == (2, True)
+    assert await _statuses(pod) == ["completed"]
+
+
 async def test_an_apostrophe_is_found_however_it_is_set(pod: Pod) -> None:
     """Word processors set another one, and spaces that do not break, than people type."""
     typed = await _task(pod, "L'été à Évry : qu'en dire ?", TaskStatus.FAILED)
