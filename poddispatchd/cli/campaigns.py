@@ -105,7 +105,8 @@ _name_argument = click.argument("name", callback=_name)
     "--window",
     metavar="20:00-07:00",
     callback=_window,
-    help='Hours in which its tasks may begin, with days if not every day: "mon-fri 20:00-07:00; sat,sun".',
+    help="Hours in which its tasks may begin, by pod.time_zone, with days if not every day: "
+    '"mon-fri 20:00-07:00; sat,sun".',
 )
 @click.option("--dry-run", is_flag=True, help="List the videos, and make no campaign.")
 @config_option

@@ -93,7 +93,8 @@ async def show(
 ) -> None:
     """Show the failures of one reason, dismissed ones as well: examples of their words, and the tasks."""
     async with open_journal(context.settings(config_path)) as database:
-        group = _chosen(_told(await failures_since(database, since, with_dismissed=True)), key)
+        groups = _told(await failures_since(database, since, with_dismissed=True))
+        group = _chosen(groups, key, with_dismissed=True)
     if as_json:
         print_json(_as_dict(group))
         return
@@ -174,7 +175,7 @@ def _told(failures: Failures) -> list[FailureGroup]:
     return failures.groups
 
 
-def _chosen(groups: Sequence[FailureGroup], key: str) -> FailureGroup:
+def _chosen(groups: Sequence[FailureGroup], key: str, *, with_dismissed: bool = False) -> FailureGroup:
     """The group whose key begins like that.
 
     Raises:
@@ -183,7 +184,11 @@ def _chosen(groups: Sequence[FailureGroup], key: str) -> FailureGroup:
     # An empty text begins all of them: in a script it is a variable that nobody has set.
     found = [group for group in groups if key and group.key.startswith(key.lower())]
     if not found:
-        raise PoddispatchdError(f"There is no group {key!r}: 'poddispatchd failures list' shows them.")
+        which = "" if with_dismissed else " of failures that were not dismissed"
+        raise PoddispatchdError(
+            f"There is no group {key!r}{which}: 'poddispatchd failures list' shows them, with "
+            "--since older ones."
+        )
     if len(found) > 1:
         raise PoddispatchdError(
             f"Several groups begin with {key!r}: {', '.join(each.key for each in found)}."

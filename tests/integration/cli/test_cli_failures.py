@@ -82,6 +82,9 @@ async def test_a_dismissed_group_is_not_shown_until_something_fails_for_its_reas
     dismissed = await pod.run("failures", "dismiss", str(group["group"]))
 
     assert dismissed.out == f"1 of {group['group']} are dismissed: no audio stream\n"
+    # It was said not to exist, and `failures show` showed it.
+    restarted = await pod.run("failures", "restart", str(group["group"]), "--yes")
+    assert (restarted.status, "of failures that were not dismissed" in restarted.err) == (1, True)
     assert await _groups(pod) == {}
     assert (
         await pod.run("failures", "list")
