@@ -9,7 +9,7 @@ from poddispatchd.config.validation import UnfitValue
 
 _LONGEST_VALUE = 80
 
-_NO_NAME = re.compile(r"[^\w-]")
+_NO_NAME = re.compile(r"[^\w.-]")
 
 
 def words_of(
