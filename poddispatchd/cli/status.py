@@ -116,7 +116,8 @@ def print_state(state: State) -> None:
         empty="",
     )
     for why, kinds in reasons_of(state).items():
-        say(f"{', '.join(kinds)}: {why}", rest="  ")
+        is_told = any(why in words for words in (*state["problems"], *state["notices"]))
+        say(f"{', '.join(kinds)}: {'as told above.' if is_told else why}", rest="  ")
     for entry in state["queue"]:
         if entry["window"] is not None:
             say(f"{entry['type']}: {words.window(window_of(entry['window']))}", rest="  ")
