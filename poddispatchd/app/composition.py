@@ -30,7 +30,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import grants
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod.capabilities import Capabilities, introspect, is_bare
+from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media.access import trouble_with
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
@@ -180,11 +180,6 @@ async def _examined(
         if unfit_tables:
             raise SchemaError(" ".join(unfit_tables))  # noqa: TRY301 - what both have in common is below
     except SchemaError as error:
-        if not problems and await is_bare(database):
-            raise PodUnfitError(
-                "The database holds no tables at all: as long as it is being put back, or made, that is "
-                "waited for. If Pod has another one, correct database.dsn and restart the daemon."
-            ) from error
         if not problems and await _did_fit(database):
             raise PodUnfitError(str(error)) from error
         raise ConfigurationError(str(error), *problems) from error

@@ -152,12 +152,6 @@ async def introspect(database: Database) -> Capabilities:
     )
 
 
-async def is_bare(database: Database) -> bool:
-    """Whether a database holds no table at all, of anybody's."""
-    [record] = await database.fetch(*_QUERIES["is_bare"]())
-    return bool(record[0])
-
-
 async def hidden_tables(database: "Database | Connection") -> str | None:
     """Where Pod's tables are when a session does not see them, and what helps; None: they are nowhere."""
     for record in await database.fetch(*_QUERIES["hidden_tables"]()):

@@ -44,7 +44,3 @@ SELECT quote_ident(pg_namespace.nspname) AS schema, has_schema_privilege(pg_name
  WHERE relname = 'runner_manager_task' AND relkind IN ('r', 'p')
  ORDER BY quote_ident(pg_namespace.nspname) <> ALL (string_to_array(replace(current_setting('search_path'), ' ', ''), ',')),
           pg_namespace.nspname
-
--- name: is_bare
--- Whether the database holds no table but those that every database is made with.
-SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384)
