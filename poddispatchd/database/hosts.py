@@ -3,6 +3,8 @@
 The driver tries them one after the other within one time limit, so that a first one that is switched off
 leaves none for the second. And whoever writes wants the one that can be written to, also where the address
 does not say so: after a switch-over the old primary is back as a standby server, and often stands first.
+Where nobody has made it one it takes writes, and lacks all that was done since: each promotion begins a
+timeline, and whoever has an older one than its fellow is not used.
 """
 
 import ssl
@@ -29,12 +31,26 @@ _ANSWERS_WITHIN = 5.0
 _IS_STANDBY = "SELECT WHERE pg_catalog.pg_is_in_recovery()"
 _IS_READ_ONLY = f"{_IS_STANDBY} OR pg_catalog.current_setting('default_transaction_read_only')::boolean"
 
+# COPY is one message, too, and gives values. PostgreSQL has the timeline in the name of its current WAL file.
+_HISTORY = """
+    SELECT system_identifier,
+        ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::bigint
+    FROM pg_catalog.pg_control_system() WHERE NOT pg_catalog.pg_is_in_recovery()
+"""
+
+_GLANCE = 1.0
+"""Seconds for a look at each of the others, at the start, when there is one that could be used."""
+
 _ASKED_BY = {"read-write": _IS_READ_ONLY, "primary": _IS_STANDBY}
 """``target_session_attrs`` to the question whose answer must be no; the driver sees to the others."""
 
 
 class NotWritableError(OSError):
     """A server that cannot be written to."""
+
+
+class OvertakenError(OSError):
+    """A server that was a primary once, and lacks what was done since another one took its place."""
 
 
 class NoHostError(OSError):
@@ -65,9 +81,13 @@ class Hosts:
         # What is to be read only is left to the driver, and so is one server.
         self._hosts = several_hosts(dsn) if self._question or wanted == "any" else ()
         self._has_had_the_right_one = False
+        self._timelines: dict[str, int] = {}
+        """The latest of each database system."""
 
     async def connect(self, connect: Connect, *, within: float) -> _Raw:
         """A connection to the server that was used last, or else to the next one that will do.
+
+        At the start all are looked at, so that a former primary is told from the one that took its place.
 
         Where the address does not say what it is to be, one that can only be read is taken as long as there
         has been no other one: whoever uses it tells why that is not enough. Afterwards it is not: it may lag
@@ -86,31 +106,48 @@ class Hosts:
             return await self._only(connect, within)
         each = max(_LEAST, within / len(self._hosts))
         met: list[tuple[str, Exception]] = []
-        second_best: list[tuple[Host, _Raw]] = []
+        readable: list[_Found] = []
+        writable: list[_Found] = []
         try:
             for host in self._hosts:
                 try:
-                    found = await connect(
-                        host=host.host, port=host.port, timeout=each, target_session_attrs="any"
-                    )
-                    is_refused = await _says_yes(found, self._question or _IS_READ_ONLY)
+                    found = await self._look(connect, host, each if not writable else _GLANCE)
                 except Exception as error:
-                    if not _leaves_others(error, host):
+                    if not writable and not _leaves_others(error, host):
                         raise
                     met.append((str(host), error))
                     continue
-                if not is_refused:
+                if found.is_refused:
+                    met.append((str(host), NotWritableError()))
+                    readable.append(found)
+                    continue
+                writable.append(found)
+                # At the start the others are looked at, too: this one may have been overtaken by one of them.
+                if self._has_had_the_right_one and not self._is_overtaken(found):
+                    break
+            for found in writable:
+                if not self._is_overtaken(found):
                     self._has_had_the_right_one = True
-                    return self._chosen(host, found)
-                met.append((str(host), NotWritableError()))
-                second_best.append((host, found))
-            if second_best and self._question is None and not self._has_had_the_right_one:
-                return self._chosen(*second_best.pop(0))
+                    return self._chosen(writable.pop(writable.index(found)))
+                met.append((str(found.host), OvertakenError()))
+            if readable and self._question is None and not self._has_had_the_right_one:
+                return self._chosen(readable.pop(0))
         finally:
-            for _, unwanted in second_best:
-                unwanted.terminate()
+            for unwanted in (*readable, *writable):
+                unwanted.connection.terminate()
         # The one that was used last says whether the server is full.
         raise NoHostError(met) from met[0][1]
+
+    async def _look(self, connect: Connect, host: Host, within: float) -> "_Found":
+        """A connection to a server of several, and what that is."""
+        connection = await connect(host=host.host, port=host.port, timeout=within, target_session_attrs="any")
+        is_refused = await _says_yes(connection, self._question or _IS_READ_ONLY)
+        system, timeline = ("", 0) if is_refused else await _history(connection)
+        self._timelines[system] = max(timeline, self._timelines.get(system, 0))
+        return _Found(host, connection, is_refused, system, timeline)
+
+    def _is_overtaken(self, found: "_Found") -> bool:
+        return found.timeline < self._timelines[found.system]
 
     async def _only(self, connect: Connect, within: float) -> _Raw:
         if self._question is None:
@@ -121,11 +158,29 @@ class Hosts:
             raise NotWritableError
         return found
 
-    def _chosen(self, host: Host, connection: _Raw) -> _Raw:
+    def _chosen(self, found: "_Found") -> _Raw:
         """All connections lead to one server, for as long as it will do."""
-        first = self._hosts.index(host)
+        first = self._hosts.index(found.host)
         self._hosts = self._hosts[first:] + self._hosts[:first]
-        return connection
+        return found.connection
+
+
+class _Found(Struct, frozen=True):
+    """A connection to a server of several.
+
+    Attributes:
+        host: the server.
+        connection: to it.
+        is_refused: whether it is not what the address asks for.
+        system: the database system that it is, as all its copies are; empty where it does not say.
+        timeline: of that, how many times one of them was promoted.
+    """
+
+    host: Host
+    connection: _Raw
+    is_refused: bool
+    system: str
+    timeline: int
 
 
 async def _says_yes(connection: _Raw, question: str) -> bool:
@@ -134,6 +189,24 @@ async def _says_yes(connection: _Raw, question: str) -> bool:
     except BaseException:
         connection.terminate()
         raise
+
+
+async def _history(connection: _Raw) -> tuple[str, int]:
+    """Which database system a primary is, and its timeline; nothing where it does not say."""
+    told = bytearray()
+
+    async def hear(data: bytes) -> None:
+        told.extend(data)
+
+    try:
+        await connection.copy_from_query(_HISTORY, output=hear, timeout=_ANSWERS_WITHIN)
+    except asyncpg.PostgresError:  # a right was taken away, or a relative of PostgreSQL does not know this
+        return "", 0
+    except BaseException:
+        connection.terminate()
+        raise
+    system, _, timeline = told.decode().strip().partition("\t")
+    return (system, int(timeline)) if timeline else ("", 0)
 
 
 def _leaves_others(error: Exception, host: Host) -> bool:

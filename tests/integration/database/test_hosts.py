@@ -200,6 +200,61 @@ async def test_nobody_reads_from_a_standby_server_beside_those_who_write_elsewhe
                 await _port_of(database)
 
 
+@asynccontextmanager
+async def _promoted(pair: _Pair, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Server]:
+    """Both can be written to: the second one took the place of the first. The way to the second one."""
+    monkeypatch.setattr(hosts, "_HISTORY", "SELECT 'pod', current_setting('of.timeline')")
+    await pair.switch_over(0)
+    await _execute(pair.servers[1], _READ_ONLY.format("off"))
+    for timeline, server in enumerate(pair.servers, 1):
+        await _execute(server, f"ALTER DATABASE pod SET of.timeline = {timeline}")
+    async with _way_to(pair.ports[1]) as way:
+        yield way
+
+
+async def test_a_former_primary_is_told_from_the_one_that_took_its_place(
+    pair: _Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart of the new primary the daemon went to the old one, which had come up again as it was:
+    it did there once more what was done, and what came in at the new one waited for ever."""
+    async with _promoted(pair, monkeypatch) as way:
+        port = way.sockets[0].getsockname()[1]
+        async with _opened(pair.dsn(pair.ports[0], port)) as database:
+            assert await _port_of(database) == pair.ports[1]
+            way.close()
+            await _execute(pair.servers[1], _CUT)
+            # The first that is heard of the connections is that they are lost.
+            words = ""
+            while "is a former primary, which lacks what was done since" not in words:
+                words = await _why_not(database)
+
+
+async def _why_not(database: Database) -> str:
+    with pytest.raises(DatabaseUnavailableError) as refused:
+        await _port_of(database)
+    return str(refused.value)
+
+
+async def test_a_server_says_which_system_and_timeline_it_is_to_any_role(pair: _Pair) -> None:
+    await _execute(pair.servers[0], "ALTER ROLE pod NOSUPERUSER")
+    connection = await asyncpg.connect(pair.dsn(pair.ports[0]).get_secret_value())
+    try:
+        system, timeline = await hosts._history(connection)
+        assert (system.isdigit(), timeline) == (True, 1)
+        await connection.execute("SELECT")
+    finally:
+        await connection.close()
+
+
+async def test_a_server_that_does_not_say_what_it_is_is_used_all_the_same(
+    pair: _Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "_HISTORY", "SELECT pg_not_known_here()")
+    await pair.switch_over(1)
+    async with _opened(pair.dsn()) as database:
+        assert await _port_of(database) == pair.ports[1]
+
+
 async def test_each_of_several_servers_is_named_with_its_reason(pair: _Pair) -> None:
     """The last one that was not there was told of, and nothing of the one that answers."""
     await pair.switch_over(1)
