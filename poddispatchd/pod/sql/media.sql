@@ -10,7 +10,7 @@ WITH finished AS NOT MATERIALIZED (
     (SELECT id, video FROM finished ORDER BY id LIMIT :some)
     UNION (SELECT id, video FROM finished ORDER BY id DESC LIMIT :some)
     UNION (SELECT id, video FROM finished
-           WHERE id >= (SELECT floor(min(id) + random() * (max(id) - min(id)))::bigint FROM video_video)
+           WHERE id >= (SELECT (min(id) + floor(random()::numeric * (max(id)::numeric - min(id))))::bigint FROM video_video)
            ORDER BY id LIMIT :some)
 )
 SELECT video,

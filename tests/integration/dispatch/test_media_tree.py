@@ -98,6 +98,14 @@ async def test_a_pod_without_any_finished_video_is_fine_but_where_nothing_is_not
     assert await pod.status(pk) == "failed"
 
 
+async def test_videos_whose_ids_have_come_to_the_end_of_their_numbers_are_known(pod: Scene) -> None:
+    """The search for some of them left those numbers: no recording was imported."""
+    await pod.connection.execute("ALTER TABLE video_video ALTER COLUMN id RESTART WITH 9223372036854775800")
+    await finished(pod)
+    daemon = await pod.daemon()
+    assert await daemon.parts.evidence.check(within=0) is None
+
+
 async def test_a_source_without_a_byte_fails_in_words(pod: Scene, media_root: Path) -> None:
     await finished(pod)
     video = await add_video(pod.connection, pod.world, title="Nothing")
