@@ -41,6 +41,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.config.windows import availability_of
+from poddispatchd.database.hosts import OVERTAKEN
 from poddispatchd.database.pool import Database
 from poddispatchd.domain import certificate_ends, situation
 from poddispatchd.domain.manager import RunnerManager
@@ -120,6 +121,7 @@ async def _on_database(
 ) -> AsyncGenerator[CheckResult, None]:
     yield await server_finding(database)
     for finding in [
+        *(problem("database", f"{host} {OVERTAKEN}. Pod may write to it.") for host in database.overtaken),
         *await clock_findings(database),
         *await certificate_findings(database),
         await pooler_finding(database),

@@ -13,7 +13,7 @@ import ssl
 import asyncpg
 from msgspec import Struct
 
-from poddispatchd.database.hosts import NoHostError, NotWritableError, OvertakenError, hosts_of
+from poddispatchd.database.hosts import OVERTAKEN, NoHostError, NotWritableError, OvertakenError, hosts_of
 from poddispatchd.database.services import asked, parameter, service_file, service_of
 from poddispatchd.database.sqlstates import (
     DRIVER_ERRORS,
@@ -272,10 +272,7 @@ def _reason_of(error: BaseException, setting: Setting) -> str:
     if isinstance(error, NotWritableError):
         return "cannot be written to"
     if isinstance(error, OvertakenError):
-        return (
-            "is a former primary, which lacks what was done since another server took its place: make it a "
-            "standby of that one (pg_rewind), or restart poddispatchd if it is to be the primary again"
-        )
+        return OVERTAKEN
     words = _to_be_changed_there(error, setting) or str(translate_connecting(error))
     return words.removeprefix("The database cannot be reached: ").rstrip(".")
 

@@ -49,8 +49,15 @@ class NotWritableError(OSError):
     """A server that cannot be written to."""
 
 
+OVERTAKEN = (
+    "is a former primary, which lacks what was done since another server took its place: make it a standby "
+    "of that one (pg_rewind), or restart poddispatchd if it is to be the primary again"
+)
+"""What is said of such a server."""
+
+
 class OvertakenError(OSError):
-    """A server that was a primary once, and lacks what was done since another one took its place."""
+    """A server that takes writes, though another one has taken its place."""
 
 
 class NoHostError(OSError):
@@ -83,6 +90,8 @@ class Hosts:
         self._has_had_the_right_one = False
         self._timelines: dict[str, int] = {}
         """The latest of each database system."""
+        self.overtaken: tuple[str, ...] = ()
+        """The servers that take writes, though another one has taken their place: of the last look."""
 
     async def connect(self, connect: Connect, *, within: float) -> _Raw:
         """A connection to the server that was used last, or else to the next one that will do.
@@ -125,6 +134,7 @@ class Hosts:
                 # At the start the others are looked at, too: this one may have been overtaken by one of them.
                 if self._has_had_the_right_one and not self._is_overtaken(found):
                     break
+            self.overtaken = tuple(str(found.host) for found in writable if self._is_overtaken(found))
             for found in writable:
                 if not self._is_overtaken(found):
                     self._has_had_the_right_one = True

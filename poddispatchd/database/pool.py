@@ -86,6 +86,11 @@ class Database:
         """Connections that are held right now: none while something takes long (invariant I1)."""
         return 0 if self._pool is None else self._pool.in_use
 
+    @property
+    def overtaken(self) -> tuple[str, ...]:
+        """Of several servers those that take writes, though another one has taken their place."""
+        return self._hosts.overtaken
+
     async def open(self) -> None:
         """Connect.
 

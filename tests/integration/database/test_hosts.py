@@ -8,6 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from poddispatchd.app.checks import run_checks
+from poddispatchd.config.model import DatabaseSettings, Settings
 from poddispatchd.database import hosts, migration, pool
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
@@ -221,6 +223,10 @@ async def test_a_former_primary_is_told_from_the_one_that_took_its_place(
         port = way.sockets[0].getsockname()[1]
         async with _opened(pair.dsn(pair.ports[0], port)) as database:
             assert await _port_of(database) == pair.ports[1]
+            # Pod's own driver takes the first that can be written to: 'check' tells.
+            settings = Settings(database=DatabaseSettings(dsn=pair.dsn(pair.ports[0], port)))
+            told = [found.words async for found in run_checks(settings)]
+            assert any(words.startswith(f"127.0.0.1:{pair.ports[0]} is a former primary") for words in told)
             way.close()
             await _execute(pair.servers[1], _CUT)
             # The first that is heard of the connections is that they are lost.

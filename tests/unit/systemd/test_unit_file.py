@@ -78,8 +78,8 @@ def test_the_memory_of_the_daemon_is_never_written_to_a_file() -> None:
 
 
 def test_a_command_that_takes_all_memory_does_not_take_the_daemon_with_it() -> None:
-    """The kernel ends the largest process of the unit, which is that command; systemd then stopped the daemon,
-    the command was run again after the restart, and five times later nothing was started any more."""
+    """The kernel ends the largest process of the unit. systemd then stopped the daemon, the command ran again
+    after its restart, and five times later nothing was started any more."""
     service = directives(UNIT)["Service"]
 
     assert service["MemoryMax"] == ["1G"]
