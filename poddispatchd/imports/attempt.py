@@ -177,7 +177,10 @@ class ImportAttempt:
         """
         # Its address or token may be new: nobody else looks while nothing is to be submitted, or elsewhere.
         await self._managers.refresh()
-        manager = self._managers.registry.get(manager_id)
+        if (manager := self._managers.registry.get(manager_id)) is None:
+            # Or it was added since: Pod itself gives it tasks at once.
+            await self._managers.refresh(within=0)
+            manager = self._managers.registry.get(manager_id)
         if manager is None:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")
         return manager

@@ -550,6 +550,19 @@ async def test_a_deleted_manager_leaves_the_row_to_the_reconciler(here: Bench) -
     assert ((await here.imports_of(task))[0][0], await here.status(task)) == ("dropped", "running")
 
 
+async def test_a_result_of_a_manager_that_was_added_a_moment_ago_is_imported(here: Bench) -> None:
+    """Its manager was taken for deleted by rows read before that; twice, and the task ran again."""
+    task = await here.ready()
+    await here.execute("CREATE TABLE kept AS SELECT * FROM runner_manager")
+    await here.execute("UPDATE runner_manager_task SET runner_manager_id = NULL")
+    await here.execute("DELETE FROM runner_manager")
+    await here.parts.managers.refresh(within=0)
+    await here.execute("INSERT INTO runner_manager SELECT * FROM kept")
+    await here.execute("UPDATE runner_manager_task SET runner_manager_id = (SELECT id FROM kept LIMIT 1)")
+    await here.import_due()
+    assert ((await here.imports_of(task))[0][0], await here.status(task)) == ("done", "completed")
+
+
 async def test_a_deleted_video_ends_in_words(here: Bench) -> None:
     task = await here.ready()
     await here.execute("UPDATE runner_manager_task SET video_id = NULL")
