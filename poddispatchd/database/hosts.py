@@ -39,7 +39,7 @@ _HISTORY = """
 """
 
 _GLANCE = 1.0
-"""Seconds for a look at each of the others, at the start, when there is one that could be used."""
+"""Seconds for a look at each of the others when there is one that could be used."""
 
 _ASKED_BY = {"read-write": _IS_READ_ONLY, "primary": _IS_STANDBY}
 """``target_session_attrs`` to the question whose answer must be no; the driver sees to the others."""
@@ -88,15 +88,21 @@ class Hosts:
         # What is to be read only is left to the driver, and so is one server.
         self._hosts = several_hosts(dsn) if self._question or wanted == "any" else ()
         self._has_had_the_right_one = False
+        self._has_looked_at_all = False
         self._timelines: dict[str, int] = {}
         """The latest of each database system."""
         self.overtaken: tuple[str, ...] = ()
         """The servers that take writes, though another one has taken their place: of the last look."""
 
+    def look_anew(self) -> None:
+        """The server is lost: the next connection is made after a look at all of them."""
+        self._has_looked_at_all = False
+
     async def connect(self, connect: Connect, *, within: float) -> _Raw:
         """A connection to the server that was used last, or else to the next one that will do.
 
-        At the start all are looked at, so that a former primary is told from the one that took its place.
+        At the start, and when it was lost, all are looked at: it may have come up again as it was, though
+        another one has taken its place meanwhile.
 
         Where the address does not say what it is to be, one that can only be read is taken as long as there
         has been no other one: whoever uses it tells why that is not enough. Afterwards it is not: it may lag
@@ -131,13 +137,12 @@ class Hosts:
                     readable.append(found)
                     continue
                 writable.append(found)
-                # At the start the others are looked at, too: this one may have been overtaken by one of them.
-                if self._has_had_the_right_one and not self._is_overtaken(found):
+                if self._has_looked_at_all and not self._is_overtaken(found):
                     break
             self.overtaken = tuple(str(found.host) for found in writable if self._is_overtaken(found))
             for found in writable:
                 if not self._is_overtaken(found):
-                    self._has_had_the_right_one = True
+                    self._has_had_the_right_one = self._has_looked_at_all = True
                     return self._chosen(writable.pop(writable.index(found)))
                 met.append((str(found.host), OvertakenError()))
             if readable and self._question is None and not self._has_had_the_right_one:

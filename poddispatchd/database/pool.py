@@ -148,6 +148,7 @@ class Database:
                 self.on_locked(error.task)
             raise
         except DatabaseUnavailableError as error:
+            self._hosts.look_anew()
             # Not one that we have given up ourselves.
             if type(error) is DatabaseUnavailableError and guarded.is_closed() and pool.is_current(raw):
                 raise await self._of_session(error) from None
@@ -164,6 +165,7 @@ class Database:
         Args:
             silent: it went without a word. What waits for an answer would wait for long, and is ended.
         """
+        self._hosts.look_anew()
         if self._pool is not None:
             await self._pool.expire(silent=silent)
 

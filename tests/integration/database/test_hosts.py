@@ -235,6 +235,22 @@ async def test_a_former_primary_is_told_from_the_one_that_took_its_place(
                 words = await _why_not(database)
 
 
+async def test_a_primary_that_comes_up_again_at_once_is_left_when_another_one_was_promoted(
+    pair: _Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon keeps to the server that it has, and looked at no other one: new tasks waited for ever."""
+    monkeypatch.setattr(hosts, "_HISTORY", "SELECT 'pod', current_setting('of.timeline')")
+    await pair.switch_over(0)
+    for server in pair.servers:
+        await _execute(server, "ALTER DATABASE pod SET of.timeline = 1")
+    async with _opened(pair.dsn()) as database:
+        assert await _port_of(database) == pair.ports[0]
+        await _execute(pair.servers[1], _READ_ONLY.format("off"))
+        await _execute(pair.servers[1], "ALTER DATABASE pod SET of.timeline = 2")
+        await database.expire(silent=True)  # as whoever finds it lost does
+        assert await _port_of(database) == pair.ports[1]
+
+
 async def _why_not(database: Database) -> str:
     with pytest.raises(DatabaseUnavailableError) as refused:
         await _port_of(database)
