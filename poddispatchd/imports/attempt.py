@@ -250,7 +250,7 @@ class ImportAttempt:
     ) -> tuple[int, Mapping[str, str]]:
         offered = await self._client.manifest(manager, job.task_id)
         settings = self._settings()
-        result = await self._downloads.download(
+        files = await self._downloads.download(
             RemoteResult(manager, job.task_id),
             manifest.wanted(offered, task.type),
             StagingStorage(staging),
@@ -263,7 +263,7 @@ class ImportAttempt:
             mode=settings.pod.file_permissions,
         )
         self._managers.registry.learn(manager, None)
-        return result.size, manifest.left_out(offered, task.type)
+        return sum(file.size for file in files), manifest.left_out(offered, task.type)
 
     def _wake(self, done: ImportedResult) -> None:
         wakeups = self._wakeups

@@ -12,11 +12,9 @@ from poddispatchd.domain.completeness import Completeness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.domain.transfer_rate import TransferRate
 from poddispatchd.errors import DownloadError, ResultGoneError, ResultUnfetchableError
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.download_limits import DownloadLimits
-from poddispatchd.runner.download_space import FileSpace
+from poddispatchd.runner.download_limits import DownloadLimits, DownloadSpace, TransferRate
 from poddispatchd.runner.filesink import FileSink
 from poddispatchd.runner.http_errors import detail_of, result_refusal
 from poddispatchd.runner.transport import content_type, read_answer
@@ -74,7 +72,7 @@ class FileDownload:
         sink: FileSink,
         *,
         limits: DownloadLimits,
-        space: FileSpace,
+        space: DownloadSpace,
     ) -> None:
         self._client = client
         self._result = result
@@ -140,7 +138,7 @@ class FileDownload:
         is_resumable = has_ranges and _STRONG_TAG.fullmatch(etag)
         self._etag, self._whole = etag if is_resumable else None, response.content_length
         if response.content_length is not None:
-            await self._space.expect(response.content_length)
+            await self._space.expect(self._file.path, response.content_length)
         return response.content_length
 
     async def _continue(self, response: aiohttp.ClientResponse) -> int:
@@ -151,7 +149,7 @@ class FileDownload:
         if (first, last + 1) != (self._sink.size, total) or not is_same:
             await self._start_over()
             raise BrokenOffError(f"Another part of {self._name} came than the one asked for.")
-        await self._space.expect(total - first)
+        await self._space.expect(self._file.path, total - first)
         return total
 
     async def _receive(self, response: aiohttp.ClientResponse) -> None:
@@ -180,7 +178,7 @@ class FileDownload:
         await self._keep(pieces)
 
     async def _keep(self, pieces: Sequence[bytes]) -> None:
-        await self._space.take(sum(map(len, pieces)))
+        await self._space.take(self._file.path, sum(map(len, pieces)))
         await self._sink.write(pieces)
 
     async def _verified(self, whole: int | None) -> str:

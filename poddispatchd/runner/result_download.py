@@ -10,7 +10,6 @@ from poddispatchd.clock import Clock
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.file_policy import is_small
 from poddispatchd.domain.manifest import ResultFile
-from poddispatchd.domain.transfer_rate import longest_transfer
 from poddispatchd.errors import (
     DownloadError,
     MediaSlowError,
@@ -21,8 +20,7 @@ from poddispatchd.errors import (
     RunnerUnreachableError,
 )
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.download_limits import DownloadLimits
-from poddispatchd.runner.download_space import DownloadSpace
+from poddispatchd.runner.download_limits import DownloadLimits, DownloadSpace, longest_transfer
 from poddispatchd.runner.file_download import BrokenOffError, FileDownload, RemoteResult, TooSlowError
 from poddispatchd.runner.filesink import FileSink, SmallFiles
 from poddispatchd.runner.result_storage import ResultStorage
@@ -49,18 +47,6 @@ class DownloadedFile(Struct, frozen=True):
     sha256: str
 
 
-class DownloadedResult(Struct, frozen=True):
-    """All files asked for, in the order asked, in ``storage``."""
-
-    storage: ResultStorage
-    files: tuple[DownloadedFile, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files together."""
-        return sum(file.size for file in self.files)
-
-
 class ResultDownloader:
     """Fetches files of results; one object serves all of them.
 
@@ -83,7 +69,7 @@ class ResultDownloader:
         *,
         limits: DownloadLimits,
         mode: int | None,
-    ) -> DownloadedResult:
+    ) -> tuple[DownloadedFile, ...]:
         """Fetch files of a result into a directory; the first one that cannot be had ends it all.
 
         A file appears under its name only when it is whole and verified. Nothing of an earlier download is
@@ -96,6 +82,9 @@ class ResultDownloader:
             into: a directory for this result alone.
             limits: of size, space, time and tries.
             mode: permission bits of the files (FILE_UPLOAD_PERMISSIONS); None leaves them to the umask.
+
+        Returns:
+            The files, in the order asked.
 
         Raises:
             DownloadError: a file did not arrive whole in so many attempts, or cannot be written.
@@ -110,10 +99,9 @@ class ResultDownloader:
         """
         download = _ResultDownload(self, result, into, limits, mode)
         try:
-            done = await download.fetch_all(files)
+            return await download.fetch_all(files)
         finally:
             await download.close()
-        return DownloadedResult(into, done)
 
 
 class _ResultDownload:
@@ -176,8 +164,9 @@ class _ResultDownload:
 
     async def _fetch(self, file: ResultFile, temporary: str) -> DownloadedFile:
         sink = FileSink(self._into, temporary, mode=self._mode)
-        space = self._space.of(file.path)
-        download = FileDownload(self._client, self._result, file, sink, limits=self._limits, space=space)
+        download = FileDownload(
+            self._client, self._result, file, sink, limits=self._limits, space=self._space
+        )
         try:
             digest = await self._attempted(file, download)
             if (content := sink.take_small()) is None:

@@ -27,7 +27,7 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download_limits import DownloadLimits
 from poddispatchd.runner.file_download import RemoteResult
 from poddispatchd.runner.records import StopOutcome
-from poddispatchd.runner.result_download import DownloadedResult, ResultDownloader
+from poddispatchd.runner.result_download import DownloadedFile, ResultDownloader
 from poddispatchd.sandbox.fake_runner_manager import (
     AnswerFault,
     Behaviour,
@@ -62,7 +62,7 @@ async def fake() -> AsyncIterator[FakeRunnerManager]:
 
 async def fetch(
     client: RunnerClient, fake: FakeRunnerManager, task_id: RunnerTaskId, into: Path
-) -> DownloadedResult:
+) -> tuple[DownloadedFile, ...]:
     asked = manager(fake.url)
     manifest = await client.manifest(asked, task_id)
     return await ResultDownloader(client, Clock(), lambda _: None).download(
@@ -209,11 +209,11 @@ async def test_a_whole_result_is_fetched_byte_for_byte(
 ) -> None:
     async with FakeRunnerManager(token=TOKEN, mode=mode) as fake:
         task_id = await finished(client, fake)
-        result = await fetch(client, fake, task_id, tmp_path / "result")
+        files = await fetch(client, fake, task_id, tmp_path / "result")
         held = fake.tasks[task_id].files
 
     assert held
-    assert {file.path: (tmp_path / "result" / file.path).read_bytes() for file in result.files} == held
+    assert {file.path: (tmp_path / "result" / file.path).read_bytes() for file in files} == held
     assert "info_video.json" in held
 
 
@@ -233,10 +233,10 @@ async def test_a_broken_transfer_ends_in_the_right_bytes(
     async with FakeRunnerManager(token=TOKEN, mode=mode) as fake:
         fake.faults.inject("file", fault, times=2)
         task_id = await finished(client, fake)
-        result = await fetch(client, fake, task_id, tmp_path / "result")
+        files = await fetch(client, fake, task_id, tmp_path / "result")
         held = fake.tasks[task_id].files
 
-    assert {file.path: (tmp_path / "result" / file.path).read_bytes() for file in result.files} == held
+    assert {file.path: (tmp_path / "result" / file.path).read_bytes() for file in files} == held
 
 
 async def test_a_page_in_place_of_the_manifest_is_unusable(

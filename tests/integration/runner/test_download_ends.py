@@ -136,9 +136,9 @@ async def test_a_manager_that_falls_silent_in_a_body_is_given_up_after_one_windo
 
     async with RawServer([silent, WHOLE]) as server:
         async with asyncio.timeout(5):
-            result = await download(server, "a.ts")
+            files = await download(server, "a.ts")
 
-    assert result.files[0].sha256 == SHA
+    assert files[0].sha256 == SHA
 
 
 async def test_a_manager_that_sends_no_first_byte_loses_its_place_after_two_waits(

@@ -14,7 +14,6 @@ import pytest
 from poddispatchd.clock import Clock
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.domain.transfer_rate import TransferRate
 from poddispatchd.errors import (
     DownloadError,
     NoSpaceError,
@@ -29,11 +28,11 @@ from poddispatchd.errors import (
 )
 from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.runner import download_space, file_download
+from poddispatchd.runner import download_limits, file_download
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.download_limits import DownloadLimits
+from poddispatchd.runner.download_limits import DownloadLimits, TransferRate
 from poddispatchd.runner.file_download import RemoteResult, pieces_in_time
-from poddispatchd.runner.result_download import DownloadedResult, ResultDownloader
+from poddispatchd.runner.result_download import DownloadedFile, ResultDownloader
 from tests.integration.runner.raw_server import Answer, RawServer, Request, drop, hang, head, raw, reply
 from tests.unit.runner.managers import TOKEN, manager
 
@@ -74,7 +73,7 @@ class Downloader:
     """Bytes of all bodies that have come, whether or not they have been handed to the file."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __call__(self, server: RawServer, *files: ResultFile | str) -> DownloadedResult:
+    async def __call__(self, server: RawServer, *files: ResultFile | str) -> tuple[DownloadedFile, ...]:
         def count(size: int) -> None:
             self.received += size
 
@@ -162,15 +161,15 @@ def open_files() -> list[str]:
 async def test_files_arrive_whole_under_their_names_with_nothing_else(download: Downloader) -> None:
     pages = by_name({"a%20b%23%C3%A9.ts": WHOLE, "x.vtt": reply(200, b"", BYTES)})
     async with RawServer([pages]) as server:
-        result = await download(server, "a b#é.ts", "sub/dir/x.vtt")
+        files = await download(server, "a b#é.ts", "sub/dir/x.vtt")
 
     assert names(download.into) == ["a b#é.ts", "sub", "sub/dir", "sub/dir/x.vtt"]
     assert (download.into / "a b#é.ts").read_bytes() == CONTENT
-    assert [(file.path, file.size, file.sha256) for file in result.files] == [
+    assert [(file.path, file.size, file.sha256) for file in files] == [
         ("a b#é.ts", len(CONTENT), SHA),
         ("sub/dir/x.vtt", 0, hashlib.sha256(b"").hexdigest()),
     ]
-    assert (result.size, download.received) == (len(CONTENT), len(CONTENT))
+    assert (sum(file.size for file in files), download.received) == (len(CONTENT), len(CONTENT))
     assert {request.target for request in server.requests} == {
         "/task/result/golden-1/file/a%20b%23%C3%A9.ts",
         "/task/result/golden-1/file/sub/dir/x.vtt",
@@ -180,7 +179,7 @@ async def test_files_arrive_whole_under_their_names_with_nothing_else(download: 
 
 async def test_no_file_is_no_request(download: Downloader) -> None:
     async with RawServer([WHOLE]) as server:
-        assert (await download(server)).files == ()
+        assert await download(server) == ()
 
     assert server.requests == []
 
@@ -235,10 +234,10 @@ async def test_a_transfer_that_fails_is_tried_again_from_the_start(
     download: Downloader, broken: Answer
 ) -> None:
     async with RawServer([broken, broken, chunked(CONTENT, whole=True)]) as server:
-        result = await download(server, "a.ts")
+        files = await download(server, "a.ts")
 
     assert (download.into / "a.ts").read_bytes() == CONTENT
-    assert result.files[0].sha256 == SHA
+    assert files[0].sha256 == SHA
     assert all("range" not in request.headers for request in server.requests)
 
 
@@ -375,7 +374,7 @@ async def test_a_name_that_no_proxying_manager_passes_on_is_explained(download: 
 
 async def test_a_page_that_is_itself_a_result_is_fetched(download: Downloader) -> None:
     async with RawServer([reply(200, b"<html>", "text/html")]) as server:
-        assert (await download(server, "report.HTML")).size == 6
+        assert [file.size for file in await download(server, "report.HTML")] == [6]
 
 
 async def test_the_first_file_that_cannot_be_had_stops_the_others(download: Downloader) -> None:
@@ -424,10 +423,10 @@ async def test_a_transfer_goes_on_where_it_broke_off_when_the_manager_offers_ran
     download: Downloader,
 ) -> None:
     async with RawServer([download.cut(600_000, **ETAG), part(600_000)]) as server:
-        result = await download(server, "a.ts")
+        files = await download(server, "a.ts")
 
     assert (download.into / "a.ts").read_bytes() == CONTENT
-    assert result.files[0].sha256 == SHA
+    assert files[0].sha256 == SHA
     assert server.requests[1].headers["range"] == "bytes=600000-"
     assert server.requests[1].headers["if-range"] == '"v1"'
     assert download.received == len(CONTENT)
@@ -442,9 +441,9 @@ async def test_it_may_break_off_again_and_again(download: Downloader) -> None:
 
     steps = [download.cut(100, **ETAG), broken_part(100, 200), broken_part(300, 600_000), part(600_300)]
     async with RawServer(steps) as server:
-        result = await download(server, "a.ts")
+        files = await download(server, "a.ts")
 
-    assert result.files[0].sha256 == SHA
+    assert files[0].sha256 == SHA
 
 
 @pytest.mark.parametrize(
@@ -473,10 +472,10 @@ async def test_any_other_part_than_the_one_asked_for_means_starting_over(
     download: Downloader, second: Answer
 ) -> None:
     async with RawServer([download.cut(600_000, **ETAG), second, WHOLE]) as server:
-        result = await download(server, "a.ts")
+        files = await download(server, "a.ts")
 
     assert (download.into / "a.ts").read_bytes() == CONTENT
-    assert result.files[0].sha256 == SHA
+    assert files[0].sha256 == SHA
 
 
 @pytest.mark.parametrize(
@@ -535,7 +534,7 @@ async def test_a_result_that_announces_nothing_is_refused_when_it_becomes_too_la
 async def test_bytes_thrown_away_do_not_count_against_the_limit(download: Downloader) -> None:
     download.limit(max_size=len(CONTENT))
     async with RawServer([download.cut(600_000), download.cut(700_000, **ETAG), part(700_000)]) as server:
-        assert (await download(server, "a.ts")).size == len(CONTENT)
+        assert [file.size for file in await download(server, "a.ts")] == [len(CONTENT)]
 
 
 async def test_a_full_disk_is_found_before_anything_is_asked(download: Downloader) -> None:
@@ -561,7 +560,7 @@ async def test_a_file_larger_than_the_space_left_is_not_begun(download: Download
 async def test_a_file_that_announces_nothing_ends_when_the_space_to_be_left_free_is_met(
     download: Downloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download_space, "_CHECK_EVERY", 1000)
+    monkeypatch.setattr(download_limits, "_CHECK_EVERY", 1000)
     download.limit(keep_free=1000)
     download.free = 999 + len(CONTENT)
     download.shrinks = True
@@ -666,10 +665,10 @@ async def test_texts_and_pictures_do_not_wait_for_films(download: Downloader) ->
 
     films, others = [f"{number}.ts" for number in range(4)], [f"{number}.vtt" for number in range(4)]
     async with RawServer([counted]) as server, asyncio.timeout(10):
-        result = await download(server, *films, *others)
+        files = await download(server, *films, *others)
 
     assert sorted(running[:5]) == ["ts", "ts", "vtt", "vtt", "vtt"]
-    assert [file.path for file in result.files] == [*films, *others]
+    assert [file.path for file in files] == [*films, *others]
 
 
 async def test_memory_stays_flat_whatever_the_size(download: Downloader) -> None:
@@ -684,12 +683,12 @@ async def test_memory_stays_flat_whatever_the_size(download: Downloader) -> None
     async with RawServer([large]) as server:
         tracemalloc.start()
         try:
-            result = await download(server, "a.ts")
+            files = await download(server, "a.ts")
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
-    assert result.size == 64 * 2**20
+    assert sum(file.size for file in files) == 64 * 2**20
     assert peak < 8 * 2**20
 
 

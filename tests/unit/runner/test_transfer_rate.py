@@ -2,7 +2,7 @@
 
 import pytest
 
-from poddispatchd.domain.transfer_rate import TransferRate, longest_transfer
+from poddispatchd.runner.download_limits import TransferRate, longest_transfer
 
 
 def test_a_byte_every_five_seconds_is_too_slow_after_one_window() -> None:
