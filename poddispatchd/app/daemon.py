@@ -31,8 +31,7 @@ from poddispatchd.runtime.activation import ReceivedSockets, receive_sockets
 from poddispatchd.runtime.commit_watch import waits_told
 from poddispatchd.runtime.jobs import DaemonJobs
 from poddispatchd.runtime.memory import give_back_regularly
-from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job, unless
-from poddispatchd.runtime.supervisor import Supervisor
+from poddispatchd.runtime.supervisor import JobContext, Pulse, Supervisor, cancel_surely, run_job, unless
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.web.figures import Figures
 from poddispatchd.web.listener import ListenerOptions, Serving, serving

@@ -15,7 +15,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.pod import open_tasks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.runtime.commit_watch import waits_told
-from poddispatchd.runtime.supervision import cancel_surely, unless
+from poddispatchd.runtime.supervisor import cancel_surely, unless
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.lease_holder import SOONEST, LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queue_tables import CALLBACKS
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.task_ids import tasks_called

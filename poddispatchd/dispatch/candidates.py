@@ -15,7 +15,7 @@ from poddispatchd.managers.rows import PodSites
 from poddispatchd.pod import queue_order
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import CandidateQuery, PendingTask
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 from poddispatchd.tasks.fair_order import FairShares
 
 _PAGE = 20

@@ -20,7 +20,7 @@ from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
 from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runtime.leadership import Leadership
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.tasks.fair_order import FairShares
 

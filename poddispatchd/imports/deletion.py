@@ -41,7 +41,7 @@ from poddispatchd.runtime.item_errors import is_to_blame, words_of
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Lease
 from poddispatchd.runtime.queue_tables import FILES
-from poddispatchd.runtime.supervision import LONG_ENOUGH
+from poddispatchd.runtime.supervisor import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from poddispatchd.pod.media.staging import Staging, staging_directories
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.last_tried import LastTried
-from poddispatchd.runtime.supervision import LONG_ENOUGH
+from poddispatchd.runtime.supervisor import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 

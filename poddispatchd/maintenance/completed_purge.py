@@ -15,7 +15,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.item_errors import is_held, is_to_blame
-from poddispatchd.runtime.supervision import LONG_ENOUGH
+from poddispatchd.runtime.supervisor import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from poddispatchd.maintenance.ages import is_ahead
 from poddispatchd.maintenance.erasure import Erasure, Step, each_apart
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.queue_tables import QUEUES
-from poddispatchd.runtime.supervision import LONG_ENOUGH
+from poddispatchd.runtime.supervisor import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.referenced_files import needed_entries
 from poddispatchd.runtime.last_tried import LastTried
-from poddispatchd.runtime.supervision import LONG_ENOUGH
+from poddispatchd.runtime.supervisor import LONG_ENOUGH
 
 log = structlog.get_logger(__name__)
 

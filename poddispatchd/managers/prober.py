@@ -17,7 +17,7 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 
 _BROKEN = (BreakerState.OPEN, BreakerState.MISCONFIGURED)
 _IDLE = 5.0

@@ -17,7 +17,7 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import POLICY, PROVEN_FOR, ManagerState
 from poddispatchd.runner.client import RunnerReader
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 
 _QUESTIONS = "question whether runner managers answer"
 

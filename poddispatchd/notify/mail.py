@@ -13,7 +13,7 @@ from poddispatchd.notify.queue import Delivery, DeliveryState
 from poddispatchd.notify.smtp import Envelope, MailServer, mail_server
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.lease_queue import Leased
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 
 log = structlog.get_logger(__name__)
 

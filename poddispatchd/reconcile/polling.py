@@ -26,7 +26,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runner.client import RunnerReader
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 
 log = structlog.get_logger(__name__)
 

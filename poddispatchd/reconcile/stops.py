@@ -21,7 +21,7 @@ from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 from poddispatchd.tasks.stopping import stop_run
 
 log = structlog.get_logger(__name__)

@@ -34,7 +34,7 @@ async def waits_told(
     try:
         yield
     finally:
-        # Once may not be enough, see ``supervision``, which commands have no other need of.
+        # Once may not be enough, see ``supervisor``, which commands have no other need of.
         while not watching.done():
             watching.cancel()
             await asyncio.wait([watching], timeout=_LOOK_EVERY)

@@ -17,7 +17,7 @@ from poddispatchd.pod import shadow_rows
 from poddispatchd.reconcile.online_runners import OnlineRunners
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.supervisor import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeup
 
 _TYPES_FRESH_FOR = 3600.0

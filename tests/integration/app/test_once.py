@@ -23,7 +23,7 @@ from poddispatchd.journal import scheduling
 from poddispatchd.notify.mail import MailSender
 from poddispatchd.pod.open_tasks import OpenTask
 from poddispatchd.reconcile import reconciler
-from poddispatchd.runtime import supervision
+from poddispatchd.runtime import supervisor
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind
@@ -380,7 +380,7 @@ async def test_a_pass_ends_though_its_session_loses_a_cancellation(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python 3.11's ``wait_for`` forgets a cancellation now and then: the pass then waited for ever."""
-    monkeypatch.setattr(supervision, "_AGAIN", 0.01)
+    monkeypatch.setattr(supervisor, "_AGAIN", 0.01)
     run, lost = DatabaseSession.run, 0
 
     async def stubborn(session: DatabaseSession) -> None:

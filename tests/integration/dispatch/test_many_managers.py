@@ -10,7 +10,7 @@ import pytest
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.runtime.jobs import Loop
-from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job
+from poddispatchd.runtime.supervisor import JobContext, Pulse, cancel_surely, run_job
 from poddispatchd.sandbox.fake_runner_manager import (
     AnswerFault,
     Endpoint,

@@ -11,7 +11,7 @@ from poddispatchd.pod import trigger
 from poddispatchd.pod.queue_order import write_ranks
 from poddispatchd.runtime.database_session import CHANNEL
 from poddispatchd.runtime.jobs import Loop
-from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job
+from poddispatchd.runtime.supervisor import JobContext, Pulse, cancel_surely, run_job
 from poddispatchd.sandbox.pod.world import add_video
 from tests.integration.dispatch.scene import scene
 from tests.integration.pod.rows import opened, pod, task

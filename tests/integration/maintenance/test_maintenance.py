@@ -31,7 +31,7 @@ from poddispatchd.pod.media.tree import MediaPath, own_name
 from poddispatchd.pod.queue_stats import QueueStats, queue_stats
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.jobs import Progress
-from poddispatchd.runtime.supervision import STUCK_AFTER
+from poddispatchd.runtime.supervisor import STUCK_AFTER
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, StillClock, bench, schedule
 from tests.plugins.postgres import PodDatabase

@@ -6,7 +6,7 @@ import pytest
 
 from poddispatchd.notify import mail
 from poddispatchd.notify.mail import _to_its_end
-from poddispatchd.runtime import supervision
+from poddispatchd.runtime import supervisor
 
 
 async def test_a_mail_that_is_being_handed_over_survives_being_cancelled_again_and_again() -> None:
@@ -42,7 +42,7 @@ async def test_a_mail_that_hangs_does_not_hold_up_a_stop(monkeypatch: pytest.Mon
 async def test_a_mail_that_is_given_up_at_a_stop_is_tidied_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was cancelled at every turn of the event loop, and so was what it did to leave nothing behind."""
     monkeypatch.setattr(mail, "_FINISHED_WITHIN", 0.01)
-    monkeypatch.setattr(supervision, "_AGAIN", 60.0)
+    monkeypatch.setattr(supervisor, "_AGAIN", 60.0)
     tidied = False
 
     async def hangs() -> None:

@@ -9,17 +9,17 @@ from structlog.testing import capture_logs
 from poddispatchd.clock import Clock
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.observability.events import Event
-from poddispatchd.runtime import supervision
+from poddispatchd.runtime import supervisor
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.jobs import Loop
-from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job, unless
+from poddispatchd.runtime.supervisor import JobContext, Pulse, cancel_surely, run_job, unless
 from poddispatchd.runtime.wakeups import Wakeup
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervision, "_AGAIN", 0.01)
+    monkeypatch.setattr(supervisor, "_AGAIN", 0.01)
 
 
 async def forgetful(lost: int) -> str:
