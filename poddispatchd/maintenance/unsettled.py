@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.runtime import queue_tables
-from poddispatchd.runtime.item_figures import LateItems
+from poddispatchd.runtime.lease_queue import LateItems
 
 _EVERY = 10.0
 

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.pod.queue_stats import QueueStats
-from poddispatchd.runtime.item_figures import LateItems
+from poddispatchd.runtime.lease_queue import LateItems
 from poddispatchd.runtime.wakeups import Wakeup
 
 

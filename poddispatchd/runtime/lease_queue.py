@@ -7,101 +7,23 @@ way of the others and in sight of people (invariant I12), who can have it tried 
 not lost: it is deleted together with what is settled, long after.
 """
 
-import re
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 
 import asyncpg
 from msgspec import Struct, field
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import Query, load_queries
-from poddispatchd.domain.backoff import Backoff
+from poddispatchd.database.queries import load_queries
 from poddispatchd.errors import LeaseLostError
-from poddispatchd.runtime.item_figures import LateItems, QueueFigures, SetAsideItem
-from poddispatchd.runtime.longest_waits import longest_wait
+from poddispatchd.runtime.lease_table import QueueTable
 
-_TEMPLATE = load_queries(__package__, "lease_queue.sql")
-_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
-
-_COLUMNS = ("key", "partition", "task", "created_at", "settled_at", "lease_owner", "lease_expires_at")
+_QUERIES = load_queries(__package__, "lease_queue.sql")
 
 UNLIMITED = 2**31 - 1
 
 LONGEST_WORDS = 2000
 """Characters of the words that are kept with an item."""
-
-
-class QueueTable(Struct, frozen=True):
-    """A table of our schema as a queue.
-
-    Attributes:
-        name: of the table.
-        payload: the columns that a claim gives besides the key and the attempts.
-        partition: the column by which a claim takes turns.
-        task: the column that names the task to people.
-        lease_seconds: how long a lease lasts unless it is renewed.
-        max_attempts: after so many failed attempts an item is set aside.
-        backoff: the wait between them.
-        key: the primary key.
-        order: in which items of a partition are taken.
-        created_at: since when an item waits.
-        settled_at: when it was settled or set aside.
-        lease_owner: who holds its lease.
-        lease_expires_at: until when.
-        size: SQL for the bytes of an item, by which a claim can be limited; its table is called ``item``.
-        condition: SQL that decides whether a due item may be claimed at all; its table is called ``item``.
-        dismissed: the state of an item that a person has seen to after it was set aside; None: it is deleted.
-        content: the columns that are forgotten then.
-        on_dismiss: SQL of what else that sets, with a comma behind it.
-        longest_uncounted: the longest wait, in seconds, after an attempt that does not count.
-        on_claim: SQL of what else a claim sets, with a comma behind it.
-    """
-
-    name: str
-    payload: tuple[str, ...]
-    partition: str
-    task: str
-    lease_seconds: float
-    max_attempts: int
-    backoff: Backoff
-    key: str = "id"
-    order: tuple[str, ...] = ("next_attempt_at", "id")
-    created_at: str = "created_at"
-    settled_at: str = "settled_at"
-    lease_owner: str = "lease_owner"
-    lease_expires_at: str = "lease_expires_at"
-    size: str = "0"
-    condition: str = "true"
-    dismissed: str | None = None
-    content: tuple[str, ...] = ()
-    on_dismiss: str = ""
-    longest_uncounted: float = 120.0
-    on_claim: str = ""
-
-    def statements(self) -> Mapping[str, Query]:
-        """The statements of this queue, by name.
-
-        Raises:
-            ValueError: a name is no plain identifier.
-        """
-        places = {
-            "table": self._quoted(self.name),
-            "order": ", ".join(self._quoted(column) for column in self.order),
-            "payload": ", ".join(f"item.{self._quoted(column)}" for column in self.payload),
-            "size": self.size,
-            "condition": f"({self.condition})",
-            "on_claim": self.on_claim,
-            "longest_wait": longest_wait(self.lease_seconds, self.longest_uncounted, self.backoff),
-            "forgotten": self.on_dismiss
-            + "".join(f"{self._quoted(column)} = NULL, " for column in self.content),
-        }
-        places |= {place: self._quoted(getattr(self, place)) for place in _COLUMNS}
-        return {name: query.fill(**places) for name, query in _TEMPLATE.items()}
-
-    def _quoted(self, identifier: str) -> str:
-        if _IDENTIFIER.fullmatch(identifier) is None:
-            raise ValueError(f"queue {self.name!r}: {identifier!r} is no plain identifier")
-        return f'"{identifier}"'
 
 
 class Lease(Struct, frozen=True):
@@ -131,12 +53,42 @@ class AtWork(Struct, frozen=True):
     keys: Collection[object] = ()
 
 
+class QueueFigures(Struct, frozen=True):
+    """How a queue stands; ``oldest``: since when the oldest open item waits."""
+
+    open: int
+    leased: int
+    set_aside: int
+    oldest: datetime | None
+
+
+class LateItems(Struct, frozen=True):
+    """Items of a partition that failed before; ``age``, in seconds, and ``words`` are those of the oldest."""
+
+    partition: str
+    items: int
+    age: float
+    words: str
+
+
+class SetAsideItem(Struct, frozen=True):
+    """An item that was given up, as it is told to people; ``task`` is Pod's task, or the runner's."""
+
+    key: str
+    task: str | None
+    attempts: int
+    words: str
+    created_at: datetime
+    set_aside_at: datetime
+
+
 class LeaseQueue:
     """A queue in one table."""
 
     def __init__(self, table: QueueTable) -> None:
         self.table = table
-        self._sql = table.statements()
+        places = table.places()
+        self._sql = {name: query.fill(**places) for name, query in _QUERIES.items()}
 
     # --- a daemon at work --------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from poddispatchd.domain.backoff import Backoff
 from poddispatchd.domain.import_failures import LONGEST_DELAY
 from poddispatchd.domain.situation import duration_words
 from poddispatchd.runtime.instances import is_dead
-from poddispatchd.runtime.item_figures import LateItems, QueueFigures, SetAsideItem
-from poddispatchd.runtime.lease_queue import LeaseQueue, QueueTable
+from poddispatchd.runtime.lease_queue import LateItems, LeaseQueue, QueueFigures, SetAsideItem
+from poddispatchd.runtime.lease_table import QueueTable
 
 
 def _while_tried(since: str) -> str:

@@ -233,7 +233,7 @@ def _queries() -> Iterator[tuple[str, Query, Mapping[str, str]]]:
         query = load_queries(package, file)[name].fill(newest="9", unnoted=unwanted_runs.UNNOTED)
         yield f"{file}: {name}", with_ages(query, **_AGES.get(name, {})), arguments
     for queue in QUEUES.values():
-        statements = queue.table.statements()
+        statements = queue._sql
         for name, arguments in _OF_A_QUEUE.items():
             yield f"{queue.table.name}: {name}", statements[name], arguments
     yield "set aside", Query(queue_tables._SET_ASIDE_COUNTS), {}

@@ -97,7 +97,7 @@ def _calls(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.Call, str, str]]:
             case ast.Call(
                 func=ast.Subscript(value=ast.Attribute(attr="_sql"), slice=ast.Constant(value=str(name)))
             ):
-                yield node, "_TEMPLATE", name
+                yield node, "_QUERIES", name
 
 
 def _fits(call: ast.Call, query: Query) -> bool:
