@@ -11,9 +11,8 @@ import structlog
 
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.adoption import Adoption, Found
-from poddispatchd.callbacks.applied import completed_by_hand, log_all, log_applied
+from poddispatchd.callbacks.applied import apply_plain, completed_by_hand, log_all, log_applied
 from poddispatchd.callbacks.inbox import CallbackEnd, CallbackState, RecordedCallback, Turn
-from poddispatchd.callbacks.plain import apply_plain
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.lifecycle import Decision, Retries, concerned

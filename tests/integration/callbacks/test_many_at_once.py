@@ -6,7 +6,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from poddispatchd.callbacks import inbox, plain
+from poddispatchd.callbacks import applied, inbox
 from poddispatchd.callbacks import worker as worker_module
 from poddispatchd.database.pool import Connection
 from poddispatchd.errors import ValuesRefusedError
@@ -22,7 +22,7 @@ _DONE: Said = {"status": "completed", "script_output": "all\n"}
 _WARNED: Said = {"status": "warning", "error_message": "Notify URL callback failed"}
 _FAILED: Said = {"status": "failed", "error_message": "Encoding failed", "script_output": "no\n"}
 _LATE: Said = {"status": "timeout"}
-_LONG: Said = {"status": "running", "script_output": "x" * (plain.LONGEST + 1)}
+_LONG: Said = {"status": "running", "script_output": "x" * (applied.LONGEST + 1)}
 
 _STORIES: dict[str, list[Said]] = {
     "it goes on": [_RUNNING, {**_RUNNING, "script_output": "another\n"}, _SILENT],

@@ -9,13 +9,20 @@ from random import Random
 import pytest
 from msgspec import Struct
 
-from poddispatchd.callbacks import plain
+from poddispatchd.callbacks import applied
 from poddispatchd.callbacks import worker as worker_module
 from tests.integration.callbacks.bench import Bench, bench, open_imports
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
 
 _STATUSES = (*("running",) * 12, "pending", "completed", "completed", "warning", "failed", "timeout")
-_ODD_OUTPUTS = (None, "", "a\x00b\n", "half \ud83d of it\n", "é" * plain.LONGEST, "x" * (plain.LONGEST - 9))
+_ODD_OUTPUTS = (
+    None,
+    "",
+    "a\x00b\n",
+    "half \ud83d of it\n",
+    "é" * applied.LONGEST,
+    "x" * (applied.LONGEST - 9),
+)
 _ERRORS = (*(None,) * 6, "", "Encoding failed", "Notify callback warning: no\n\n")
 _ROWS = (*("running",) * 8, "pending", "warning", "completed", "failed", "timeout")
 _TYPES = ("encoding", "encoding", "transcription", "studio", "other")

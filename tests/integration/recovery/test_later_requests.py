@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
-from poddispatchd.callbacks import inbox, plain
+from poddispatchd.callbacks import applied, inbox
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.imports.commit import ImportCommit
@@ -175,7 +175,7 @@ async def test_the_result_of_a_task_that_was_completed_by_hand_is_not_imported_a
     here: Bench, alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if alone:
-        monkeypatch.setattr(plain, "LONGEST", -1)
+        monkeypatch.setattr(applied, "LONGEST", -1)
     task = await here.running()
     await _submitted_by_us(here, task)
     await _set(here, task, "completed")
