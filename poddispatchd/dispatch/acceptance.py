@@ -91,12 +91,11 @@ class Acceptance:
         self._clock = clock
         self._runs: Batcher[AcceptedRun, StoredRun] = Batcher(self._store, at_once=2, after=after)
 
-    async def store(self, run: AcceptedRun, status: str, *, alone: bool = False) -> SubmissionResult:
+    async def store(self, run: AcceptedRun, *, alone: bool = False) -> SubmissionResult:
         """Store the id of an accepted run, and do what follows from what became of it.
 
         Args:
             run: what was accepted.
-            status: what the manager called it.
             alone: storing it made trouble before.
 
         Raises:
@@ -127,7 +126,7 @@ class Acceptance:
                     source=task.source,
                     attempt=run.intent.attempt,
                 )
-                has_ended = status not in ("running", "pending")
+                has_ended = run.status not in ("running", "pending")
                 if run.output_directory:
                     self._logs.begin(Path(run.output_directory), is_urgent=has_ended)
                 if has_ended:

@@ -1,8 +1,5 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
-from collections.abc import Collection
-from typing import NamedTuple
-
 import structlog
 from msgspec.structs import replace
 
@@ -10,8 +7,8 @@ from poddispatchd.clock import Clock
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.intents import NOT_SCHEDULING, IntentLog, IntentRequest
 from poddispatchd.dispatch.manager_turns import ManagerTurn
+from poddispatchd.dispatch.outstanding import Outstanding
 from poddispatchd.dispatch.payloads import Payloads, Preparations
-from poddispatchd.dispatch.posts import Posts
 from poddispatchd.dispatch.waiting_tasks import Waiting
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
@@ -40,13 +37,6 @@ from poddispatchd.tasks.accepted_runs import AcceptedRun
 log = structlog.get_logger(__name__)
 
 _HOLD = 5.0
-
-
-class _Answer(NamedTuple):
-    """What a manager took, and what it called its status."""
-
-    run: AcceptedRun
-    status: str
 
 
 class Submitter:
@@ -90,13 +80,7 @@ class Submitter:
         self._reachability = reachability
         self._metrics = metrics
         self._clock = clock
-        self._answers: dict[SubmissionId, _Answer] = {}
-        """What managers answered, until it is known to be stored: a database that is away must not let us
-        post again, nor one that took it without an answer let us forget what is to follow from it."""
-        self._posts = Posts()
-        self._unposted: set[SubmissionId] = set()
-        """Intents that were not posted, until they are withdrawn: a database that is away must not let us
-        ask a manager that has no room for them, or is paused."""
+        self.outstanding = Outstanding()
 
     async def submit(self, task: Task, site: Site, turn: ManagerTurn) -> SubmissionResult:
         """Submit a pending task.
@@ -127,7 +111,7 @@ class Submitter:
         if isinstance(intent, SubmissionResult):
             return intent
         if not await turn.comes() or (manager := self._registry.get(turn.manager)) is None:
-            self._unposted.add(intent.id)
+            self.outstanding.leaves_unposted(intent)
             return await self._withdraw(intent, term)
         if self._leadership.term != term:
             return NOT_SCHEDULING  # whoever schedules now settles the intent
@@ -136,7 +120,7 @@ class Submitter:
         return await self._post(task, manager, intent, payload.output_directory, turn)
 
     async def stop(self) -> None:
-        """Ask nobody any more who can be reached, and leave nothing half done."""
+        """Ask no manager any more whether it can be reached, and begin the logs that wait."""
         await self._reachability.stop()
         await self._acceptance.finish()
 
@@ -147,29 +131,6 @@ class Submitter:
     def is_prepared(self, waiting: Waiting) -> bool:
         """Whether what this task needs is being read, or was just now."""
         return self._preparations.has(waiting.item.task, waiting.site)
-
-    def is_unposted(self, intent: Submission) -> bool:
-        """Whether this daemon did not post an intent that is open, and could not withdraw it."""
-        return intent.id in self._unposted
-
-    def posted_at(self, intent: Submission) -> float | None:
-        """When an open intent was posted last; None: by another daemon; -inf: that was surely not taken."""
-        return self._posts.last_at(intent)
-
-    @property
-    def remembered(self) -> frozenset[SubmissionId]:
-        """Intents of which something is remembered: that they were posted, or that they were not."""
-        return self._posts.intents | self._unposted
-
-    def forget(self, settled: Collection[SubmissionId]) -> None:
-        """These are not open any more: whoever scheduled meanwhile, or a callback, has settled them."""
-        self._unposted.difference_update(settled)
-        self._posts.forget(settled)
-
-    @property
-    def answered(self) -> tuple[AcceptedRun, ...]:
-        """What managers took, as far as it is not known to be stored."""
-        return tuple(answer.run for answer in self._answers.values())
 
     async def store_answer(self, intent: SubmissionId, _turn: ManagerTurn) -> SubmissionResult:
         """Store what was answered; once more, perhaps: the database may have taken it and not said so.
@@ -190,7 +151,7 @@ class Submitter:
 
     async def _withdraw(self, intent: Submission, term: int) -> SubmissionResult:
         result = await self._intents.withdraw(intent, term)
-        self._unposted.discard(intent.id)
+        self.outstanding.forget([intent.id])
         return result
 
     async def repost(self, intent: Submission, turn: ManagerTurn) -> SubmissionResult:
@@ -229,12 +190,12 @@ class Submitter:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
         turn.is_posted = True
-        self._posts.add(intent, begun)
+        self.outstanding.posts(intent, begun)
         try:
             accepted = await self._client.execute(manager, intent.body)
         except RunnerManagerError as error:
             if not isinstance(error, AnswerLostError):
-                self._posts.refused(intent)
+                self.outstanding.refused(intent)
             result = await self._not_accepted(task, manager, intent, error)
         else:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
@@ -242,8 +203,9 @@ class Submitter:
             self._registry.accepted(manager.id, task.type)
             # First remembered, then the turn is over: from here on the manager may get its next task while
             # the id is stored, and a database that is away must not make us ask for this one again.
-            run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
-            self._answers[intent.id] = _Answer(run, accepted.status)
+            self.outstanding.accepted(
+                AcceptedRun(task, manager, intent, accepted.task_id, directory, status=accepted.status)
+            )
             turn.end()
             return await self._store(intent.id)
         self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
@@ -251,10 +213,9 @@ class Submitter:
         return result
 
     async def _store(self, intent: SubmissionId, *, alone: bool = False) -> SubmissionResult:
-        run, status = self._answers[intent]
-        result = await self._acceptance.store(run, status, alone=alone)
-        self._answers.pop(intent, None)
-        self._posts.forget([intent])
+        run = self.outstanding.answer(intent)
+        result = await self._acceptance.store(run, alone=alone)
+        self.outstanding.stored(intent)
         self._metrics.submissions.labels(run.manager.name, run.task.type, result.outcome).inc()
         return result
 
@@ -272,7 +233,7 @@ class Submitter:
             return SubmissionResult(outcome, str(error))
         # Only now that the manager surely has not taken it: without an intent nobody would look for its run.
         await self._intents.discard(intent, str(error))
-        self._posts.forget([intent.id])
+        self.outstanding.forget([intent.id])
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:

@@ -68,6 +68,7 @@ class Unanswered:
         self._registry = registry
         self._turns = turns
         self._submitter = submitter
+        self._outstanding = submitter.outstanding
         self._database = database
         self._backoff = backoff
         self._memories = memories
@@ -125,14 +126,14 @@ class Unanswered:
         self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None], term: int
     ) -> None:
         backoff, locked = self._backoff.of_tasks, self._backoff.locked
-        remembered = self._submitter.remembered
+        remembered = self._outstanding.remembered
         still_open, gone = await self._open(backoff.tasks - {*in_hand})
-        self._submitter.forget(remembered - {submission.id for submission in still_open})
+        self._outstanding.forget(remembered - {submission.id for submission in still_open})
         self._count(still_open, term)
         for pk in gone:
             # Its row was written, by whomever: the database takes such rows.
             self._backoff.went_well(pk, is_stored=True)
-        answered = {run.intent.id: run.task.pk for run in self._submitter.answered}
+        answered = {run.intent.id: run.task.pk for run in self._outstanding.answers}
         self._store_answers(in_hand, hand_out)
         unknown = {
             entry.task_pk: entry
@@ -145,7 +146,7 @@ class Unanswered:
             if pk in locked or not backoff.is_due(pk):
                 continue
             # Before all else: no manager has to be there to withdraw what was never posted.
-            if self._submitter.is_unposted(submission):
+            if self._outstanding.is_unposted(submission):
                 hand_out(pk, self._turns.none(manager), partial(self._submitter.withdraw, submission))
             elif self._registry.get(manager) is None:
                 await self._give_up(submission, "Its runner manager is gone from Pod.")
@@ -171,7 +172,7 @@ class Unanswered:
         Whether the intents are still open or not: that commit may have settled them. And whether the managers
         are there or not: they are asked nothing.
         """
-        for run in self._submitter.answered:
+        for run in self._outstanding.answers:
             pk = run.task.pk
             if pk not in in_hand and pk not in self._backoff.locked and self._backoff.of_tasks.is_due(pk):
                 work = partial(self._submitter.store_answer, run.intent.id)
@@ -213,7 +214,7 @@ class Unanswered:
 
     def _is_at_work(self, intent: Submission) -> bool:
         """Whether its manager may be about to take what was posted last, and would take it twice."""
-        now, posted_at = self._clock.monotonic(), self._submitter.posted_at(intent)
+        now, posted_at = self._clock.monotonic(), self._outstanding.posted_at(intent)
         passed = self._since_a_post_of_others(intent) if posted_at is None else now - posted_at
         if passed >= _MAY_BE_AT_WORK:
             return False

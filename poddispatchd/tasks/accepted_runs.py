@@ -17,7 +17,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import storable
-from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskType, source_of
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, Task, TaskPk, TaskType, source_of
 from poddispatchd.journal import submissions, unwanted_runs
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.pod.duplicates import SAME_SOURCE
@@ -53,7 +53,7 @@ class AcceptedRun(Struct, frozen=True):
     """A task that a manager calls ``task_id``.
 
     ``output_directory`` is where the results of an encoding will be. ``is_adopted``: the answer itself was
-    lost; ``reason`` then says how the id is known.
+    lost; ``reason`` then says how the id is known. ``status`` is what an answer called it.
     """
 
     task: Task
@@ -63,6 +63,7 @@ class AcceptedRun(Struct, frozen=True):
     output_directory: str = ""
     is_adopted: bool = False
     reason: str | None = None
+    status: str = RunnerStatus.RUNNING
 
 
 class Verdict(StrEnum):

@@ -260,13 +260,13 @@ async def test_an_answer_that_was_stored_by_somebody_else_is_not_kept_for_ever(
             await daemon.dispatcher.drain()
         submitter = daemon.dispatcher._submitter
         [intent] = await pod.journal(pk)
-        assert [run.intent.id for run in submitter.answered] == [intent.id]
+        assert [run.intent.id for run in submitter.outstanding.answers] == [intent.id]
         # A callback was quicker.
         await pod.connection.execute("UPDATE poddispatchd.submission SET state = 'accepted'")
         await pod.end(pk)
         daemon.clock.advance(60.0)
         await daemon.settle()
-        assert submitter.answered == ()
+        assert submitter.outstanding.answers == ()
 
 
 def _logs_below(media_root: Path) -> list[Path]:

@@ -277,10 +277,10 @@ async def test_what_was_given_back_without_an_answer_is_not_remembered_for_ever(
         await answered_late(its_time)
         await until(lambda: _runs(pod, tasks[2]))
         await daemon.dispatcher.drain()
-        assert len(submitter.remembered) == 1
+        assert len(submitter.outstanding.remembered) == 1
     daemon.clock.advance(60.0)
     await daemon.settle()
-    assert submitter.remembered == frozenset()
+    assert submitter.outstanding.remembered == frozenset()
 
 
 async def test_what_an_old_token_met_says_nothing_of_the_new_one(

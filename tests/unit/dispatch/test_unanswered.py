@@ -11,6 +11,7 @@ import pytest
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.manager_turns import ManagerTurns
+from poddispatchd.dispatch.outstanding import Outstanding
 from poddispatchd.dispatch.submission_backoff import SubmissionBackoff, TaskBackoff
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered
@@ -29,15 +30,9 @@ class _Connections:
         yield
 
 
-class _NothingRemembered:
-    remembered: frozenset[int] = frozenset()
-    answered = ()
-
-    def forget(self, settled: object) -> None:
-        """There are none."""
-
-    def is_unposted(self, _intent: Submission) -> bool:
-        return False
+class _Submitter:
+    def __init__(self) -> None:
+        self.outstanding = Outstanding()
 
 
 class _NoTrouble:
@@ -73,7 +68,7 @@ def _unanswered(clock: Clock | None = None, managers: object = None) -> Unanswer
     return Unanswered(
         registry=registry if managers is None else cast("ManagerRegistry", managers),
         turns=ManagerTurns(registry, lambda: None, clock),
-        submitter=cast("Submitter", _NothingRemembered()),
+        submitter=cast("Submitter", _Submitter()),
         database=cast("Database", _Connections()),
         backoff=cast("SubmissionBackoff", _NoTrouble(clock)),
         memories=TaskMemories(clock),
