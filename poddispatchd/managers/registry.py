@@ -8,10 +8,9 @@ import structlog
 from poddispatchd.clock import Clock
 from poddispatchd.domain import breaker as breakers
 from poddispatchd.domain.availability import Availability, Openings, closed_everywhere
+from poddispatchd.domain.back_pressure import Fullness, Pace
 from poddispatchd.domain.breaker import BreakerState, RequestOutcome
-from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import ANSWERS_WITHIN, Lane
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskType
 from poddispatchd.errors import (

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from poddispatchd.domain.availability import pause_at
+from poddispatchd.domain.back_pressure import Fullness
 from poddispatchd.domain.breaker import BreakerState
-from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.task import SUBMITTABLE
 from poddispatchd.managers.state import ManagerState
 from poddispatchd.observability.metrics import Metrics

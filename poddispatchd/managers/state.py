@@ -8,10 +8,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from poddispatchd.domain.availability import Pause, WindowNow
+from poddispatchd.domain.back_pressure import Fullness, Pace
 from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, RequestOutcome
-from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import ANSWERS_WITHIN, Lane
 from poddispatchd.domain.situation import ManagerView
 from poddispatchd.domain.task import ManagerId, SiteId, TaskType

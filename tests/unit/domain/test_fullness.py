@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.fullness import Fullness
+from poddispatchd.domain.back_pressure import Fullness
 
 
 def _middle() -> float:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.pace import Pace
+from poddispatchd.domain.back_pressure import Pace
 
 _MINUTE = 60.0
 
