@@ -22,8 +22,8 @@ from poddispatchd.maintenance.known_rows import KnownRows
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod import ended
-from poddispatchd.pod.ended import SeenTask
+from poddispatchd.pod import open_tasks
+from poddispatchd.pod.open_tasks import SeenTask
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime.database_session import DatabaseSession
 
@@ -90,7 +90,7 @@ class TaskEndWatch:
         if (known := self._known) is None:
             await self._take_note()
             return
-        moved = await ended.moved_tasks(
+        moved = await open_tasks.moved_tasks(
             self._database,
             above=known.after,
             seen=known.seen,
@@ -151,15 +151,15 @@ class TaskEndWatch:
         database = self._database
         await self._history.fill()
         # Before the open ones are read: what is added in between is seen as new by the next look.
-        newest = await ended.newest_task(database)
-        pending, running = await ended.open_tasks(database)
+        newest = await open_tasks.newest_task(database)
+        pending, running = await open_tasks.pending_and_running(database)
         async with database.connection() as connection:
             begun = await ends.begun(connection, running)
             # By the database, as the moments that are compared with it.
             since = (await scheduling.leader(connection)).since
         ours = {pk: at for pk, at in begun.items() if since is not None and at >= since}
         # They began between the first moment of this term and this look: nothing else sees their wait.
-        unseen = await ended.moved_tasks(database, above=newest, pending=list(ours), running=())
+        unseen = await open_tasks.moved_tasks(database, above=newest, pending=list(ours), running=())
         async with database.connection() as connection:
             untold = await ends.untold(connection)
         missed = await self._missed(newest, untold)
@@ -179,7 +179,7 @@ class TaskEndWatch:
         """What ended while nobody scheduled, or before the last scheduler saw it: the journal knows."""
         if not untold:
             return []
-        found = await ended.moved_tasks(self._database, above=newest, pending=(), running=list(untold))
+        found = await open_tasks.moved_tasks(self._database, above=newest, pending=(), running=list(untold))
         return [task for task in found if task.pk in untold and task.status in _ENDED]
 
     def _follow(self, task: SeenTask, now: datetime, ended_at: datetime) -> None:
@@ -241,5 +241,5 @@ class TaskEndWatch:
         if known == counted or now < self._compare_at:
             return
         self._compare_at = now + _COMPARE_EVERY
-        self._pending, running = await ended.open_tasks(self._database)
+        self._pending, running = await open_tasks.pending_and_running(self._database)
         self._running = {pk: self._running.get(pk) for pk in running}

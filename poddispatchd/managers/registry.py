@@ -20,7 +20,7 @@ from poddispatchd.errors import (
     RunnerManagerFullError,
 )
 from poddispatchd.journal.scheduling import ManagerMemory
-from poddispatchd.managers.shown import show
+from poddispatchd.managers.gauges import set_gauges
 from poddispatchd.managers.state import POLICY, ManagerReport, ManagerState, unix_time
 from poddispatchd.managers.timetable import ALWAYS, Timetables
 from poddispatchd.observability.events import Event
@@ -290,8 +290,8 @@ class ManagerRegistry:
         return Timetables(self._availability, self._clock.now())
 
     def _show(self) -> None:
-        """Set the metrics of all of them."""
-        show(self._metrics, self._known.values(), self._clock.monotonic(), self._clock.now())
+        """Set the gauges of all of them."""
+        set_gauges(self._metrics, self._known.values(), self._clock.monotonic(), self._clock.now())
 
 
 def _address(manager: RunnerManager) -> str:

@@ -242,14 +242,3 @@ SELECT DISTINCT task.type,
        {site_ids} AS site_ids
   FROM runner_manager_task AS task
  WHERE task.status = 'pending'
-
--- name: open_on_sites
--- Every task that waits or runs ('warning': see tasks.sql), with the sites of its video or recorder.
-SELECT task.id, task.status, task.task_id,
-       {site_ids} AS site_ids
-  FROM runner_manager_task AS task
- WHERE task.status IN ('pending', 'running', 'warning')
-
--- name: statuses
--- What became of the tasks :tasks; those that were deleted are left out.
-SELECT id, status, task_id FROM runner_manager_task WHERE id = ANY (:tasks::bigint[])

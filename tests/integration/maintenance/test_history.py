@@ -18,8 +18,8 @@ from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance import history as maintenance_history
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.observability.events import Event
-from poddispatchd.pod import ended
-from poddispatchd.pod.ended import SeenTask
+from poddispatchd.pod import open_tasks
+from poddispatchd.pod.open_tasks import SeenTask
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -130,7 +130,7 @@ async def test_a_task_that_is_committed_after_a_newer_one_is_told_as_well(here: 
 async def test_a_task_that_was_added_while_the_others_were_read_is_told_once(here: Bench) -> None:
     """It is above the highest one, and among those that wait: its end was counted twice."""
     maintenance = features.maintenance(here.parts)
-    newest, looked = ended.newest_task, []
+    newest, looked = open_tasks.newest_task, []
 
     async def newest_task(database: Database) -> TaskPk:
         found = await newest(database)
@@ -138,7 +138,7 @@ async def test_a_task_that_was_added_while_the_others_were_read_is_told_once(her
         return found
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ended, "newest_task", newest_task)
+        patched.setattr(open_tasks, "newest_task", newest_task)
         await maintenance.counter.look()
     await ends(here, looked[0], TaskStatus.COMPLETED)
     await maintenance.counter.look()
@@ -477,7 +477,7 @@ async def test_what_ended_before_a_first_look_that_failed_is_told_by_the_next(
     await old.counter.look()
     await _is_imported(here, task)
     new = features.maintenance(here.parts)
-    moved_tasks, is_lost = ended.moved_tasks, True
+    moved_tasks, is_lost = open_tasks.moved_tasks, True
 
     async def lost_once(
         database: Database, *, above: TaskPk, pending: Collection[TaskPk], running: Collection[TaskPk]
@@ -488,7 +488,7 @@ async def test_what_ended_before_a_first_look_that_failed_is_told_by_the_next(
             raise DatabaseUnavailableError
         return await moved_tasks(database, above=above, pending=pending, running=running)
 
-    monkeypatch.setattr(ended, "moved_tasks", lost_once)
+    monkeypatch.setattr(open_tasks, "moved_tasks", lost_once)
     with pytest.raises(DatabaseUnavailableError):
         await new.counter.look()
     with capture_logs() as logged:

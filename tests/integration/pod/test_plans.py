@@ -84,7 +84,6 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "fail_waiting": {**_DUPLICATE, "grace": 30.0, "output": "out"},
     },
     "managers.sql": {"latest_tasks": {"newest": 500}},
-    "queue.sql": {"statuses": {"tasks": [7, 8]}},
     "task_list.sql": {
         "rows": {
             "statuses": None,
@@ -99,7 +98,8 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "tasks": [7, 8],
         }
     },
-    "ended.sql": {
+    "open_tasks.sql": {
+        "statuses": {"tasks": [7, 8]},
         "newest": {},
         "moved": {
             "above": FINISHED + PENDING - 100,
@@ -131,7 +131,6 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "write_ranks": {"after": 0, "up_to": 10_000},
         "wrong_ranks": {"limit": 1},
         "queue_stats": {},
-        "open_on_sites": {},
         "pending_sites": {},
     },
     "tasks.sql": {
@@ -145,7 +144,7 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     },
     "trigger.sql": {"facts": {}},
     "task_list.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0, "ours": "poddispatchd"}},
-    "ended.sql": {"open": {}},
+    "open_tasks.sql": {"open": {}, "open_on_sites": {}},
     "workload.sql": {"waiting_work": {"limit": 300}, "running_work": {"limit": 1000}},
 }
 """Statements that read the table, once: its statuses and dates have no index."""

@@ -1,4 +1,4 @@
-"""The runner managers as metrics show them: by their names, which several may have."""
+"""The gauges of runner managers in /metrics: by their names, which several may have."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -11,7 +11,7 @@ from poddispatchd.managers.state import ManagerState
 from poddispatchd.observability.metrics import Metrics
 
 
-def show(metrics: Metrics, states: Iterable[ManagerState], now: float, wall_clock: datetime) -> None:
+def set_gauges(metrics: Metrics, states: Iterable[ManagerState], now: float, wall_clock: datetime) -> None:
     """Set the gauges of runner managers.
 
     Pod lets several have one name: the worst of them is shown. One that is inactive in Pod's administration
