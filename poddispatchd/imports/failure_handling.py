@@ -135,7 +135,7 @@ class FailureHandling:
             attempts=job.attempts,
             max_attempts=settings.imports.max_attempts,
             # A run that Pod submitted is not in the journal, and counts as one.
-            may_resubmit=max(submitted.since, 1) < settings.reconcile.max_attempts,
+            may_resubmit=max(submitted, 1) < settings.reconcile.max_attempts,
             obstructed_for=obstructed_for,
             lost=settings.reconcile.lost,
             is_of_all=is_of_all,

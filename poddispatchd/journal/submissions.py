@@ -54,13 +54,6 @@ class Submission(Struct, frozen=True):
     """That of the task's row then; known where open and unidentified ones are listed."""
 
 
-class Attempts(Struct, frozen=True):
-    """How often a task was submitted: ``ever``, and ``since`` it was last added to the queue."""
-
-    ever: int
-    since: int
-
-
 def _submission(row: asyncpg.Record) -> Submission:
     return Submission(
         id=SubmissionId(row["id"]),
@@ -165,11 +158,11 @@ async def with_id(
     return None if row is None else _submission(row)
 
 
-async def attempts(connection: Connection, task: Task) -> Attempts:
-    """How often a task was submitted."""
-    row = await connection.fetchrow(*_QUERIES["attempts"](task=task.pk, date_added=task.date_added))
-    assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
-    return Attempts(row["ever"], row["since"])
+async def attempts(connection: Connection, task: Task) -> int:
+    """How often a task was submitted since it was last added to the queue."""
+    query = _QUERIES["attempts"](task=task.pk, date_added=task.date_added)
+    count: int = await connection.fetchval(*query)
+    return count
 
 
 async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:

@@ -43,7 +43,6 @@ class Capabilities(Struct, frozen=True):
     priority_user_table: str | None = None
     title_languages: tuple[str, ...] = ()
     hidden_titles: frozenset[str] = frozenset()
-    description_languages: tuple[str, ...] = ()
     unknown_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     m2m_tables: frozenset[str] = frozenset()
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -216,7 +215,6 @@ def capabilities_of(
         ),
         title_languages=title_languages,
         hidden_titles=frozenset(_suffixes(hidden, "title_")),
-        description_languages=description_languages,
         unknown_columns={table: names for table, names in unknown.items() if names},
         m2m_tables=frozenset(
             table

@@ -158,7 +158,7 @@ class AppliedOutcomes:
                 return
             submitted = await submissions.attempts(connection, task)
             may_requeue = task.is_submittable and may_submit_again(
-                submitted.since, max_attempts=settings.max_attempts
+                submitted, max_attempts=settings.max_attempts
             )
             if settings.lost == "requeue" and may_requeue:
                 words = f"It was lost, so that it is submitted again: {reason}"

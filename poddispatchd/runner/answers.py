@@ -157,7 +157,6 @@ def task_record(manager: RunnerManager, answer: HttpAnswer, task_id: RunnerTaskI
         notify_url=_text(data, "notify_url"),
         parameters=parameters if isinstance(parameters, dict) else {},
         runner_id=_said_text(data, "runner_id"),
-        run_id=_text(data, "run_id"),
         created_at=_text(data, "created_at"),
         updated_at=_text(data, "updated_at"),
         etab_name=_text(data, "etab_name"),

@@ -20,8 +20,7 @@ class Accepted(Struct, frozen=True):
 class RunnerTask:
     """The record of a task (``GET /task/status/<id>``).
 
-    Dates are the manager's own text: naive, in its local time. ``run_id`` changes when an administrator
-    restarts the task under the same id. Texts hold no NUL and no lone surrogate.
+    Dates are the manager's own text: naive, in its local time. Texts hold no NUL and no lone surrogate.
 
     Args:
         task_id: the id it was asked for.
@@ -39,7 +38,6 @@ class RunnerTask:
     notify_url: str | None = None
     parameters: Mapping[str, object] = field(default_factory=dict, repr=False)
     runner_id: str | None = None
-    run_id: str | None = None
     created_at: str | None = None
     updated_at: str | None = None
     etab_name: str | None = None

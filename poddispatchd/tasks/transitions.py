@@ -93,7 +93,7 @@ async def _decided(connection: Connection, task: Task, report: RunReport, *, max
         may_retry = (
             task.is_submittable
             and report.is_curable
-            and may_submit_again(submitted.since, max_attempts=max_attempts)
+            and may_submit_again(submitted, max_attempts=max_attempts)
         )
         # Its next run goes without what this one failed over, which can happen once.
         if task.run is not None and (names := refused_parameters(report.error, task.type)):
@@ -150,7 +150,7 @@ async def requeue_task(
     if task.run is not None:
         await submissions.lose(connection, task, task.run, reason)
     await imports.drop_open(connection, task.pk, "The task is submitted again.")
-    wait = retries.wait(submitted.since)
+    wait = retries.wait(submitted)
     await scheduling.put_back(connection, task.pk, task.date_added, wait=wait)
     log.warning(
         Event.TASK_REQUEUED,

@@ -73,10 +73,9 @@ FROM poddispatchd.submission WHERE runner_manager_id = ANY(:managers::bigint[]) 
 ORDER BY id DESC LIMIT 1
 
 -- name: attempts
--- How often a task was submitted ever (numbers the next attempt), and since it was last added (limits them).
-SELECT count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')) AS ever,
-       count(*) FILTER (WHERE state IN ('accepted', 'lost') AND date_added = :date_added) AS since
-FROM poddispatchd.submission WHERE task_pk = :task
+-- How often a task was submitted since it was last added, which limits that.
+SELECT count(*) FROM poddispatchd.submission
+WHERE task_pk = :task AND state IN ('accepted', 'lost') AND date_added = :date_added
 
 -- name: of_task
 -- The submissions of one task, oldest first.

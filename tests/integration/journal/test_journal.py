@@ -127,18 +127,17 @@ async def test_a_refused_first_post_leaves_no_trace_and_a_second_one_does(pod_da
 
 
 @pytest.mark.parametrize("restarted", [timedelta(days=1), timedelta(days=-1)])
-async def test_attempts_are_counted_ever_and_since_the_task_was_added_whatever_pods_clock_says(
+async def test_attempts_are_counted_since_the_task_was_added_whatever_pods_clock_says(
     pod_database: PodDatabase, restarted: timedelta
 ) -> None:
     async with _sessions(pod_database) as (one, _):
         for state in (SubmissionState.ACCEPTED, SubmissionState.ORPHANED, SubmissionState.REFUSED):
             await submissions.close_intent(one, await _opened(one), state, task_id=_id(state))
         again = _task(1, date_added=_NOON + restarted)
-        assert (await submissions.attempts(one, again)).since == 0
+        assert await submissions.attempts(one, again) == 0
         intent = await add_intent(one, again, _MANAGER, attempt=3)
         await submissions.close_intent(one, intent, SubmissionState.ACCEPTED, task_id=_id("b"))
-        counted = await submissions.attempts(one, again)
-        assert (counted.ever, counted.since) == (3, 1)
+        assert await submissions.attempts(one, again) == 1
 
 
 async def test_a_submission_is_for_those_that_waited_then_and_have_not_been_restarted(
@@ -165,7 +164,7 @@ async def test_a_lost_submission_is_counted_whoever_made_it(pod_database: PodDat
         await submissions.close_intent(one, await _opened(one), SubmissionState.ACCEPTED, task_id=_id("ours"))
         for task, task_id in ((1, "ours"), (1, "ours"), (2, "pods"), (2, "pods")):
             await submissions.lose(one, _task(task), _run(task_id), "forgotten")
-            assert (await submissions.attempts(one, _task(task))).since == 1
+            assert await submissions.attempts(one, _task(task)) == 1
         for task in (1, 2):
             [lost] = await submissions.of_task(one, TaskPk(task))
             assert (lost.state, lost.attempt) == (SubmissionState.LOST, 1)

@@ -73,7 +73,7 @@ class Walk:
             assert task is not None
             attempts = await submissions.attempts(connection, task)
         limit = self.here.parts.settings.reconcile.max_attempts
-        return may_submit_again(attempts.since, max_attempts=limit)
+        return may_submit_again(attempts, max_attempts=limit)
 
     async def task_id(self) -> str:
         return str(await self.here.of(self.task, "task_id"))

@@ -45,7 +45,7 @@ def test_a_record_is_read_whole() -> None:
     )
 
     assert record.status is RunnerStatus.FAILED
-    assert (record.task_type, record.runner_id, record.run_id) == ("encoding", "lab-runner-8082", "r1")
+    assert (record.task_type, record.runner_id) == ("encoding", "lab-runner-8082")
     assert record.source_url == "http://pod.test/media/a.mp4"
     assert record.notify_url == "http://pod.test/runner/notify_task_end/"
     assert record.parameters == {"cut": "{}"}
