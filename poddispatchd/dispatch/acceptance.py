@@ -80,7 +80,7 @@ class Acceptance:
         wakeups: Wakeups,
         pod: PodSettings,
         clock: Clock,
-        after: Callable[[], Awaitable[None]] | None = None,
+        after: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._client = client

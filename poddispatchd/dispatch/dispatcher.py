@@ -10,8 +10,8 @@ from poddispatchd.config.model import DispatchSettings
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.intents import IntentLog
-from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
 from poddispatchd.dispatch.submission_backoff import SubmissionBackoff
+from poddispatchd.dispatch.submission_turns import SubmissionTurn, SubmissionTurns
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered, Work
 from poddispatchd.dispatch.waiting_tasks import Waiting
@@ -54,7 +54,7 @@ class Dispatcher:
         *,
         leadership: Leadership,
         managers: ManagerRows,
-        turns: ManagerTurns,
+        turns: SubmissionTurns,
         candidates: Candidates,
         submitter: Submitter,
         intents: IntentLog,
@@ -71,7 +71,7 @@ class Dispatcher:
         self._managers = managers
         self._registry = managers.registry
         self._turns = turns
-        self._view = candidates
+        self._candidates = candidates
         self._memories = candidates.memories
         self._submitter = submitter
         self._intents = intents
@@ -116,7 +116,7 @@ class Dispatcher:
         waiting: list[Waiting] = []
         open_lanes = self._open(lanes)
         if capacity(open_lanes, self._clock.monotonic()):
-            waiting = await self._view.look(
+            waiting = await self._candidates.look(
                 open_lanes,
                 skip=frozenset(self._in_hand) | self.unanswered.tasks | self._backoff.locked,
                 types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
@@ -153,7 +153,7 @@ class Dispatcher:
     async def stop(self, seconds: float) -> None:
         """Give the submissions in progress some time; the intents of the others stay open (I3)."""
         self._turns.stop()
-        await self._view.stop()
+        await self._candidates.stop()
         if self._in_hand:
             _, late = await asyncio.wait(self._in_hand.values(), timeout=seconds)
             await cancel_surely(*late)
@@ -161,7 +161,7 @@ class Dispatcher:
 
     def _next_look(self, lanes: Collection[Lane]) -> float:
         now = self._clock.monotonic()
-        moments = [next_opening(lanes, now), next_window(lanes, now), self._view.next_release(now)]
+        moments = [next_opening(lanes, now), next_window(lanes, now), self._candidates.next_release(now)]
         moments += [self._task_backoff.next_due(self.unanswered.tasks), self.unanswered.next_post]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._settings().poll_interval, max(soonest, _SOON))
@@ -207,7 +207,7 @@ class Dispatcher:
         By fair share the next one is known only when the one before has been given a runner.
         """
         may_follow = (
-            (self._view.has_more or len(waiting) > len(self._registry.all()))
+            (self._candidates.has_more or len(waiting) > len(self._registry.all()))
             and self._left is None
             and not self._is_fair
             and not self._task_backoff.nothing_gets_through
@@ -234,7 +234,7 @@ class Dispatcher:
         ]
 
     async def _first_post(
-        self, entry: Waiting, room: Sequence[TaskType], turn: ManagerTurn
+        self, entry: Waiting, room: Sequence[TaskType], turn: SubmissionTurn
     ) -> SubmissionResult:
         task = entry.item.task
         result: SubmissionResult | None = None
@@ -247,7 +247,7 @@ class Dispatcher:
         await self._learn(entry, turn.manager, result)
         is_fair = bool(room) and result.outcome is SubmissionOutcome.ACCEPTED
         if is_fair and self._fair_shares.gives(task, entry.item.priority, room):
-            self._view.forget_order()
+            self._candidates.forget_order()
         return result
 
     async def _learn(self, entry: Waiting, manager: ManagerId, result: SubmissionResult) -> None:
@@ -255,7 +255,7 @@ class Dispatcher:
         task, memory = entry.item.task, self._memories.of(entry.item)
         # Something is in the way that the last look at the queue did not show.
         if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
-            self._view.expire()
+            self._candidates.expire()
         if result.outcome is SubmissionOutcome.LOST:
             self.unanswered.add(task.pk, manager)
         elif result.outcome is SubmissionOutcome.ACCEPTED:
@@ -273,7 +273,7 @@ class Dispatcher:
             self.unanswered.must_look = True
             self._memories.hold(entry.item, result.hold)
 
-    def _hand_out(self, pk: TaskPk, turn: ManagerTurn, work: Work) -> None:
+    def _hand_out(self, pk: TaskPk, turn: SubmissionTurn, work: Work) -> None:
         """Let one submission run on its own; its manager gets no other one before it has answered."""
 
         async def run() -> None:

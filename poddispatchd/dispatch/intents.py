@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries
-from poddispatchd.dispatch import duplicates
+from poddispatchd.dispatch import waiting_duplicates
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.payload import Payload
@@ -56,7 +56,7 @@ class Obstacle(StrEnum):
     LOCKED = "locked"
     """Someone else's transaction holds the row."""
     MAY_FOLLOW = "may follow"
-    """Its source was worked on for another task while it waited: see ``dispatch/duplicates.py``."""
+    """Its source was worked on for another task while it waited: see ``dispatch/waiting_duplicates.py``."""
     AHEAD = "ahead"
     """Another task of its source runs or stands before it."""
     WAIT = "wait"
@@ -216,7 +216,9 @@ class IntentLog:
                     request = replace(request, payload=payload, attempt=answer.next_attempt)
                 case Refused(obstacle=Obstacle.MAY_FOLLOW):
                     grace = self._settings().grace
-                    if await duplicates.follow(self._database, task, grace=grace, language=self._language()):
+                    if await waiting_duplicates.follow(
+                        self._database, task, grace=grace, language=self._language()
+                    ):
                         return SubmissionResult(
                             SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
                         )
@@ -261,7 +263,7 @@ class IntentLog:
         grace, language = self._settings().grace, self._language()
         async with self._database.transaction() as connection:
             if await fail_task(connection, task, reason, language=language):
-                await duplicates.fail_alike(connection, task, reason, grace=grace, language=language)
+                await waiting_duplicates.fail_alike(connection, task, reason, grace=grace, language=language)
         ring_for(Decision.FAIL, self._wakeups)
 
     async def _open(self, requests: Sequence[IntentRequest]) -> Sequence[Submission | Refused]:

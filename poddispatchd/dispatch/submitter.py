@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from poddispatchd.clock import Clock
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.intents import NOT_SCHEDULING, IntentLog, IntentRequest
-from poddispatchd.dispatch.manager_turns import ManagerTurn
 from poddispatchd.dispatch.outstanding import Outstanding
 from poddispatchd.dispatch.payloads import Payloads, Preparations
+from poddispatchd.dispatch.submission_turns import SubmissionTurn
 from poddispatchd.dispatch.waiting_tasks import Waiting
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
@@ -82,7 +82,7 @@ class Submitter:
         self._clock = clock
         self.outstanding = Outstanding()
 
-    async def submit(self, task: Task, site: Site, turn: ManagerTurn) -> SubmissionResult:
+    async def submit(self, task: Task, site: Site, turn: SubmissionTurn) -> SubmissionResult:
         """Submit a pending task.
 
         Args:
@@ -132,7 +132,7 @@ class Submitter:
         """Whether what this task needs is being read, or was just now."""
         return self._preparations.has(waiting.item.task, waiting.site)
 
-    async def store_answer(self, intent: SubmissionId, _turn: ManagerTurn) -> SubmissionResult:
+    async def store_answer(self, intent: SubmissionId, _turn: SubmissionTurn) -> SubmissionResult:
         """Store what was answered; once more, perhaps: the database may have taken it and not said so.
 
         Raises:
@@ -140,7 +140,7 @@ class Submitter:
         """
         return await self._store(intent, alone=True)
 
-    async def withdraw(self, intent: Submission, _turn: ManagerTurn) -> SubmissionResult:
+    async def withdraw(self, intent: Submission, _turn: SubmissionTurn) -> SubmissionResult:
         """Withdraw such an intent: its task waits for anybody.
 
         Raises:
@@ -154,7 +154,7 @@ class Submitter:
         self.outstanding.forget([intent.id])
         return result
 
-    async def repost(self, intent: Submission, turn: ManagerTurn) -> SubmissionResult:
+    async def repost(self, intent: Submission, turn: SubmissionTurn) -> SubmissionResult:
         """Post the bytes of an open intent again: the answer names the task if it was accepted before.
 
         Raises:
@@ -185,7 +185,7 @@ class Submitter:
         manager: RunnerManager,
         intent: Submission,
         directory: str,
-        turn: ManagerTurn,
+        turn: SubmissionTurn,
     ) -> SubmissionResult:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)

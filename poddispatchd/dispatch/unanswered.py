@@ -9,8 +9,8 @@ import structlog
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.acceptance import SubmissionResult
-from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
 from poddispatchd.dispatch.submission_backoff import SubmissionBackoff
+from poddispatchd.dispatch.submission_turns import SubmissionTurn, SubmissionTurns
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.waiting_tasks import TaskMemories
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus
@@ -22,7 +22,7 @@ from poddispatchd.pod import tasks
 
 log = structlog.get_logger(__name__)
 
-Work: TypeAlias = Callable[[ManagerTurn], Coroutine[None, None, SubmissionResult]]
+Work: TypeAlias = Callable[[SubmissionTurn], Coroutine[None, None, SubmissionResult]]
 """A submission, which ends its turn when its manager has answered."""
 
 _GIVE_UP_AFTER = 600.0
@@ -57,7 +57,7 @@ class Unanswered:
         self,
         *,
         registry: ManagerRegistry,
-        turns: ManagerTurns,
+        turns: SubmissionTurns,
         submitter: Submitter,
         database: Database,
         backoff: SubmissionBackoff,
@@ -101,7 +101,7 @@ class Unanswered:
     async def settle(
         self,
         in_hand: Collection[TaskPk],
-        hand_out: Callable[[TaskPk, ManagerTurn, Work], None],
+        hand_out: Callable[[TaskPk, SubmissionTurn, Work], None],
         *,
         term: int,
     ) -> None:
@@ -123,7 +123,7 @@ class Unanswered:
             raise
 
     async def _settle(
-        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None], term: int
+        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, SubmissionTurn, Work], None], term: int
     ) -> None:
         backoff, locked = self._backoff.of_tasks, self._backoff.locked
         remembered = self._outstanding.remembered
@@ -165,7 +165,7 @@ class Unanswered:
         self.must_look = self.must_look or bool(unknown or backoff.tasks or answered)
 
     def _store_answers(
-        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None]
+        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, SubmissionTurn, Work], None]
     ) -> None:
         """Store what managers answered while the database was away, or did not say whether it took it.
 

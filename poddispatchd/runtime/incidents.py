@@ -42,7 +42,7 @@ _SEVERAL = 2
 """So many tasks are refused, with none written since, before that is taken for more than their own fault."""
 
 _FOR_MINUTES = 180.0
-"""Seconds for which everything must have been refused before that is called a standstill."""
+"""Seconds for which everything must have been refused before nothing is said to move."""
 
 _IN_WORDS = (
     DatabaseUnavailableError,

@@ -88,7 +88,7 @@ class ShadowDispatcher:
         self._registry = managers.registry
         self._sites = sites
         self._payloads = payloads
-        self._view = candidates
+        self._candidates = candidates
         self._capacity = capacity
         self._outcomes = outcomes
         self._stats = stats
@@ -144,7 +144,7 @@ class ShadowDispatcher:
         self._left_until = {pk: until for pk, until in self._left_until.items() if until > now}
         for _ in range(_PAGES):
             skip = frozenset((*self._expected, *self._left_until))
-            waiting = await self._view.look(self._lanes(), skip=skip, types=SUBMITTABLE)
+            waiting = await self._candidates.look(self._lanes(), skip=skip, types=SUBMITTABLE)
             if not await self._place(waiting, ranks) or self._silent >= _SILENT:
                 return True
         return False
@@ -221,7 +221,7 @@ class ShadowDispatcher:
             self._tell_late(expected, waited)
             return
         del self._expected[task.pk]
-        self._view.memories.forget(task.pk)
+        self._candidates.memories.forget(task.pk)
         self._queue.pop(task.pk, None)
         facts = {"task": task.pk, **self._asked(expected, row), "waited": round(waited, 1)}
         if expected.submission.manager is not None and row is not None and row.manager is not None:

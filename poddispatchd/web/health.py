@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
+from poddispatchd.runtime.blocked_writes import BlockedWrites
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.media_health import MediaHealth
-from poddispatchd.runtime.standstill import Standstill
 
 _DISPATCHING = frozenset({"dispatcher", "submission"})
 """Jobs, by the names under which their failures are told, without which no task is submitted."""
@@ -22,7 +22,7 @@ class DaemonHealth:
         session: whether the database answers.
         incidents: what fails again and again.
         locked_rows: which tasks wait for rows that others hold.
-        standstill: whether nothing moves for minutes.
+        blocked_writes: whether nothing moves for minutes.
         catalogue: whether Pod's tables are as they must be.
         evidence: whether the media tree is the right one.
         media_health: whether results can be written.
@@ -34,7 +34,7 @@ class DaemonHealth:
         session: DatabaseSession,
         incidents: Incidents,
         locked_rows: LockedRows,
-        standstill: Standstill,
+        blocked_writes: BlockedWrites,
         catalogue: Catalogue,
         evidence: MediaEvidence,
         media_health: MediaHealth,
@@ -42,7 +42,7 @@ class DaemonHealth:
         self._session = session
         self._incidents = incidents
         self._locked_rows = locked_rows
-        self._standstill = standstill
+        self._blocked_writes = blocked_writes
         self._catalogue = catalogue
         self._evidence = evidence
         self._media_health = media_health
@@ -61,7 +61,7 @@ class DaemonHealth:
         One task whose statement is refused says little, but where the tables are not as they must be.
         """
         is_known = self._catalogue.problem is not None and self._incidents.meet_the_schema
-        return self._incidents.can_write and not is_known and not self._standstill.words
+        return self._incidents.can_write and not is_known and not self._blocked_writes.words
 
     @property
     def write_problem(self) -> str | None:
@@ -105,7 +105,7 @@ class DaemonHealth:
         elif not (session.listening or session.pooling is Pooling.TRANSACTION or is_shadow):
             yield "Notifications of the database do not arrive; the queue is polled."
         yield from filter(None, (session.lease_problem, self._catalogue.problem))
-        yield from self._standstill.words
+        yield from self._blocked_writes.words
         yield from self._failing
         yield from self._locked_rows.problems
         if self._evidence.problem is not None:
@@ -115,7 +115,7 @@ class DaemonHealth:
     @property
     def _refusing(self) -> list[str]:
         """What is told of a database that takes nothing."""
-        return [*self._standstill.words, *self._failing, *self._locked_rows.tables]
+        return [*self._blocked_writes.words, *self._failing, *self._locked_rows.tables]
 
     @property
     def _failing(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from poddispatchd.app.features.callbacks import callback_worker
 from poddispatchd.app.features.campaigns import campaigns
-from poddispatchd.app.features.dispatch import candidates, dispatcher, payloads, submitter
+from poddispatchd.app.features.dispatch import candidates, dispatcher, payloads
 from poddispatchd.app.features.imports import deletion, importer
 from poddispatchd.app.features.maintenance import maintenance, media_space, opencast_files, queue_counter
 from poddispatchd.app.features.notify import event_sender, event_watch, hooks, notifier, scheduler_watch
@@ -35,5 +35,4 @@ __all__ = [
     "shadow_jobs",
     "status",
     "stops",
-    "submitter",
 ]

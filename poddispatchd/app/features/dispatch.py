@@ -6,9 +6,9 @@ from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.encoding_logs import EncodingLogs
 from poddispatchd.dispatch.intents import IntentLog
-from poddispatchd.dispatch.manager_turns import ManagerTurns
 from poddispatchd.dispatch.payloads import Payloads, SourceFiles
 from poddispatchd.dispatch.submission_backoff import SubmissionBackoff
+from poddispatchd.dispatch.submission_turns import SubmissionTurns
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered
 from poddispatchd.managers.reachability import Reachability
@@ -16,9 +16,11 @@ from poddispatchd.managers.reachability import Reachability
 
 def dispatcher(parts: Parts, *, budget: int | None = None, single_pass: bool = False) -> Dispatcher:
     """The job that submits pending tasks; ``budget``: how many of each type; ``single_pass``: no daemon."""
-    intents, wakeup = _intents(parts), parts.wakeups.dispatcher
-    turns = ManagerTurns(parts.registry, wakeup.ring, parts.clock)
-    view, posts = candidates(parts, read_beside=True), submitter(parts, intents, turns)
+    intents = IntentLog(
+        parts.database, lambda: parts.settings.dispatch, parts.wakeups, lambda: parts.output_language
+    )
+    turns = SubmissionTurns(parts.registry, parts.wakeups.dispatcher.ring, parts.clock)
+    waiting, submitter = candidates(parts, read_beside=True), _submitter(parts, intents, turns)
     backoff = SubmissionBackoff(
         incidents=parts.incidents,
         locked_rows=parts.locked_rows,
@@ -30,38 +32,37 @@ def dispatcher(parts: Parts, *, budget: int | None = None, single_pass: bool = F
         leadership=parts.session.leadership,
         managers=parts.managers,
         turns=turns,
-        candidates=view,
-        submitter=posts,
+        candidates=waiting,
+        submitter=submitter,
         intents=intents,
         unanswered=Unanswered(
             registry=parts.registry,
             turns=turns,
-            submitter=posts,
+            submitter=submitter,
             database=parts.database,
             backoff=backoff,
-            memories=view.memories,
+            memories=waiting.memories,
             clock=parts.clock,
             single_pass=single_pass,
         ),
         backoff=backoff,
         fair_shares=parts.fair_shares,
         settings=lambda: parts.settings.dispatch,
-        wakeup=wakeup,
+        wakeup=parts.wakeups.dispatcher,
         metrics=parts.metrics,
         clock=parts.clock,
         budget=budget,
     )
 
 
-def submitter(parts: Parts, intents: IntentLog | None = None, turns: ManagerTurns | None = None) -> Submitter:
-    """What submits one task to one runner manager."""
+def _submitter(parts: Parts, intents: IntentLog, turns: SubmissionTurns) -> Submitter:
     pod = parts.settings.pod
     return Submitter(
         leadership=parts.session.leadership,
         client=parts.client,
         registry=parts.registry,
         payloads=payloads(parts),
-        intents=intents or _intents(parts),
+        intents=intents,
         acceptance=Acceptance(
             database=parts.database,
             client=parts.client,
@@ -70,7 +71,7 @@ def submitter(parts: Parts, intents: IntentLog | None = None, turns: ManagerTurn
             wakeups=parts.wakeups,
             pod=pod,
             clock=parts.clock,
-            after=None if turns is None else turns.posted,
+            after=turns.posted,
         ),
         reachability=Reachability(
             parts.client, parts.registry, parts.incidents, parts.clock, parts.wakeups.dispatcher.ring
@@ -92,12 +93,6 @@ def candidates(parts: Parts, *, read_beside: bool = False) -> Candidates:
         max_attempts=lambda: parts.settings.reconcile.max_attempts,
         has_journal=parts.has_journal,
         read_beside=read_beside,
-    )
-
-
-def _intents(parts: Parts) -> IntentLog:
-    return IntentLog(
-        parts.database, lambda: parts.settings.dispatch, parts.wakeups, lambda: parts.output_language
     )
 
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from poddispatchd.app.parts import Parts
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.pod.source_sizes import SourceSizes
-from poddispatchd.runtime.standstill import Standstill
+from poddispatchd.runtime.blocked_writes import BlockedWrites
 from poddispatchd.tasks.forecasts import Forecasts
 from poddispatchd.web.figures import Figures, JournalFigures
 from poddispatchd.web.forecast import LastForecast
@@ -21,7 +21,7 @@ def health(parts: Parts) -> DaemonHealth:
         session=parts.session,
         incidents=parts.incidents,
         locked_rows=parts.locked_rows,
-        standstill=Standstill(parts.incidents, parts.locked_rows, parts.clock),
+        blocked_writes=BlockedWrites(parts.incidents, parts.locked_rows, parts.clock),
         catalogue=parts.catalogue,
         evidence=parts.evidence,
         media_health=parts.media_health,

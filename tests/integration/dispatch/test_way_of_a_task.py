@@ -25,7 +25,7 @@ _OFF = (
 )
 
 _TROUBLE = (
-    "dispatch/duplicates.py",
+    "dispatch/waiting_duplicates.py",
     "dispatch/unanswered.py",
     "observability/redaction.py",
     "runner/http_errors.py",

@@ -12,7 +12,7 @@ from poddispatchd.imports import blocked_imports, queue
 from poddispatchd.imports.blocked_imports import BlockedImports
 from poddispatchd.imports.importer import Importer
 from poddispatchd.journal.imports import ImportId
-from poddispatchd.runtime.standstill import Standstill
+from poddispatchd.runtime.blocked_writes import BlockedWrites
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind, Mode
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -134,7 +134,7 @@ async def test_results_of_which_the_database_takes_none_wait_until_it_does(here:
     assert [await here.status(task) for task in waiting] == ["running"] * 3
     here.clock.ahead += 200
     assert "the database refuses whatever is to be written" in " ".join(
-        Standstill(here.parts.incidents, here.parts.locked_rows, here.clock).words
+        BlockedWrites(here.parts.incidents, here.parts.locked_rows, here.clock).words
     )
 
     await here.execute("DROP FUNCTION refuse CASCADE")

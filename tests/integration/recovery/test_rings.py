@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.dispatch.manager_turns import ManagerTurns
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.tasks import get_task
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
@@ -37,10 +36,9 @@ async def test_of_a_source_that_is_gone(here: Bench) -> None:
         pk = await add_task(connection, TaskType.ENCODING, video=video)
         task = await get_task(connection, pk)
     assert task is not None
-    site = here.parts.sites.current
-    turns = ManagerTurns(here.parts.registry, lambda: None, here.parts.clock)
-    turn = turns.take(here.world.managers[0].id)
-    await features.submitter(here.parts).submit(task, site, turn)
+    dispatcher = features.dispatcher(here.parts)
+    turn = dispatcher._turns.take(here.world.managers[0].id)
+    await dispatcher._submitter.submit(task, here.parts.sites.current, turn)
     await _is_told(here, pk)
 
 

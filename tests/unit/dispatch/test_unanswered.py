@@ -10,9 +10,9 @@ import pytest
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.manager_turns import ManagerTurns
 from poddispatchd.dispatch.outstanding import Outstanding
 from poddispatchd.dispatch.submission_backoff import SubmissionBackoff, TaskBackoff
+from poddispatchd.dispatch.submission_turns import SubmissionTurns
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered
 from poddispatchd.dispatch.waiting_tasks import TaskMemories
@@ -67,7 +67,7 @@ def _unanswered(clock: Clock | None = None, managers: object = None) -> Unanswer
     registry = ManagerRegistry(clock, Metrics())
     return Unanswered(
         registry=registry if managers is None else cast("ManagerRegistry", managers),
-        turns=ManagerTurns(registry, lambda: None, clock),
+        turns=SubmissionTurns(registry, lambda: None, clock),
         submitter=cast("Submitter", _Submitter()),
         database=cast("Database", _Connections()),
         backoff=cast("SubmissionBackoff", _NoTrouble(clock)),

@@ -1,4 +1,4 @@
-"""When nothing moves, though the database answers: it refuses whatever is written, or somebody holds a table.
+"""When the database answers and nothing moves: it refuses whatever is written, or somebody holds a table.
 
 One task may be refused for good, and one row be held for long: that is told with the task, and the others go
 on. Here it is about all of them, for minutes.
@@ -17,8 +17,8 @@ _FOR_MINUTES = 180.0
 """Seconds for which a table must have been held: a migration, or an index that is made, takes moments."""
 
 
-class Standstill:
-    """Finds out whether nothing moves.
+class BlockedWrites:
+    """Finds out whether nothing can be written for any task.
 
     Args:
         incidents: what is refused.

@@ -15,11 +15,11 @@ _MOST_IN_A_ROW = 100
 """Turns that are posted before what is less urgent, at most: that waits for a moment, and not for ever."""
 
 
-class ManagerTurn:
+class SubmissionTurn:
     """One submission's turn at a manager: it begins, or never will, and ends with the manager's answer."""
 
     def __init__(
-        self, manager: ManagerId, kind: TaskType | None, end: "Callable[[ManagerTurn], None]"
+        self, manager: ManagerId, kind: TaskType | None, end: "Callable[[SubmissionTurn], None]"
     ) -> None:
         self.manager = manager
         self.kind = kind
@@ -45,7 +45,7 @@ class ManagerTurn:
         self._end(self)
 
 
-class ManagerTurns:
+class SubmissionTurns:
     """The turns at all managers.
 
     A turn may follow another one: the intent of its submission is committed while the manager still works on
@@ -66,10 +66,10 @@ class ManagerTurns:
         self._registry = registry
         self._ring = ring
         self._clock = clock
-        self._followers: dict[ManagerId, ManagerTurn] = {}
+        self._followers: dict[ManagerId, SubmissionTurn] = {}
         self._may_follow = False
         self._besides: Collection[ManagerId] = ()
-        self._deciding: deque[ManagerTurn] = deque()
+        self._deciding: deque[SubmissionTurn] = deque()
         """Turns that have begun behind another one: one is posted with each turn of the event loop."""
         self._are_posted = asyncio.Event()
         self._are_posted.set()
@@ -91,9 +91,9 @@ class ManagerTurns:
             for lane in lanes
         ]
 
-    def take(self, manager: ManagerId, kind: TaskType | None = None) -> ManagerTurn:
+    def take(self, manager: ManagerId, kind: TaskType | None = None) -> SubmissionTurn:
         """A turn at a manager: it begins now if that is free, else it follows, with a task of this type."""
-        turn = ManagerTurn(manager, kind, self._end)
+        turn = SubmissionTurn(manager, kind, self._end)
         if self._registry.is_busy(manager):
             self._followers[manager] = turn
         else:
@@ -105,9 +105,9 @@ class ManagerTurns:
         """Wait until those that follow at this moment are posted."""
         await self._are_posted.wait()
 
-    def none(self, manager: ManagerId) -> ManagerTurn:
+    def none(self, manager: ManagerId) -> SubmissionTurn:
         """A turn that never begins: for what concerns a submission to a manager and asks it nothing."""
-        turn = ManagerTurn(manager, None, self._end)
+        turn = SubmissionTurn(manager, None, self._end)
         turn.decide()
         return turn
 
@@ -129,11 +129,11 @@ class ManagerTurns:
         for turn in tuple(self._followers.values()):
             self._give_up(turn)
 
-    def _give_up(self, turn: ManagerTurn) -> None:
+    def _give_up(self, turn: SubmissionTurn) -> None:
         del self._followers[turn.manager]
         turn.decide()
 
-    def _end(self, turn: ManagerTurn) -> None:
+    def _end(self, turn: SubmissionTurn) -> None:
         # Its submission was over before it could begin, as by an error: the place is for another task.
         if self._followers.get(turn.manager) is turn:
             self._give_up(turn)
@@ -178,11 +178,11 @@ class ManagerTurns:
             self._are_posted.clear()
             self._decide_next(_MOST_IN_A_ROW)
 
-    def _may_begin(self, turn: ManagerTurn) -> bool:
+    def _may_begin(self, turn: SubmissionTurn) -> bool:
         now = self._clock.monotonic()
         lanes = self._registry.lanes(turn.manager)
         return any(lane.busy_since is None and _has_room(lane, turn, now) for lane in lanes)
 
 
-def _has_room(lane: Lane, turn: ManagerTurn, now: float) -> bool:
+def _has_room(lane: Lane, turn: SubmissionTurn, now: float) -> bool:
     return turn.kind is not None and lane.has_room(turn.kind, now) and not lane.is_doubtful

@@ -3,7 +3,7 @@
 import asyncio
 
 from poddispatchd.clock import Clock
-from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
+from poddispatchd.dispatch.submission_turns import SubmissionTurn, SubmissionTurns
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId, TaskType
@@ -25,13 +25,13 @@ class _Here:
             {},
         )
         self.said: list[str] = []
-        self.turns = ManagerTurns(registry, lambda: self.said.append("look"), clock)
+        self.turns = SubmissionTurns(registry, lambda: self.said.append("look"), clock)
         self.turns.plan(may_follow=True, besides=())
         self.first = {pk: self.turns.take(pk, TaskType.ENCODING) for pk in _ALL}
         self.next = {pk: self.turns.take(pk, TaskType.ENCODING) for pk in _ALL}
         self.work = [asyncio.create_task(self._post(pk, turn)) for pk, turn in self.next.items()]
 
-    async def _post(self, pk: ManagerId, turn: ManagerTurn) -> None:
+    async def _post(self, pk: ManagerId, turn: SubmissionTurn) -> None:
         if await turn.comes():
             self.said.append(f"make {pk}")
             await asyncio.sleep(0)  # aiohttp writes a request in a task of its own
