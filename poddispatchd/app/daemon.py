@@ -84,21 +84,21 @@ class Daemon:
             SchemaNewerError: a newer release has upgraded our schema: everything is handed back.
             TaskEndedError: a part of the daemon cannot be kept running: systemd starts it anew.
         """
-        ground = self._resources
-        mode = {"mode": "shadow"} if ground.is_shadow else {}
-        log.info(Event.DAEMON_STARTED, version=FULL_VERSION, instance=ground.instance, **mode)
-        ground.metrics.config_reloaded_at.set_to_current_time()
+        resources = self._resources
+        mode = {"mode": "shadow"} if resources.is_shadow else {}
+        log.info(Event.DAEMON_STARTED, version=FULL_VERSION, instance=resources.instance, **mode)
+        resources.metrics.config_reloaded_at.set_to_current_time()
         # Before anything is opened: a stop during the start ends it in order.
         handle_signals(stop=self._stop.set, hung_up=self._hung_up.set)
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             # Before the listeners: what systemd hands over takes the place of an address.
-            received = receive_sockets(os.environ, () if ground.is_shadow else ("webhook",))
+            received = receive_sockets(os.environ, () if resources.is_shadow else ("webhook",))
             stack.callback(received.close)
             if await unless(self._stop, self._listen(stack, received)):
                 self._supervisor.start("watchdog", self._beat)
                 self._supervisor.start("reload", self._reload_when_asked)
-                self._supervisor.start("memory", partial(give_back_regularly, ground.clock.sleep))
+                self._supervisor.start("memory", partial(give_back_regularly, resources.clock.sleep))
                 stack.push_async_callback(self._supervisor.stop)
                 await self._work_until_stopped(stack)
             self._notifier.stopping()
@@ -106,19 +106,21 @@ class Daemon:
 
     async def _listen(self, stack: AsyncExitStack, received: ReceivedSockets) -> bool:
         """Open the listeners; their addresses may not be there yet."""
-        ground, listen = self._resources, self._resources.settings.ops.listen
-        if not ground.is_shadow:
-            self._listeners["webhook"] = await listen_for_callbacks(stack, ground, received, self._wait_for)
+        resources, listen = self._resources, self._resources.settings.ops.listen
+        if not resources.is_shadow:
+            self._listeners["webhook"] = await listen_for_callbacks(
+                stack, resources, received, self._wait_for
+            )
         ops = ops_application(
-            ground.metrics,
+            resources.metrics,
             self._state,
             self._pulse.stuck,
             waiting=lambda: self._waiting,
             refresh=self._refresh,
-            allowed_hosts=(listen.host, *ground.settings.ops.allowed_hosts),
+            allowed_hosts=(listen.host, *resources.settings.ops.allowed_hosts),
         )
         options = ListenerOptions(
-            limits=OPS_LIMITS, headers=OPS_HEADERS, metrics=ground.metrics, waits=self._wait_for
+            limits=OPS_LIMITS, headers=OPS_HEADERS, metrics=resources.metrics, waits=self._wait_for
         )
         opened = serving(ops, listen, "ops.listen", options)
         self._listeners["ops"] = await stack.enter_async_context(opened)
@@ -150,13 +152,13 @@ class Daemon:
 
     async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, DaemonJobs]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""
-        ground, told = self._resources, ""
+        resources, told = self._resources, ""
         while True:
-            await open_when_it_answers(ground, self._wait_for)
+            await open_when_it_answers(resources, self._wait_for)
             try:
-                async with waits_told(ground.database, self._commits_wait), AsyncExitStack() as attempt:
-                    parts = await attempt.enter_async_context(assembled(ground, self._wait_for))
-                    work: DaemonJobs = features.shadow_jobs(parts) if ground.is_shadow else Jobs.of(parts)
+                async with waits_told(resources.database, self._commits_wait), AsyncExitStack() as attempt:
+                    parts = await attempt.enter_async_context(assembled(resources, self._wait_for))
+                    work: DaemonJobs = features.shadow_jobs(parts) if resources.is_shadow else Jobs.of(parts)
                     await work.begin()
                     await self._settings.attach(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)
@@ -168,7 +170,7 @@ class Daemon:
                 if told != (told := str(error)):
                     log.warning(event, reason=told)
                 self._wait_for(f"Waiting for {what}: {error}")
-            await ground.clock.sleep(_SECOND_TRY)
+            await resources.clock.sleep(_SECOND_TRY)
 
     def _commits_wait(self, words: str) -> None:
         log.warning(Event.DATABASE_COMMITS_NOTHING, reason=words)
@@ -232,7 +234,7 @@ class Daemon:
             self._hung_up.clear()
             try:
                 await self._reload_once()
-            except Exception:  # a bug in a reload must not make the daemon deaf to the next one
+            except Exception:  # a bug in a reload must not keep the daemon from the next one
                 log.exception(Event.SERVICE_CRASHED, job="reload")
 
     async def _reload_once(self) -> None:
@@ -251,12 +253,12 @@ class Daemon:
 
     async def _beat(self) -> None:
         """Feed the watchdog while the jobs make progress, and keep STATUS and the loop's lag up to date."""
-        ground = self._resources
+        resources = self._resources
         interval = min(self._notifier.watchdog_interval or _LONGEST_BEAT, _LONGEST_BEAT)
         while True:
-            expected = ground.clock.monotonic() + interval
-            await ground.clock.sleep(interval)
-            ground.metrics.loop_lag.set(max(0.0, ground.clock.monotonic() - expected))
+            expected = resources.clock.monotonic() + interval
+            await resources.clock.sleep(interval)
+            resources.metrics.loop_lag.set(max(0.0, resources.clock.monotonic() - expected))
             for name, listener in self._listeners.items():
                 if not listener.is_serving():
                     raise TaskEndedError(f"The listener {name!r} takes no connections any more.")

@@ -22,18 +22,18 @@ then, before whoever calls (15 s) and the web server in front give up."""
 
 
 async def listen_for_callbacks(
-    stack: AsyncExitStack, ground: Resources, received: ReceivedSockets, waits: Callable[[str], None]
+    stack: AsyncExitStack, resources: Resources, received: ReceivedSockets, waits: Callable[[str], None]
 ) -> Serving:
     """Open the webhook until the stack unwinds; ``waits`` is told that its address is not there yet.
 
     Connections of a received socket wait until the daemon is ready: what is asked during its start is
     answered a little later, as if there had been no restart.
     """
-    reception = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
-    settings = ground.settings.webhook
-    refusals = RefusalLog("webhook", ground.clock.monotonic)
+    receiver = CallbackReceiver(resources.database, resources.registry, resources.wakeups, resources.clock)
+    settings = resources.settings.webhook
+    refusals = RefusalLog("webhook", resources.clock.monotonic)
     webhook = webhook_application(
-        reception, settings, metrics=ground.metrics, clock=ground.clock, refusals=refusals
+        receiver, settings, metrics=resources.metrics, clock=resources.clock, refusals=refusals
     )
     sockets = received.take("webhook")
     opened = serving(
@@ -43,9 +43,9 @@ async def listen_for_callbacks(
         ListenerOptions(
             limits=webhook_limits(settings),
             trusted=settings.trusted_proxies,
-            metrics=ground.metrics,
+            metrics=resources.metrics,
             early=early_answers(
-                reception, settings, metrics=ground.metrics, clock=ground.clock, refusals=refusals
+                receiver, settings, metrics=resources.metrics, clock=resources.clock, refusals=refusals
             ),
             waits=waits,
         ),

@@ -56,8 +56,8 @@ async def run_once(
         ConfigurationError: something that only a person can change.
         DatabaseUnavailableError: the database does not answer.
     """
-    ground, stop = create_resources(settings), stop or asyncio.Event()
-    async with waits_told(ground.database, _commits_wait), assembled(ground) as parts:
+    resources, stop = create_resources(settings), stop or asyncio.Event()
+    async with waits_told(resources.database, _commits_wait), assembled(resources) as parts:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
             await unless(stop, _until_available(parts, session))

@@ -13,7 +13,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """PostgreSQL's."""
 
 _FIRST, _LAST = datetime(1000, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-"""What lies between them is read as it is, and bears that centuries are added or taken away."""
+"""What lies between them is read as it is; centuries can be added to it, or taken away."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LOWEST, _HIGHEST = (_FIRST - _EPOCH) // _MICROSECOND, (_LAST - _EPOCH) // _MICROSECOND

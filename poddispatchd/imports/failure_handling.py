@@ -143,7 +143,7 @@ class FailureHandling:
         await self._apply(attempt, task, next_action(error, now), now)
 
     async def drop(self, attempt: FailedAttempt, reason: str) -> None:
-        """The result is not wanted any more, or another importer has it: leave without a trace."""
+        """The result is not wanted any more, or another importer has it: nothing of it stays."""
         job = attempt.job
         async with self._database.connection() as connection:
             task = await tasks.get_task(connection, job.task_pk)

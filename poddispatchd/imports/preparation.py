@@ -1,4 +1,4 @@
-"""The three kinds of import behind one face: where to stage, what to check, which rows to write."""
+"""What is found out, for each type of task, before its result is put in place: whether, where, and how."""
 
 from collections.abc import Collection, Mapping
 from typing import assert_never

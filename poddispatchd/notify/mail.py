@@ -133,7 +133,7 @@ class MailSender:
 
 
 async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Let a mail be handed over, however often we are cancelled meanwhile, lest it come twice.
+    """Let a mail be handed over, however often we are cancelled meanwhile: it would come twice.
 
     A server that takes longer than ``_FINISHED_WITHIN`` from then on is not waited for: a stop has its time.
     """

@@ -1,4 +1,4 @@
-"""What a task works on: loaded from Pod's tables, and found on the disk."""
+"""What a task works on, as Pod's tables have it."""
 
 import json
 import posixpath

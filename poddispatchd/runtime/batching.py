@@ -13,9 +13,9 @@ _Out = TypeVar("_Out")
 class Batcher(Generic[_In, _Out]):
     """Hands what comes in while one batch is worked on to the next batch, all together.
 
-    Nothing waits for company: alone it goes alone. One that spoils a batch does not spoil the others (I12):
-    after a refused statement, or an error that nobody foresaw, each of the batch is tried by itself, beside
-    the next batch.
+    What comes alone goes alone, and waits for no other. One that spoils a batch does not spoil the others
+    (I12): after a refused statement, or an error that nobody foresaw, each of the batch is tried by itself,
+    beside the next batch.
 
     Args:
         work: carries out one batch and gives one result for each member, in their order.

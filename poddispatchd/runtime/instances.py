@@ -47,7 +47,7 @@ def _place() -> str:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in the kernel's clock ticks; empty when there is none, or only its corpse."""
+    """When a process began, in the kernel's clock ticks; empty when there is none, or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -21,7 +21,7 @@ class Wakeup:
         self._event.set()
 
     def ring_within(self, seconds: float) -> None:
-        """There is something to do that can wait for company: rings now, and then once in so many seconds."""
+        """There is something to do that can wait for more: rings now, and then once in so many seconds."""
         if self._later is not None:
             return
         loop = asyncio.get_running_loop()

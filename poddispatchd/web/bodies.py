@@ -25,7 +25,7 @@ _AGAIN = 30.0
 
 
 _DRAINED = (32 * 2**20, 5.0)
-"""Bytes, and seconds, of a body nobody wants that are thrown away, lest the answer is lost with a reset
+"""Bytes, and seconds, of a body nobody wants that are thrown away: the answer could be lost with a reset
 connection."""
 
 
