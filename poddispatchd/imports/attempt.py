@@ -34,8 +34,8 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod.imports.common import ImportedResult
-from poddispatchd.pod.imports.wanted_task import WantedTask
+from poddispatchd.pod.imports.facts import WantedTask
+from poddispatchd.pod.imports.plan import ImportedResult
 from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.staging import StagingStorage

@@ -29,8 +29,8 @@ from poddispatchd.journal import notices
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome, Metrics
 from poddispatchd.pod import duplicates
-from poddispatchd.pod.imports.common import ImportedResult, ImportPlan
-from poddispatchd.pod.imports.wanted_task import WantedTask
+from poddispatchd.pod.imports.facts import WantedTask
+from poddispatchd.pod.imports.plan import ImportedResult, ImportPlan
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.files import delete_temporaries, existing_files

@@ -15,12 +15,8 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod import tasks
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.imports import encoding, studio, transcription
-from poddispatchd.pod.imports.common import (
-    ImportPlan,
-    StagedResult,
-    checked_video_file,
-)
-from poddispatchd.pod.imports.wanted_task import WantedTask, read_wanted_task
+from poddispatchd.pod.imports.facts import WantedTask, checked_video_file, read_wanted_task
+from poddispatchd.pod.imports.plan import ImportPlan, StagedResult
 from poddispatchd.pod.lock_holders import held_row
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.files import existing_files

@@ -15,15 +15,9 @@ from poddispatchd.domain.media import video_number
 from poddispatchd.domain.source import NO_TRANSCRIPTION
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import (
-    ImportedResult,
-    StagedResult,
-    VideoFacts,
-    lock_video,
-    read_video,
-    with_common_parts,
-)
 from poddispatchd.pod.imports.encoding_files import Encoded, prepare_encoded
+from poddispatchd.pod.imports.facts import VideoFacts, lock_video, read_video, with_common_parts
+from poddispatchd.pod.imports.plan import ImportedResult, StagedResult
 from poddispatchd.pod.imports.stored import storage_tables, store
 from poddispatchd.pod.progress import DONE_STEP, DONE_WORDS
 

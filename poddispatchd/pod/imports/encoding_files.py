@@ -15,7 +15,8 @@ from poddispatchd.domain.encoding_result import INFO_FILE, Findings, parse_info
 from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.domain.media import output_directory
 from poddispatchd.domain.thumbnails import ThumbnailChoice
-from poddispatchd.pod.imports.common import Renditions, StagedResult, VideoFacts
+from poddispatchd.pod.imports.facts import Renditions, VideoFacts
+from poddispatchd.pod.imports.plan import StagedResult
 from poddispatchd.pod.imports.screening import screen
 from poddispatchd.pod.imports.stored import choose_stored_name, stored_files_directory
 from poddispatchd.pod.media.files import DERIVED, read_text

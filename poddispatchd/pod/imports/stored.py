@@ -19,7 +19,8 @@ from poddispatchd.domain.naming import (
 )
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import QUERIES, StagedResult, VideoFacts
+from poddispatchd.pod.imports.facts import QUERIES, VideoFacts
+from poddispatchd.pod.imports.plan import StagedResult
 from poddispatchd.pod.media.files import same_content
 from poddispatchd.pod.media.tree import MediaPath
 

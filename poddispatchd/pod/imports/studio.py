@@ -13,9 +13,10 @@ from poddispatchd.domain.retention import date_of_deletion
 from poddispatchd.domain.source import title_suffixes
 from poddispatchd.domain.task import SiteId, VideoId
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoding import encoding_tables, write_encoding
 from poddispatchd.pod.imports.encoding_files import Encoded, prepare_encoded
+from poddispatchd.pod.imports.facts import VideoFacts
+from poddispatchd.pod.imports.plan import ImportedResult, StagedResult
 from poddispatchd.pod.imports.studio_rows import StudioRecording, insert_video, read_recording
 
 BASE_FILE = "studio_base.mp4"

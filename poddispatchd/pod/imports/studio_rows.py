@@ -12,7 +12,7 @@ from poddispatchd.domain.media import is_another_source
 from poddispatchd.domain.task import RecordingId, SiteId, Task, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError, SourceReplacedError
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import Renditions, renditions_of, with_common_parts
+from poddispatchd.pod.imports.facts import Renditions, renditions_of, with_common_parts
 
 _QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_studio.sql"))
 

@@ -16,14 +16,8 @@ from poddispatchd.domain.subtitles import (
     reflow,
 )
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
-from poddispatchd.pod.imports.common import (
-    ImportedResult,
-    StagedResult,
-    VideoFacts,
-    lock_video,
-    read_video,
-    with_common_parts,
-)
+from poddispatchd.pod.imports.facts import VideoFacts, lock_video, read_video, with_common_parts
+from poddispatchd.pod.imports.plan import ImportedResult, StagedResult
 from poddispatchd.pod.imports.stored import (
     choose_stored_name,
     storage_tables,

@@ -25,7 +25,7 @@ from poddispatchd.imports.preparation import Preparation
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
-from poddispatchd.pod.imports.wanted_task import WantedTask
+from poddispatchd.pod.imports.facts import WantedTask
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download_limits import DownloadLimits

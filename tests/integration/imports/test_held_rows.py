@@ -13,7 +13,7 @@ from poddispatchd.domain.task import TaskType
 from poddispatchd.imports import commit
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.pod.imports.common import ImportPlan
+from poddispatchd.pod.imports.plan import ImportPlan
 from tests.integration.imports.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
 

@@ -19,7 +19,7 @@ from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.imports.recorded_files import Recorded
 from poddispatchd.pod.imports import encoding_files
-from poddispatchd.pod.imports.common import ImportPlan
+from poddispatchd.pod.imports.plan import ImportPlan
 from poddispatchd.pod.imports.stored import choose_stored_name
 from poddispatchd.pod.media.files import Undeleted
 from poddispatchd.pod.media.placing import Ready

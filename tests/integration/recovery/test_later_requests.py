@@ -12,7 +12,7 @@ from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.pod.imports.common import ImportPlan
+from poddispatchd.pod.imports.plan import ImportPlan
 from poddispatchd.sandbox.fake_runner_manager import Mode
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase

@@ -14,7 +14,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.imports import encoding, studio, transcription
-from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, StagedResult
+from poddispatchd.pod.imports.plan import ImportedResult, ImportPlan, StagedResult
 from poddispatchd.pod.media.files import delete_files
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.sandbox.pod.schema import SchemaVariant

@@ -1,28 +1,24 @@
-"""What the imports of all three task types share: a staged result, its plan, facts of a video, log, step."""
+"""What an import reads of its task and its video before it writes, and the statements that imports share."""
 
 import json
 import posixpath
-from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import Protocol
-from zoneinfo import ZoneInfo
+from collections.abc import Mapping
 
 import asyncpg
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
-from poddispatchd.config.model import PodSettings
-from poddispatchd.database.pool import Connection, Database
+from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain import media
 from poddispatchd.domain.encoding_plan import Rendition
-from poddispatchd.domain.naming import ctime
-from poddispatchd.domain.task import Task, TaskPk, TaskType, VideoId
-from poddispatchd.errors import RaceLostError, ResultRefusedError, SourceReplacedError
-from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.domain.task import RunRequest, Task, TaskPk, TaskType, VideoId
+from poddispatchd.errors import RaceLostError, ResultRefusedError, SourceReplacedError, UnsubmittableError
 from poddispatchd.pod.duplicates import DONE_LATER
-from poddispatchd.pod.media.tree import MediaPath, MediaTree
-from poddispatchd.pod.tasks import OUTPUT
+from poddispatchd.pod.imports.plan import StagedResult
+from poddispatchd.pod.lock_holders import taking
+from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.tasks import OUTPUT, task_of
 
 _TEXTS = load_queries("poddispatchd.pod", "imports_common.sql")
 
@@ -37,84 +33,50 @@ def with_common_parts(queries: Mapping[str, Query]) -> Mapping[str, Query]:
 QUERIES = with_common_parts(_TEXTS)
 
 
-class StagedResult(Struct, frozen=True):
-    """A result that has been downloaded, and the Pod that it is for.
+class WantedTask(Struct, frozen=True):
+    """A task whose result is wanted, and what its row says of files.
 
     Args:
-        database: Pod's database.
-        settings: how this Pod is set up.
-        capabilities: what this Pod's database is like.
-        task: whose result it is.
-        directory: where it was downloaded to.
-        now: the moment of the import, with a time zone; redoing with the same one gives the same names.
-        size: bytes that were downloaded.
-        left_out: files of the result that were not downloaded, since Pod must not serve them: the reasons.
-        ours: what earlier attempts at this import may have put in place; None when nobody knows.
-        taken: paths that are not free though nothing need be there: other imports are putting files there.
-        source_url: what its runner was given to fetch; where nobody knows, the file before the download.
-        source_size: the bytes that an encoded source had when it was submitted; None when nobody knows.
-        language: of the subtitles that its runner was asked for; None when nobody knows.
+        task: as it is now.
+        video_file: of its video, as Pod stores it; None without a video.
+        source_file: what its runner fetched, as Pod stores it; None when that is gone.
+        later: the task that was asked for the same source later, and did it.
+        request: what its runner was asked for; None where Pod submitted it, and wrote that nowhere.
     """
 
-    database: Database
-    settings: PodSettings
-    capabilities: Capabilities
     task: Task
-    directory: MediaPath
-    now: datetime
-    size: int = 0
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    ours: frozenset[str] | None = None
-    taken: frozenset[str] = frozenset()
-    source_url: str | None = None
-    source_size: int | None = None
-    language: str | None = None
+    video_file: str | None
+    source_file: str | None
+    later: TaskPk | None = None
+    request: RunRequest | None = None
 
     @property
-    def tree(self) -> MediaTree:
-        """Pod's media tree."""
-        return self.directory.tree
+    def named_source(self) -> str | None:
+        """The file that people replace, as Pod stores it: of the video (no audio), or of the recording."""
+        return (self.source_file if self.task.type is TaskType.STUDIO else self.video_file) or None
 
-    @property
-    def zone(self) -> ZoneInfo:
-        """Pod's time zone."""
-        return ZoneInfo(self.settings.time_zone)
-
-    @property
-    def ended_at(self) -> str:
-        """The moment as Pod writes it in logs."""
-        return ctime(self.now, self.zone)
+    def source_below(self, media_root: str) -> str | None:
+        """Where the source is, relative to MEDIA_ROOT; None when no row names one there."""
+        try:
+            return media.inside_media_root(media_root, self.source_file or "", f"Task {self.task.pk}")
+        except UnsubmittableError:
+            return None
 
 
-class ImportPlan(Protocol):
-    """A checked result, ready to be put in place: files first, then rows."""
+async def read_wanted_task(connection: Connection, task: TaskPk) -> WantedTask | None:
+    """A task by its primary key, None when there is none; it was not held by anybody at this moment.
 
-    @property
-    def result(self) -> StagedResult:
-        """What it came in."""
-
-    @property
-    def brought(self) -> Collection[str]:
-        """The files that it puts in place, relative to MEDIA_ROOT."""
-
-    @property
-    def stored(self) -> Collection[str]:
-        """Those of them whose names were chosen because nothing was there."""
-
-    def apply_files(self) -> None:
-        """Put every file into place (blocking); it can be redone after a crash.
-
-        Raises:
-            ResultError: a file cannot be put in place; nothing watchable was destroyed.
-        """
-
-    async def write_rows(self, connection: Connection) -> "ImportedResult":
-        """Write every row, inside the transaction in which the caller completes the task.
-
-        Raises:
-            RaceLostError: what the plan was made for has changed since.
-            SourceReplacedError: likewise, and the result is of no use any more.
-        """
+    Raises:
+        RowLockedError: another session holds the row; the error names the task.
+    """
+    with taking(task):
+        record = await connection.fetchrow(*QUERIES["wanted_task"](task=task))
+    if record is None:
+        return None
+    is_studio = TaskType.of(record["type"]) is TaskType.STUDIO
+    source = record["source_file"] if is_studio else record["mp3"] or record["video_file"]
+    request = RunRequest.of_body(record["body"]) if record["body"] else None
+    return WantedTask(task_of(record), record["video_file"], source, record["later"], request)
 
 
 class VideoFacts(Struct, frozen=True):
@@ -153,26 +115,6 @@ def renditions_of(record: asyncpg.Record) -> Renditions:
     return {
         each["resolution"]: Rendition(each["id"], each["resolution"], each["video_bitrate"]) for each in found
     }
-
-
-class ImportedResult(Struct, frozen=True):
-    """What an import did, for the caller's log, mail and clean-up.
-
-    Args:
-        video_id: the video that has changed or been created.
-        obsolete_files: files of replaced encodings, relative to MEDIA_ROOT, to be deleted after the commit.
-        warnings: what a person should know although the import succeeded, each a sentence.
-        alerts: those of them that ADMINS must know.
-        chained_transcription: the transcription task created here.
-        summary: the whole in one sentence.
-    """
-
-    video_id: VideoId
-    summary: str
-    obsolete_files: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    alerts: tuple[str, ...] = ()
-    chained_transcription: TaskPk | None = None
 
 
 async def read_video(result: StagedResult) -> tuple[VideoFacts, Renditions]:
