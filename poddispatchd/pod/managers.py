@@ -25,12 +25,6 @@ async def runner_managers(database: Database) -> list[RunnerManager]:
     return [manager_of(record) for record in await database.fetch(*_QUERIES["all"]())]
 
 
-async def runner_manager(database: Database, manager: ManagerId) -> RunnerManager | None:
-    """One runner manager, active or not; None when it has been deleted."""
-    record = await database.fetchrow(*_QUERIES["one"](runner_manager=manager))
-    return None if record is None else manager_of(record)
-
-
 async def latest_tasks(database: Database, *, among: int) -> dict[ManagerId, datetime]:
     """When the latest task of each runner manager was added, whoever submitted it; others are absent.
 

@@ -7,13 +7,6 @@ SELECT manager.id, name, priority, url, token, site_id,
   FROM runner_manager AS manager
  ORDER BY site_id, priority, manager.id
 
--- name: one
--- One runner manager, active or not.
-SELECT manager.id, name, priority, url, token, site_id,
-       coalesce((to_jsonb(manager) ->> 'is_active')::boolean, true) AS is_active
-  FROM runner_manager AS manager
- WHERE manager.id = :runner_manager
-
 -- name: latest_tasks
 -- When the latest tasks of runner managers were added, whoever submitted them: of the :newest newest tasks only.
 SELECT runner_manager_id, max(date_added) AS added

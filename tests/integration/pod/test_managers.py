@@ -1,5 +1,5 @@
-from poddispatchd.domain.task import ManagerId, SiteId
-from poddispatchd.pod.managers import runner_manager, runner_managers, sites
+from poddispatchd.domain.task import SiteId
+from poddispatchd.pod.managers import runner_managers, sites
 from tests.integration.pod.rows import manager, opened, site
 from tests.plugins.postgres import PodDatabase
 
@@ -12,11 +12,9 @@ async def test_managers_come_by_site_priority_and_id(pod_database: PodDatabase) 
         third = await manager(connection, here, priority=2)
         other = await manager(connection, there, priority=0)
 
-        assert [rm.id for rm in await runner_managers(database)] == [first, second, third, other]
-        found = await runner_manager(database, ManagerId(first))
-        assert found is not None
-        assert (found.priority, found.is_active, found.site_id) == (1, False, here)
-        assert await runner_manager(database, ManagerId(999)) is None
+        found = await runner_managers(database)
+        assert [rm.id for rm in found] == [first, second, third, other]
+        assert (found[0].priority, found[0].is_active, found[0].site_id) == (1, False, here)
         assert (await sites(database))[SiteId(there)].domain == "there.example"
 
 

@@ -151,7 +151,7 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 
 _ELSEWHERE: Mapping[str, frozenset[str]] = {
     "duplicates.sql": frozenset({"same_source", "wanted", "others", "unimported", "done_later"}),
-    "managers.sql": frozenset({"all", "one", "sites"}),
+    "managers.sql": frozenset({"all", "sites"}),
     "tasks.sql": frozenset({"output"}),
     "queue.sql": frozenset(
         {

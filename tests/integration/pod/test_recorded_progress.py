@@ -10,9 +10,9 @@ import pytest
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.payload import PayloadSettings, build_payload
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
+from poddispatchd.domain.task import SiteId, TaskPk
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.pod.managers import runner_manager
+from poddispatchd.pod.managers import runner_managers
 from poddispatchd.pod.sources import load_source, output_directory
 from poddispatchd.pod.tasks import get_task
 from poddispatchd.tasks.accepted_runs import shown_when_accepted, start_line
@@ -71,9 +71,9 @@ async def _accept(
 ) -> None:
     task = await get_task(connection, TaskPk(case["task"]))
     [after] = case["expect"]["tasks_after"]
-    manager = await runner_manager(database, ManagerId(after["runner_manager_id"]))
+    managers = {manager.id: manager for manager in await runner_managers(database)}
+    manager = managers[after["runner_manager_id"]]
     assert task is not None
-    assert manager is not None
     settings = case["settings"]
     source = await load_source(connection, capabilities, task)
     domain = await connection.fetchval("SELECT domain FROM django_site WHERE id = $1", manager.site_id)
