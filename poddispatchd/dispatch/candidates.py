@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
+from msgspec import Struct
+
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database
@@ -45,6 +47,15 @@ _GROWTH = 4
 
 _ENOUGH = 8
 """Candidates for each manager: those that it is given now and next, and those that are read ahead for it."""
+
+
+class _Asked(Struct, frozen=True):
+    """What a look is for; see ``Candidates.look``."""
+
+    lanes: list[Lane]
+    skip: frozenset[TaskPk]
+    types: Collection[TaskType]
+    own_tasks_within: float
 
 
 class Candidates:
@@ -113,21 +124,19 @@ class Candidates:
             types: of which tasks may be submitted.
             own_tasks_within: seconds for which it is not read again which tasks need no grace or are to wait.
         """
-        now = self._clock.monotonic()
+        asked, now = _Asked(lanes, skip, types, own_tasks_within), self._clock.monotonic()
         is_fresh, is_just_old = now < self._stale_at, now < self._stale_at + _JUST_OLD
         if is_fresh or (self._read_beside and (is_just_old or self._last_read_took > _LONG_READ)):
-            waiting = self._serving_all(skip, types, lanes, now)
+            waiting = self._serving_all(asked, now)
             if waiting is not None:
                 if not is_fresh and self._reading is None:
-                    self._reading = asyncio.create_task(
-                        self._read_again(skip, types, lanes, own_tasks_within), name="reading of the queue"
-                    )
+                    self._reading = asyncio.create_task(self._read_again(asked), name="reading of the queue")
                     self._reading.add_done_callback(self._was_read)
                 return waiting
         if self._reading is not None:
             # What it finds may be of before; it must not replace what is found now.
             await self.stop()
-        await self._read_again(skip, types, lanes, own_tasks_within)
+        await self._read_again(asked)
         return list(self._read.values())
 
     async def stop(self) -> None:
@@ -141,36 +150,30 @@ class Candidates:
         if not reading.cancelled():
             reading.exception()
 
-    def _serving_all(
-        self, skip: frozenset[TaskPk], types: Collection[TaskType], lanes: list[Lane], now: float
-    ) -> list[Waiting] | None:
+    def _serving_all(self, asked: _Asked, now: float) -> list[Waiting] | None:
         """What is left of the tasks read last, if there is one for everybody who can take one."""
         waiting: list[Waiting] = []
         free = (
             entry
             for pk, entry in self._read.items()
-            if pk not in skip and entry.item.task.type in types and self.memories.is_free(entry, now)
+            if pk not in asked.skip
+            and entry.item.task.type in asked.types
+            and self.memories.is_free(entry, now)
         )
         served = self._sites.served
-        reached = [lane for lane in lanes if lane.site in served]
+        reached = [lane for lane in asked.lanes if lane.site in served]
         # As a rule the first ones do, and the others need not be looked at.
-        for most in (_ENOUGH * len(lanes), None):
+        for most in (_ENOUGH * len(asked.lanes), None):
             waiting += islice(free, most)
             if not unserved((entry.offer for entry in waiting), reached, now):
                 return waiting
         return None
 
-    async def _read_again(
-        self,
-        skip: frozenset[TaskPk],
-        types: Collection[TaskType],
-        lanes: list[Lane],
-        own_tasks_within: float,
-    ) -> None:
+    async def _read_again(self, asked: _Asked) -> None:
         """Read the queue for the managers as they were when it was asked for: soon they have their tasks."""
         begun = self._clock.monotonic()
         self.memories.forgotten.clear()
-        waiting = await self._look_again(skip, types, lanes, own_tasks_within)
+        waiting = await self._look_again(asked)
         # Those that a manager took meanwhile still waited when the database looked.
         gone = self.memories.forgotten
         self._read = {entry.item.task.pk: entry for entry in waiting if entry.item.task.pk not in gone}
@@ -189,13 +192,7 @@ class Candidates:
         if self._reading is not None:
             self._reading.cancel()
 
-    async def _look_again(
-        self,
-        skip: frozenset[TaskPk],
-        types: Collection[TaskType],
-        lanes: list[Lane],
-        own_tasks_within: float,
-    ) -> list[Waiting]:
+    async def _look_again(self, asked: _Asked) -> list[Waiting]:
         """Read the queue.
 
         The first page holds the next tasks of any kind for which there is room. It may be full of tasks that
@@ -206,12 +203,12 @@ class Candidates:
         """
         now = self._clock.monotonic()
         if self._has_journal:
-            await self._own_tasks.read(within=own_tasks_within, grace=self._settings().grace)
-        left, size = lanes, max(self._page_size, 2 * len(lanes))
+            await self._own_tasks.read(within=asked.own_tasks_within, grace=self._settings().grace)
+        left, size = asked.lanes, max(self._page_size, 2 * len(asked.lanes))
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []
-        while room := self._room(left, types, now):
-            page = await self._page(room, size, found.values(), skip, now)
+        while room := self._room(left, asked.types, now):
+            page = await self._page(room, size, found.values(), asked.skip, now)
             found |= {item.task.pk: item for item in page}
             await self._own_tasks.read_losses(page)
             waiting += self._submittable(page, now)
@@ -219,7 +216,7 @@ class Candidates:
             if not self.has_more:
                 self._page_size = _PAGE
                 break
-            left = unserved((entry.offer for entry in waiting), lanes, now, among=left)
+            left = unserved((entry.offer for entry in waiting), asked.lanes, now, among=left)
             size *= _GROWTH
         if 2 * len(waiting) > self._page_size:
             # Most of what was read can be submitted, and more stands behind it.
