@@ -153,22 +153,6 @@ class FailureHandling:
             self._metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
         await self._leave(attempt)
 
-    async def _clean(self, job: ImportJob, tree: MediaTree, staging: MediaPath | None) -> None:
-        """Remove the staging directory and what is not needed any more; what remains is for the next purge.
-
-        The caller holds the task's lock.
-        """
-        self._obstacles.left(job)
-        if tree.calls.hangs:
-            # The thread that hangs may still put files in place.
-            return
-        await staging_area.discard(staging)
-        try:
-            await self._deletion.discard_brought(tree, job.id, job.task_pk)
-            await self._deletion.delete_obsolete(job.task_pk)
-        except (DatabaseError, ResultError) as error:
-            log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
-
     async def _apply(
         self, attempt: FailedAttempt, task: Task, action: NextAction, now: Circumstances
     ) -> None:
@@ -289,7 +273,15 @@ class FailureHandling:
             await fail_task(connection, task, words, language=language)
 
     async def _leave(self, attempt: FailedAttempt) -> None:
-        if attempt.tree is not None:
-            await self._clean(attempt.job, attempt.tree, attempt.staging)
-        else:
-            self._obstacles.left(attempt.job)
+        """Remove what the attempt left, and what is not needed any more; the rest is for the next purge."""
+        job, tree = attempt.job, attempt.tree
+        self._obstacles.left(job)
+        # Without the lock, or beside a thread that hangs: somebody may still put files in place.
+        if tree is None or tree.calls.hangs:
+            return
+        await staging_area.discard(attempt.staging)
+        try:
+            await self._deletion.discard_brought(tree, job.id, job.task_pk)
+            await self._deletion.delete_obsolete(job.task_pk)
+        except (DatabaseError, ResultError) as error:
+            log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
