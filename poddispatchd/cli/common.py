@@ -101,7 +101,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def run_async(coroutine: Coroutine[None, None, _R]) -> _R:
     """Run a coroutine to its end."""
     from poddispatchd.cli.last_signals import ends_quietly
-    from poddispatchd.runner.names import NamesLoop
+    from poddispatchd.runner.name_lookup import NamesLoop
 
     with asyncio.Runner(loop_factory=NamesLoop) as runner:
         return runner.run(ends_quietly(coroutine))

@@ -17,7 +17,7 @@ from poddispatchd.errors import (
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
 )
-from poddispatchd.runner.names import looks_up
+from poddispatchd.runner.name_lookup import looks_up
 
 Method = Literal["GET", "POST"]
 

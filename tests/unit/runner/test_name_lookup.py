@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from poddispatchd.runner import names
-from poddispatchd.runner.names import NamesLoop, looks_up
+from poddispatchd.runner import name_lookup
+from poddispatchd.runner.name_lookup import NamesLoop, looks_up
 
 _FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
 
@@ -79,13 +79,13 @@ def test_a_name_that_was_answered_never_waits_for_any_number_of_names_that_hang(
 def test_a_new_name_does_not_wait_for_those_that_hung_before(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "_HANGS_AFTER", 0.0)
+    monkeypatch.setattr(name_lookup, "_HANGS_AFTER", 0.0)
 
     async def work() -> None:
         resolver.answers.set()
         await asyncio.gather(*(_ask(f"hanging{number}") for number in range(90)))
         resolver.answers.clear()
-        monkeypatch.setattr(names, "_HANGS_AFTER", 60.0)
+        monkeypatch.setattr(name_lookup, "_HANGS_AFTER", 60.0)
         hanging = [asyncio.create_task(_ask(f"hanging{number}")) for number in range(90)]
         await asyncio.sleep(0)
         found = await asyncio.gather(*(_ask(f"new{number}") for number in range(90)))
@@ -101,7 +101,7 @@ def test_a_new_name_does_not_wait_for_half_a_minute_behind_new_ones_that_hang(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A runner manager that Pod had just got waited for half a minute behind a hundred new ones."""
-    monkeypatch.setattr(names, "_HANGS_AFTER", 0.0)
+    monkeypatch.setattr(name_lookup, "_HANGS_AFTER", 0.0)
 
     async def work() -> None:
         hanging = [asyncio.create_task(_ask(f"hanging{number}")) for number in range(150)]
@@ -119,7 +119,7 @@ def test_a_new_name_does_not_wait_for_half_a_minute_behind_new_ones_that_hang(
 
 
 def test_what_is_remembered_of_names_is_bounded(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "_MOST_KNOWN", 3)
+    monkeypatch.setattr(name_lookup, "_MOST_KNOWN", 3)
 
     async def work() -> None:
         for number in range(9):
@@ -148,7 +148,7 @@ def test_who_asks_for_the_same_waits_for_the_same_answer(resolver: Resolver) -> 
 def test_more_names_than_threads_are_looked_up_one_after_the_other(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "_MOST", dict.fromkeys(names._Kind, 2))
+    monkeypatch.setattr(name_lookup, "_MOST", dict.fromkeys(name_lookup._Kind, 2))
     resolver.answers.set()
 
     async def work() -> None:
@@ -174,7 +174,7 @@ def test_what_is_not_known_or_cannot_be_asked_is_an_error_of_whoever_asks(
     async def work() -> None:
         with pytest.raises(socket.gaierror, match="unknown"):
             await _ask("unknown")
-        monkeypatch.setattr(names, "Thread", NoThread)
+        monkeypatch.setattr(name_lookup, "Thread", NoThread)
         with pytest.raises(socket.gaierror, match="no thread"):
             await _ask("quick")
 
@@ -186,14 +186,14 @@ def test_where_the_system_gives_no_thread_many_that_wait_are_told_and_none_waits
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One ended within the beginning of the next, until Python refused; the others waited for ever."""
-    monkeypatch.setattr(names, "_MOST", dict.fromkeys(names._Kind, 1))
+    monkeypatch.setattr(name_lookup, "_MOST", dict.fromkeys(name_lookup._Kind, 1))
 
     async def work() -> None:
         first = asyncio.create_task(_ask("hanging"))
         await asyncio.sleep(0)
         asked = [asyncio.create_task(_ask(f"name{number}")) for number in range(500)]
         await asyncio.sleep(0)
-        monkeypatch.setattr(names, "Thread", NoThread)
+        monkeypatch.setattr(name_lookup, "Thread", NoThread)
         resolver.answers.set()
         async with asyncio.timeout(30):
             assert await first == _FOUND
