@@ -16,7 +16,7 @@ from poddispatchd.dispatch.waiting_tasks import TaskMemories
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
-from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
 
@@ -43,7 +43,7 @@ class Unanswered:
     """The tasks with such a submission; they are offered to nobody else meanwhile.
 
     Args:
-        registry: who can be asked.
+        managers: who can be asked.
         turns: whose turn it is.
         submitter: posts again.
         database: Pod's.
@@ -56,7 +56,7 @@ class Unanswered:
     def __init__(
         self,
         *,
-        registry: ManagerRegistry,
+        managers: ManagerRows,
         turns: SubmissionTurns,
         submitter: Submitter,
         database: Database,
@@ -65,7 +65,8 @@ class Unanswered:
         clock: Clock,
         single_pass: bool = False,
     ) -> None:
-        self._registry = registry
+        self._managers = managers
+        self._registry = managers.registry
         self._turns = turns
         self._submitter = submitter
         self._outstanding = submitter.outstanding
@@ -148,7 +149,7 @@ class Unanswered:
             # Before all else: no manager has to be there to withdraw what was never posted.
             if self._outstanding.is_unposted(submission):
                 hand_out(pk, self._turns.none(manager), partial(self._submitter.withdraw, submission))
-            elif self._registry.get(manager) is None:
+            elif await self._is_gone(manager):
                 await self._give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
             elif self._registry.is_free(manager) and not self._is_at_work(submission):
@@ -205,6 +206,12 @@ class Unanswered:
                 if task is None or task.status != TaskStatus.PENDING:
                     gone.add(pk)
         return found, frozenset(gone)
+
+    async def _is_gone(self, manager: ManagerId) -> bool:
+        if self._registry.get(manager) is None:
+            # Or it was added in Pod since that was read last, and another daemon has posted there.
+            await self._managers.refresh(within=0)
+        return self._registry.get(manager) is None
 
     async def _give_up(self, intent: Submission, reason: str) -> None:
         """Close an intent whose answer can never be had."""

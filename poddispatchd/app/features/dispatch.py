@@ -36,7 +36,7 @@ def dispatcher(parts: Parts, *, budget: int | None = None, single_pass: bool = F
         submitter=submitter,
         intents=intents,
         unanswered=Unanswered(
-            registry=parts.registry,
+            managers=parts.managers,
             turns=turns,
             submitter=submitter,
             database=parts.database,

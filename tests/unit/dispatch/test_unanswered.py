@@ -21,6 +21,7 @@ from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.metrics import Metrics
 
 
@@ -55,6 +56,23 @@ class _Down:
         return True
 
 
+class _New(_Down):
+    """One that was added in Pod since the managers were read."""
+
+    is_read = False
+
+    def get(self, manager: ManagerId) -> object:
+        return super().get(manager) if self.is_read else None
+
+
+class _Rows:
+    def __init__(self, registry: object) -> None:
+        self.registry = registry
+
+    async def refresh(self, **_: float) -> None:
+        self.registry.is_read = True  # type: ignore[attr-defined]
+
+
 class _HandClock(Clock):
     seconds = 0.0
 
@@ -66,7 +84,7 @@ def _unanswered(clock: Clock | None = None, managers: object = None) -> Unanswer
     clock = clock or Clock()
     registry = ManagerRegistry(clock, Metrics())
     return Unanswered(
-        registry=registry if managers is None else cast("ManagerRegistry", managers),
+        managers=cast("ManagerRows", _Rows(managers or registry)),
         turns=SubmissionTurns(registry, lambda: None, clock),
         submitter=cast("Submitter", _Submitter()),
         database=cast("Database", _Connections()),
@@ -82,6 +100,36 @@ def nothing_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
         """No task was."""
 
     monkeypatch.setattr(submissions, "abandon_restarted", abandon_restarted)
+
+
+_INTENT = Submission(
+    id=SubmissionId(3),
+    task_pk=TaskPk(7),
+    task_type=TaskType.ENCODING,
+    runner_manager_id=ManagerId(1),
+    attempt=1,
+    body=b"{}",
+    state=SubmissionState.OPEN,
+    posts=1,
+    task_id=None,
+    created_at=datetime(2026, 5, 1, tzinfo=UTC),
+)
+
+
+@pytest.fixture
+def given_up(monkeypatch: pytest.MonkeyPatch) -> list[Submission]:
+    """What is given up of the one intent that is open."""
+    given_up: list[Submission] = []
+
+    async def open_submissions(_connection: object, **_: object) -> list[Submission]:
+        return [_INTENT]
+
+    async def close_intent(_connection: object, intent: Submission, *_: object, **__: object) -> None:
+        given_up.append(intent)
+
+    monkeypatch.setattr(submissions, "open_submissions", open_submissions)
+    monkeypatch.setattr(submissions, "close_intent", close_intent)
+    return given_up
 
 
 async def _settle(unanswered: Unanswered, *, term: int = 1) -> None:
@@ -126,31 +174,9 @@ async def test_a_look_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_time_between_two_terms_is_none_in_which_an_answer_was_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
+    given_up: list[Submission],
 ) -> None:
     """The database and the managers were without power for a weekend, and this daemon was not."""
-    intent = Submission(
-        id=SubmissionId(3),
-        task_pk=TaskPk(7),
-        task_type=TaskType.ENCODING,
-        runner_manager_id=ManagerId(1),
-        attempt=1,
-        body=b"{}",
-        state=SubmissionState.OPEN,
-        posts=1,
-        task_id=None,
-        created_at=datetime(2026, 5, 1, tzinfo=UTC),
-    )
-    given_up: list[Submission] = []
-
-    async def open_submissions(_connection: object, **_: object) -> list[Submission]:
-        return [intent]
-
-    async def close_intent(_connection: object, intent: Submission, *_: object, **__: object) -> None:
-        given_up.append(intent)
-
-    monkeypatch.setattr(submissions, "open_submissions", open_submissions)
-    monkeypatch.setattr(submissions, "close_intent", close_intent)
     clock = _HandClock()
     unanswered = _unanswered(clock, _Down())
     looks = [(1, 0.0), (1, 300.0), (2, 200_000.0), (2, 299.0), (2, 1.0)]
@@ -158,4 +184,14 @@ async def test_time_between_two_terms_is_none_in_which_an_answer_was_asked_for(
         assert not given_up, number
         clock.seconds += passed
         await _settle(unanswered, term=term)
-    assert given_up == [intent]
+    assert given_up == [_INTENT]
+
+
+async def test_a_manager_that_was_added_a_moment_ago_is_not_taken_for_deleted(
+    given_up: list[Submission],
+) -> None:
+    """The daemon that had posted there was gone, and its successor gave the task to another one."""
+    unanswered = _unanswered(managers=_New())
+    await _settle(unanswered)
+    assert not given_up
+    assert set(unanswered.tasks) == {_INTENT.task_pk}
