@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, Literal, assert_never
 
@@ -19,7 +19,7 @@ from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.record_errors import narrowed
-from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import sources, tasks
 from poddispatchd.pod.catalogue import Catalogue
@@ -70,8 +70,7 @@ class Adoption:
         database: Database,
         catalogue: Catalogue,
         client: RunnerClient,
-        registry: ManagerRegistry,
-        refresh_managers: Callable[[], Awaitable[None]],
+        managers: ManagerRows,
         pod: PodSettings,
         clock: Clock,
         task_adopted: Wakeup,
@@ -79,8 +78,8 @@ class Adoption:
         self._database = database
         self._catalogue = catalogue
         self._client = client
-        self._registry = registry
-        self._refresh_managers = refresh_managers
+        self._managers = managers
+        self._registry = managers.registry
         self._pod = pod
         self._clock = clock
         self._task_adopted = task_adopted
@@ -101,7 +100,6 @@ class Adoption:
             unidentified = await submissions.unidentified(connection, recorded.managers)
         if not unidentified:
             return Found.NOTHING, "no submission of ours can be meant"
-        await self._refresh_managers()
         record, reason = await self._look_up(recorded)
         if record is None and reason is None:
             return await self._unanswered(recorded)
@@ -166,7 +164,7 @@ class Adoption:
 
         Managers with one token are asked side by side: one that is silent keeps nobody from another's record.
         """
-        signers = filter(None, map(self._registry.get, recorded.managers))
+        signers = filter(None, [await self._managers.find(each) for each in recorded.managers])
         # Rows of several sites may name one manager: it is asked once.
         addresses = {manager.url: manager for manager in signers}
         told = await asyncio.gather(

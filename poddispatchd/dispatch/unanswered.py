@@ -149,7 +149,7 @@ class Unanswered:
             # Before all else: no manager has to be there to withdraw what was never posted.
             if self._outstanding.is_unposted(submission):
                 hand_out(pk, self._turns.none(manager), partial(self._submitter.withdraw, submission))
-            elif await self._is_gone(manager):
+            elif await self._managers.find(manager) is None:
                 await self._give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
             elif self._registry.is_free(manager) and not self._is_at_work(submission):
@@ -206,12 +206,6 @@ class Unanswered:
                 if task is None or task.status != TaskStatus.PENDING:
                     gone.add(pk)
         return found, frozenset(gone)
-
-    async def _is_gone(self, manager: ManagerId) -> bool:
-        if self._registry.get(manager) is None:
-            # Or it was added in Pod since that was read last, and another daemon has posted there.
-            await self._managers.refresh(within=0)
-        return self._registry.get(manager) is None
 
     async def _give_up(self, intent: Submission, reason: str) -> None:
         """Close an intent whose answer can never be had."""

@@ -176,12 +176,7 @@ class ImportAttempt:
             ResultGoneError: it is gone from Pod.
         """
         # Its address or token may be new: nobody else looks while nothing is to be submitted, or elsewhere.
-        await self._managers.refresh()
-        if (manager := self._managers.registry.get(manager_id)) is None:
-            # Or it was added since: Pod itself gives it tasks at once.
-            await self._managers.refresh(within=0)
-            manager = self._managers.registry.get(manager_id)
-        if manager is None:
+        if (manager := await self._managers.find(manager_id)) is None:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")
         return manager
 

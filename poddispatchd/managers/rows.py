@@ -182,6 +182,16 @@ class ManagerRows:
         self._sites.take_over(sites)
         self.registry.refresh(managers, memories, latest_tasks)
 
+    async def find(self, manager: ManagerId) -> RunnerManager | None:
+        """A manager as its row is now; None when it is gone from Pod.
+
+        One that is not known may have been added since: Pod itself gives it tasks at once.
+        """
+        await self.refresh()
+        if self.registry.get(manager) is None:
+            await self.refresh(within=0)
+        return self.registry.get(manager)
+
     async def refresh_in_quiet(self, within: float) -> None:
         """Read them again, unless that was done within so many seconds and none of them is missing.
 

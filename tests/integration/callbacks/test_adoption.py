@@ -84,6 +84,20 @@ async def test_a_submission_whose_answer_was_lost_long_ago_is_found(pod: Pod, re
         assert (await pod.row(task))["task_id"] == "t-new"
 
 
+async def test_a_manager_that_was_added_a_moment_ago_is_asked(pod: Pod, records: Records) -> None:
+    """Its callback was taken for one that concerns nobody, and its task was submitted once more."""
+    await pod.connection.execute("UPDATE runner_manager SET id = -id WHERE id = $1", pod.manager)
+    task = await rows.task(pod.connection)
+    async with bench(pod.database) as webhook:
+        await webhook.parts.managers.refresh(within=0)
+        await pod.connection.execute("UPDATE runner_manager SET id = -id WHERE id < 0")
+        await _intent(pod, task, _body())
+        records.known["t-new"] = _record(_body())
+        assert await _completed(webhook) == 200
+        await webhook.settle()
+        assert (await pod.row(task))["task_id"] == "t-new"
+
+
 async def test_a_run_that_was_lost_before_the_task_was_restarted_is_not_that_of_the_new_request(
     pod: Pod, records: Records
 ) -> None:

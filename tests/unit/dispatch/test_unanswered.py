@@ -69,8 +69,10 @@ class _Rows:
     def __init__(self, registry: object) -> None:
         self.registry = registry
 
-    async def refresh(self, **_: float) -> None:
-        self.registry.is_read = True  # type: ignore[attr-defined]
+    async def find(self, manager: ManagerId) -> object:
+        if isinstance(self.registry, _New):
+            self.registry.is_read = True
+        return cast("ManagerRegistry", self.registry).get(manager)
 
 
 class _HandClock(Clock):
