@@ -141,10 +141,10 @@ def plan_content(
 def encoding_name(filename: str, encoding_choices: Sequence[str]) -> str:
     """The name of an encoding, told by the first three characters of its file, as Pod tells it.
 
-    Of choices that begin alike it is the last one.
+    Of choices that begin alike it is the last one. Capitals count: a film called "Playa" is no playlist.
     """
-    prefix = filename.rpartition("/")[2][:3].lower()
-    matching = (choice for choice in reversed(encoding_choices) if choice[:3].lower() == prefix)
+    prefix = filename.rpartition("/")[2][:3]
+    matching = (choice for choice in reversed(encoding_choices) if choice[:3] == prefix)
     return next(matching, _FALLBACK_NAME)
 
 
@@ -161,7 +161,8 @@ class _VideoPlan(Struct):
 
     def add_all(self, files: Sequence[EncodedFile]) -> None:
         """Plan every entry, then the master playlist over the HLS ones."""
-        if not files:
+        if not any(file.encoding_format in (MPEG_TS, MP4) for file in files):
+            # Else the import would take away every rendition that can be watched today.
             self.findings.incomplete.append(
                 "The source has a video stream, but the result names no rendition."
             )

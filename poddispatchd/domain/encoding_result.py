@@ -165,10 +165,10 @@ def unsaid(key: str) -> str:
 
 
 def _objects(info: Mapping[str, object], key: str, findings: Findings) -> Sequence[object]:
-    """An entry that may be one object or a list of them."""
+    """An entry that may be one object or a list of them; an empty object is none, as for Pod."""
     value = info.get(key)
     if isinstance(value, dict):
-        return [value]
+        return [value] if value else []
     entries = value if isinstance(value, list) else []
     if len(entries) > _MOST_ENTRIES:
         findings.refused.append(f"{key} of {INFO_FILE} has {len(entries)} entries.")
@@ -201,15 +201,21 @@ def _encoded_files(info: Mapping[str, object], key: str, findings: Findings) -> 
 
 
 def _thumbnails(info: Mapping[str, object], findings: Findings) -> tuple[str, ...]:
-    entries = [entry for entry in _objects(info, "encode_thumbnail", findings) if entry]
+    """Entries that name nothing are passed over: a video can be watched without a thumbnail."""
+    entries = [
+        entry
+        for entry in _objects(info, "encode_thumbnail", findings)
+        if (entry.get("filename") if isinstance(entry, dict) else entry)
+    ]
     names = [_name(entry, "filename", "encode_thumbnail", findings) for entry in entries]
     return tuple(name for name in names if name is not None)
 
 
 def _overview(info: Mapping[str, object], findings: Findings) -> tuple[str, ...]:
     overview = info.get("encode_overview")
-    if not isinstance(overview, dict) or not overview:
+    if not isinstance(overview, dict):
         return ()
-    keys = ("sprite_filename", "vtt_filename")
+    # Pod reads none of them: what names no file promises none.
+    keys = (key for key in ("sprite_filename", "vtt_filename") if overview.get(key))
     names = (_name(overview, key, "encode_overview", findings) for key in keys)
     return tuple(name for name in names if name is not None)

@@ -409,6 +409,33 @@ def test_sound_that_was_promised_but_not_brought_is_a_warning() -> None:
     assert "no audio track" in content.warnings[0]
 
 
+@pytest.mark.parametrize("entry", [{"filename": None}, [{"filename": ""}], [{}], [None], {}])
+def test_a_thumbnail_without_a_name_is_one_warning(entry: object) -> None:
+    content = imported(info(encode_thumbnail=entry))
+    assert (content.thumbnail, content.warnings) == (None, ("The result names no thumbnail.",))
+
+
+@pytest.mark.parametrize(
+    "overview", [{}, {"sprite_filename": None, "vtt_filename": None}, {"vtt_filename": ""}, {"other": 1}]
+)
+def test_an_overview_without_names_promises_none(overview: dict[str, object]) -> None:
+    assert imported(info(encode_overview=overview)).overview == "overview.vtt"
+
+
+def test_an_empty_audio_object_is_one_warning_as_an_empty_list_is() -> None:
+    content = imported(info(encode_audio={}))
+    assert content == imported(info(encode_audio=[]))
+    assert (len(content.audios), len(content.warnings)) == (0, 1)
+
+
+@pytest.mark.parametrize("encoding_format", ["VIDEO/MP4", "video/webm", None])
+def test_renditions_of_unknown_formats_alone_are_no_result_for_a_video(encoding_format: str | None) -> None:
+    """Such a result was imported for its sound: the video lost every rendition that it had."""
+    entry = {"encoding_format": encoding_format, "rendition": "640x360", "filename": "360p_a.mp4"}
+    with pytest.raises(ResultIncompleteError, match="the result names no rendition"):
+        imported(info(encode_video=[entry]))
+
+
 def test_a_missing_thumbnail_is_one_warning() -> None:
     files = {name: size for name, size in listing().items() if not name.startswith("a_")}
     content = imported(info(), files)
@@ -446,6 +473,8 @@ def test_sound_alone_is_no_video_and_may_have_two_tracks() -> None:
         ("a.mp4", "360p"),
         ("", "360p"),
         ("sub/480p.mp4", "480p"),
+        ("Playa.mp4", "360p"),
+        ("AUDIO.mp4", "360p"),
     ],
 )
 def test_an_encoding_is_named_by_the_beginning_of_its_file(filename: str, name: str) -> None:
