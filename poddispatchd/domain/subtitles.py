@@ -192,7 +192,8 @@ def reflow(subtitles: Subtitles, width: int) -> Subtitles:
     A caption of one or two lines keeps its time; Pod fills such lines up to the width, and so do we, so that
     the files are the same. A longer one is split into captions of two lines' words, and its time goes to them
     by their number of words. Of the text its words stay, without markup, one space between them: a tag that
-    opens in one caption and ends in another would be broken. A word longer than a line is cut.
+    opens in one caption and ends in another would be broken. A word longer than a line is cut. Identifiers
+    and the notes before captions go, as with Pod: the captions are other ones.
     """
     return replace(subtitles, cues=tuple(part for cue in subtitles.cues for part in _split(cue, width)))
 
@@ -203,7 +204,7 @@ def _split(cue: Cue, width: int) -> Sequence[Cue]:
     if not lines:
         return [cue]
     if len(lines) <= _LINES:
-        return [replace(cue, lines=tuple(line.ljust(width) for line in lines))]
+        return [Cue(cue.start, cue.end, tuple(line.ljust(width) for line in lines))]
     parts = [" ".join(lines[at : at + _LINES]) for at in range(0, len(lines), _LINES)]
     counts = [len(part.split()) for part in parts]
     total = sum(counts)
@@ -211,7 +212,7 @@ def _split(cue: Cue, width: int) -> Sequence[Cue]:
     done = 0
     for part, count in zip(parts, counts, strict=True):
         start, end = (cue.start + (cue.end - cue.start) * said / total for said in (done, done + count))
-        cues.append(Cue(start, end, (part,), notes=cue.notes if done == 0 else ()))
+        cues.append(Cue(start, end, (part,)))
         done += count
     return cues
 

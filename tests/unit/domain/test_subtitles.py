@@ -120,8 +120,15 @@ def test_a_caption_that_is_wrapped_anew_has_one_space_between_words() -> None:
 
 
 def test_a_caption_that_fills_its_lines_stays_as_it_is() -> None:
-    subtitles = Subtitles((Cue(0, 1, ("a" * 55, "b" * 55), "id", ("note",)),))
+    subtitles = Subtitles((Cue(0, 1, ("a" * 55, "b" * 55)),))
     assert reflow(subtitles, 55) == subtitles
+
+
+@pytest.mark.parametrize("said", ["short", "word " * 40])
+def test_captions_that_are_wrapped_anew_have_no_identifier_and_no_note(said: str) -> None:
+    """Only those that were split lost theirs: Pod's files have none at all."""
+    parts = reflow(Subtitles((Cue(0, 9, (said,), "7", ("note",)),)), 55).cues
+    assert {(part.identifier, part.notes) for part in parts} == {("", ())}
 
 
 @given(
