@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 import asyncpg
 from msgspec import Struct
@@ -25,7 +26,7 @@ _LEAST = 2.0
 """Seconds that a server has to let us in, however many there are."""
 
 _ANSWERS_WITHIN = 5.0
-"""Seconds in which a server that has let us in says what it is."""
+"""Seconds in which a server that has let us in says what it is, where there is so much time for it."""
 
 # One message without arguments, of which nothing is prepared: behind a pooler that would stay there.
 _IS_STANDBY = "SELECT WHERE pg_catalog.pg_is_in_recovery()"
@@ -92,7 +93,8 @@ class Hosts:
         self._timelines: dict[str, int] = {}
         """The latest of each database system."""
         self.overtaken: tuple[str, ...] = ()
-        """The servers that take writes, though another one has taken their place: of the last look."""
+        """The servers that take writes, though another one has taken their place: of the last look at all."""
+        self._given = WeakSet[_Raw]()
 
     def look_anew(self) -> None:
         """The server is lost: the next connection is made after a look at all of them."""
@@ -139,7 +141,8 @@ class Hosts:
                 writable.append(found)
                 if self._has_looked_at_all and not self._is_overtaken(found):
                     break
-            self.overtaken = tuple(str(found.host) for found in writable if self._is_overtaken(found))
+            if not self._has_looked_at_all:
+                self.overtaken = tuple(str(found.host) for found in writable if self._is_overtaken(found))
             for found in writable:
                 if not self._is_overtaken(found):
                     self._has_had_the_right_one = self._has_looked_at_all = True
@@ -156,8 +159,10 @@ class Hosts:
     async def _look(self, connect: Connect, host: Host, within: float) -> "_Found":
         """A connection to a server of several, and what that is."""
         connection = await connect(host=host.host, port=host.port, timeout=within, target_session_attrs="any")
-        is_refused = await _says_yes(connection, self._question or _IS_READ_ONLY)
-        system, timeline = ("", 0) if is_refused else await _history(connection)
+        # A pooler lets in, and answers nothing where its server is away.
+        within = min(within, _ANSWERS_WITHIN)
+        is_refused = await _says_yes(connection, self._question or _IS_READ_ONLY, within)
+        system, timeline = ("", 0) if is_refused else await _history(connection, within)
         self._timelines[system] = max(timeline, self._timelines.get(system, 0))
         return _Found(host, connection, is_refused, system, timeline)
 
@@ -168,15 +173,18 @@ class Hosts:
         if self._question is None:
             return await connect(timeout=within)
         found = await connect(timeout=within, target_session_attrs="any")
-        if await _says_yes(found, self._question):
+        if await _says_yes(found, self._question, _ANSWERS_WITHIN):
             found.terminate()
             raise NotWritableError
         return found
 
     def _chosen(self, found: "_Found") -> _Raw:
-        """All connections lead to one server, for as long as it will do."""
-        first = self._hosts.index(found.host)
-        self._hosts = self._hosts[first:] + self._hosts[:first]
+        """All connections lead to one server, for as long as it will do; those to another one end."""
+        if first := self._hosts.index(found.host):
+            self._hosts = self._hosts[first:] + self._hosts[:first]
+            for other in tuple(self._given):
+                other.terminate()
+        self._given.add(found.connection)
         return found.connection
 
 
@@ -198,15 +206,15 @@ class _Found(Struct, frozen=True):
     timeline: int
 
 
-async def _says_yes(connection: _Raw, question: str) -> bool:
+async def _says_yes(connection: _Raw, question: str, within: float) -> bool:
     try:
-        return await connection.execute(question, timeout=_ANSWERS_WITHIN) == "SELECT 1"
+        return await connection.execute(question, timeout=within) == "SELECT 1"
     except BaseException:
         connection.terminate()
         raise
 
 
-async def _history(connection: _Raw) -> tuple[str, int]:
+async def _history(connection: _Raw, within: float) -> tuple[str, int]:
     """Which database system a primary is, and its timeline; nothing where it does not say."""
     told = bytearray()
 
@@ -214,7 +222,7 @@ async def _history(connection: _Raw) -> tuple[str, int]:
         told.extend(data)
 
     try:
-        await connection.copy_from_query(_HISTORY, output=hear, timeout=_ANSWERS_WITHIN)
+        await connection.copy_from_query(_HISTORY, output=hear, timeout=within)
     except asyncpg.PostgresError:  # a right was taken away, or a relative of PostgreSQL does not know this
         return "", 0
     except BaseException:

@@ -223,6 +223,9 @@ async def test_a_former_primary_is_told_from_the_one_that_took_its_place(
         port = way.sockets[0].getsockname()[1]
         async with _opened(pair.dsn(pair.ports[0], port)) as database:
             assert await _port_of(database) == pair.ports[1]
+            # Another connection is made without a look at all, as behind a pooler before anything is told.
+            await (await database.dedicated_connection()).close()
+            assert database.overtaken == (f"127.0.0.1:{pair.ports[0]}",)
             # Pod's own driver takes the first that can be written to: 'check' tells.
             settings = Settings(database=DatabaseSettings(dsn=pair.dsn(pair.ports[0], port)))
             told = [found.words async for found in run_checks(settings)]
@@ -251,6 +254,25 @@ async def test_a_primary_that_comes_up_again_at_once_is_left_when_another_one_wa
         assert await _port_of(database) == pair.ports[1]
 
 
+async def test_all_connections_go_to_one_server(pair: _Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One session had ended, and the next one went to the new primary: others wrote to the former one."""
+    monkeypatch.setattr(hosts, "_HISTORY", "SELECT 'pod', current_setting('of.timeline')")
+    await pair.switch_over(0)
+    for server in pair.servers:
+        await _execute(server, "ALTER DATABASE pod SET of.timeline = 1")
+    async with _opened(pair.dsn()) as database:
+        session = await database.dedicated_connection()
+        await _execute(pair.servers[1], _READ_ONLY.format("off"))
+        await _execute(pair.servers[1], "ALTER DATABASE pod SET of.timeline = 2")
+        with pytest.raises(DatabaseUnavailableError):
+            await database.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        async with database.connection() as one, database.connection() as other:
+            ports = [await each.fetchval("SELECT inet_server_port()") for each in (one, other)]
+
+        assert (ports, session.is_closed()) == ([pair.ports[1]] * 2, True)
+
+
 async def _why_not(database: Database) -> str:
     with pytest.raises(DatabaseUnavailableError) as refused:
         await _port_of(database)
@@ -261,7 +283,7 @@ async def test_a_server_says_which_system_and_timeline_it_is_to_any_role(pair: _
     await _execute(pair.servers[0], "ALTER ROLE pod NOSUPERUSER")
     connection = await asyncpg.connect(pair.dsn(pair.ports[0]).get_secret_value())
     try:
-        system, timeline = await hosts._history(connection)
+        system, timeline = await hosts._history(connection, 5.0)
         assert (system.isdigit(), timeline) == (True, 1)
         await connection.execute("SELECT")
     finally:

@@ -1,10 +1,12 @@
 """The servers of an address, in every way to write several."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from poddispatchd.database.hosts import Host, several_hosts
+from poddispatchd.database.hosts import Connect, Host, Hosts, several_hosts
 
 _TWO = (Host("one", 5433), Host("other", 5434))
 
@@ -49,3 +51,39 @@ def test_the_servers_of_a_service_and_of_the_environment_are_found_too(
 
 def test_a_server_is_told_as_in_an_address() -> None:
     assert [str(host) for host in (Host("::1", 5432), Host("one", None))] == ["[::1]:5432", "one"]
+
+
+class _Server:
+    """A primary; how long each answer of one is waited for is noted."""
+
+    def __init__(self, waits: list[float]) -> None:
+        self._waits = waits
+
+    async def execute(self, _question: str, *, timeout: float) -> str:  # noqa: ASYNC109 - the driver's name
+        self._waits.append(timeout)
+        return "SELECT 0"
+
+    async def copy_from_query(
+        self,
+        _query: str,
+        *,
+        output: Callable[[bytes], Awaitable[None]],
+        timeout: float,  # noqa: ASYNC109 - as above
+    ) -> None:
+        self._waits.append(timeout)
+        await output(b"7714194693696739641\t1\n")
+
+    def terminate(self) -> None:
+        """Nothing is open."""
+
+
+async def test_a_second_server_is_waited_for_as_shortly_when_it_lets_in_and_answers_nothing() -> None:
+    """As a pooler does whose server is away: each look took five seconds, though the first one was there."""
+    waits: list[float] = []
+
+    async def connect(**_: object) -> _Server:
+        return _Server(waits)
+
+    await Hosts("postgresql://pod@one,other/pod").connect(cast("Connect", connect), within=10)
+
+    assert waits == [5.0, 5.0, 1.0, 1.0]
