@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import yaml
 from msgspec import Struct, field
 
-from poddispatchd.config.keys import KeyPath
+from poddispatchd.config.keys import KeyPath, names_in
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -88,7 +88,7 @@ def _walk(node: yaml.Node, at: KeyPath, lines: dict[KeyPath, int], seen: set[int
         path = (*at, str(key.value))
         line = key.start_mark.line + 1
         if key.value in here:
-            yield DocumentFault(f"{'.'.join(path)} stands twice, first on line {here[key.value]}", line)
+            yield DocumentFault(f"{names_in(path)} stands twice, first on line {here[key.value]}", line)
         else:
             here[key.value] = lines[path] = line
         yield from _walk(value, path, lines, seen)

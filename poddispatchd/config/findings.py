@@ -1,15 +1,12 @@
 """What is wrong with settings, in words that name the key, its value and what is allowed."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 
-from poddispatchd.config.keys import Key, KeyPath, known_keys, suggestion
+from poddispatchd.config.keys import Key, KeyPath, known_keys, names_in, suggestion
 from poddispatchd.config.masking import mask_text
 from poddispatchd.config.validation import UnfitValue
 
 _LONGEST_VALUE = 80
-
-_NO_NAME = re.compile(r"[^\w.-]")
 
 
 def words_of(
@@ -31,7 +28,7 @@ def _words(finding: UnfitValue) -> str:
     if not finding.words:
         # The value of an unknown key may be a misplaced password: it is not shown.
         hint = "; write a space behind its colon" if ":" in dotted else suggestion(finding.path)
-        return f"unknown key {'.'.join(map(_name, finding.path))}{hint}"
+        return f"unknown key {names_in(finding.path)}{hint}"
     key = _key(finding.path)
     if key is None:
         # This is a whole section, which may hold a secret.
@@ -40,12 +37,6 @@ def _words(finding: UnfitValue) -> str:
         return f"{dotted}: {_without(str(finding.value), finding.words)}"
     value = finding.shown or shown(finding.value)
     return f"{dotted}: {value} cannot be used: {finding.words}"
-
-
-def _name(part: str) -> str:
-    """A key as far as it is a name: without a space behind the colon its value is a part of it."""
-    name, *rest = _NO_NAME.split(part, maxsplit=1)
-    return f"{name}…" if rest else name
 
 
 def _key(path: KeyPath) -> Key | None:

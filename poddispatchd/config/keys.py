@@ -1,6 +1,7 @@
 """The keys of the configuration, found in the model: what exists, what takes a secret, what was meant."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -13,7 +14,9 @@ from poddispatchd.config.section import Field, Section, fields_of
 from poddispatchd.config.validation import KeyPath, read_value
 from poddispatchd.domain.secret import SecretStr
 
-__all__ = ["Key", "KeyPath", "changed_keys", "known_keys", "known_sections", "suggestion"]
+__all__ = ["Key", "KeyPath", "changed_keys", "known_keys", "known_sections", "names_in", "suggestion"]
+
+_NO_NAME = re.compile(r"[^\w.-]")
 
 
 class Key(Struct, frozen=True):
@@ -41,6 +44,12 @@ class Key(Struct, frozen=True):
         """Whether the value by itself is one this setting can take."""
         _, findings = read_value(self.field.annotation, value)
         return not findings
+
+
+def names_in(path: KeyPath) -> str:
+    """A key as far as it is a name: without a space behind the colon a value, or a secret, is a part of it."""
+    parts = [(part, _NO_NAME.split(part, maxsplit=1)) for part in path]
+    return ".".join(part if part == name else f"{name}…" for part, (name, *_) in parts)
 
 
 def _holds(annotation: object, kind: type) -> bool:

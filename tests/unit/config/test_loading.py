@@ -333,9 +333,10 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path, text: str, m
 
 
 def test_a_secret_without_a_space_behind_its_colon_is_not_taken_for_a_name_and_shown(tmp_path: Path) -> None:
-    path = write(tmp_path, "mail: {password:hunter2}\nwebhook.listn: 1")
+    path = write(tmp_path, "mail: {password:hunter2, password:hunter2}\nwebhook.listn: 1")
 
     assert problems(path) == (
+        f"{path}:1: mail.password… stands twice, first on line 1",
         f"{path}:1: unknown key mail.password…; write a space behind its colon",
         f"{path}:2: unknown key webhook.listn; did you mean webhook?",
     )
