@@ -159,8 +159,12 @@ _WITH_WORDS = 20
 _LATE_AFTER = 900.0
 """Seconds after which a delivery is told of: most mail servers that ask to come again are content by then."""
 
-_LATE_NAMES = {"mail": "mail", "event": "outgoing event", "hook": "run of imports.after"}
-"""Of deliveries; not of pushes: their servers are those of people's browsers, and no matter of ours."""
+_LATE_NAMES = {
+    "mail": ("1 mail waits to be delivered", "{} mails wait to be delivered"),
+    "event": ("1 outgoing event waits to be delivered", "{} outgoing events wait to be delivered"),
+    "hook": ("1 run of imports.after waits to be repeated", "{} runs of imports.after wait to be repeated"),
+}
+"""One delivery, and several; not pushes: their servers are those of people's browsers, and no matter of ours."""
 
 
 async def release_dead(connection: Connection) -> None:
@@ -194,14 +198,11 @@ async def late_deliveries(connection: Connection) -> list[LateItems]:
 def late_words(late: Iterable[LateItems]) -> Iterator[str]:
     """A sentence about each kind of deliveries that wait for long."""
     for found in late:
-        if (name := _LATE_NAMES.get(found.partition)) is None:
+        if (names := _LATE_NAMES.get(found.partition)) is None:
             continue
-        some = f"{found.items} {name}s wait" if found.items > 1 else f"1 {name} waits"
+        some = names[found.items > 1].format(found.items)
         waited = duration_words(timedelta(seconds=found.age))
-        yield (
-            f"{some} to be delivered, the oldest for {waited}: {found.words.rstrip('.')}. "
-            "See 'poddispatchd check'."
-        )
+        yield f"{some}, the oldest for {waited}: {found.words.rstrip('.')}. See 'poddispatchd check'."
 
 
 def set_aside_words(counts: Mapping[str, int]) -> str | None:
