@@ -1,5 +1,6 @@
 """Tasks as people look at them: with title and owner, and with what stands in their way."""
 
+import re
 from collections.abc import Collection
 from datetime import datetime
 
@@ -18,8 +19,9 @@ _QUERIES = {
     for name, query in load_queries("poddispatchd.pod", "task_list.sql").items()
 }
 
-_TYPESET, _TYPED = "\u2019\u2018\u02bc\u00a0\u202f", "'''  "
-"""Apostrophes and spaces as word processors set them, and as people type them."""
+# Each as a whole, and not as one of a set: to a database in SQL_ASCII each byte is a character.
+_APOSTROPHES, _SPACES = re.compile("\u2019|\u2018|\u02bc"), re.compile("\u00a0|\u202f")
+"""As word processors set them."""
 
 _LONGEST_FAILURE = 300
 _HELD_FOR = 5.0
@@ -84,10 +86,10 @@ async def listed_tasks(database: Database, wanted: TaskFilter, *, limit: int) ->
         *_QUERIES["rows"](
             statuses=_listed(wanted.statuses),
             types=_listed(wanted.types),
-            search=wanted.search,
-            # A database in another encoding than UTF-8 has no such characters, and refuses them.
-            typeset=_TYPESET if wanted.search else "",
-            typed=_TYPED,
+            search=wanted.search and _SPACES.sub(" ", _APOSTROPHES.sub("'", wanted.search)),
+            # A database in another encoding than UTF-8 has no such characters, and may refuse them.
+            apostrophes=_APOSTROPHES.pattern if wanted.search else "",
+            spaces=_SPACES.pattern if wanted.search else "",
             managers=_listed(wanted.managers),
             sites=_listed(wanted.sites),
             since=wanted.since,

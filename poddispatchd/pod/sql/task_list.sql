@@ -1,7 +1,7 @@
 -- name: rows
 -- Tasks for people, the newest first: of the statuses :statuses ('other': those that Pod does not have), the types :types, the runner managers :managers and the sites :sites, added
--- since :since, among :tasks (NULL: any), whose title, slug, owner or id holds :search, where each of the characters :typeset
--- counts as the one of :typed; at most :limit.
+-- since :since, among :tasks (NULL: any), whose title, slug, owner or id holds :search, where :apostrophes and
+-- :spaces (patterns) count as those that people type; at most :limit.
 -- failure is what stands before the last output of a script: the words of the last failure.
 SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added, task.runner_manager_id,
        task.video_id, task.recording_id,
@@ -22,9 +22,11 @@ SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added
    AND (:types::text[] IS NULL OR task.type = ANY (:types)
         OR ('other' = ANY (:types) AND task.type NOT IN ('encoding', 'studio', 'transcription')))
    AND (:search::text IS NULL
-        OR strpos(translate(lower(concat_ws(' ', task.id, task.task_id, video.title, video.slug, recording.title,
-                                            owner.username, recorder.username) COLLATE "default"), :typeset, :typed),
-                  translate(lower(:search), :typeset, :typed)) > 0)
+        OR strpos(regexp_replace(regexp_replace(
+                      lower(concat_ws(' ', task.id, task.task_id, video.title, video.slug, recording.title,
+                                      owner.username, recorder.username) COLLATE "default"),
+                      :apostrophes, '''', 'g'), :spaces, ' ', 'g'),
+                  lower(:search)) > 0)
    AND (:managers::bigint[] IS NULL OR task.runner_manager_id = ANY (:managers))
    AND (:sites::bigint[] IS NULL
         OR EXISTS (SELECT FROM video_video_sites AS site
