@@ -47,7 +47,7 @@ class Key(Struct, frozen=True):
 
 
 def names_in(path: KeyPath) -> str:
-    """A key as far as it is a name: without a space behind the colon a value, or a secret, is a part of it."""
+    """A key as far as it is a name: without a space behind its colon a value, or a secret, is part of it."""
     parts = [(part, _NO_NAME.split(part, maxsplit=1)) for part in path]
     return ".".join(part if part == name else f"{name}…" for part, (name, *_) in parts)
 

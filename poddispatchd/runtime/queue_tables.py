@@ -164,7 +164,7 @@ _LATE_NAMES = {
     "event": ("1 outgoing event waits to be delivered", "{} outgoing events wait to be delivered"),
     "hook": ("1 run of imports.after waits to be repeated", "{} runs of imports.after wait to be repeated"),
 }
-"""One delivery, and several; not pushes: their servers are those of people's browsers, and no matter of ours."""
+"""One delivery, and several; not pushes: the servers of people's browsers are no matter of ours."""
 
 
 async def release_dead(connection: Connection) -> None:
