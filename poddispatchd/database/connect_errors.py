@@ -261,6 +261,8 @@ def _refused_there(error: asyncpg.PostgresError, setting: Setting) -> str | None
             f"{words}: take it out of {setting.name} and PGOPTIONS, or let a superuser set it for the role "
             "(ALTER ROLE … SET)"
         )
+    if setting != DSN:  # the command that would be named here is the one that goes there
+        return f"{words}: the owner of the database lets the role connect (GRANT CONNECT ON DATABASE)"
     return (
         f"{words}: 'poddispatchd db setup' lets the role connect, or the owner of the database does "
         "(GRANT CONNECT ON DATABASE)"

@@ -58,3 +58,12 @@ def test_an_address_that_was_typed_is_corrected_where_it_was_typed(error: BaseEx
 
     assert "database.dsn" in f"{at_the_start(error, _DSN)}"
     assert ("--owner-dsn" in said, "database.dsn" in said) == (True, False)
+
+
+def test_who_may_not_connect_as_the_owner_is_not_sent_to_the_command_that_failed_over_it() -> None:
+    error = asyncpg.InsufficientPrivilegeError('permission denied for database "pod"')
+
+    told, typed = at_the_start(error, _DSN), at_the_start(error, _DSN, Setting("--owner-dsn", ""))
+
+    assert ("db setup" in str(told), "db setup" in str(typed)) == (True, False)
+    assert str(typed).endswith("the owner of the database lets the role connect (GRANT CONNECT ON DATABASE).")
